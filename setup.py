@@ -1,0 +1,31 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="sdcl",
+    version="0.1.0",
+    description="Unsupervised visible-infrared person re-identification: SDCL and its family, exact and reproducible",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["sdcl", "sdcl.*"]),
+    package_data={"sdcl": ["assets/*"]},
+    install_requires=[
+        "torch>=2.4",
+        "torchvision",
+        "timm>=1.0.9",  # Block with fused attention, DropPath
+        "numpy",
+        "scipy",  # sparse matrices of the Jaccard distance; rand_perm_cam.mat. scikit-learn brings it along anyway
+        "scikit-learn",
+        "Pillow",
+        "tqdm",
+        "safetensors",  # weight files that cannot run code; timm brings it along anyway
+    ],
+    extras_require={
+        "faiss": ["faiss-cpu"],
+        "faiss-gpu": ["faiss-gpu-cu12"],
+        "test": ["pytest", "hypothesis", "ruff"],
+    },
+)
