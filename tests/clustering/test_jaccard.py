@@ -1,0 +1,104 @@
+"""Sparse Jaccard and DBSCAN against the released arrays and against a plain dense form."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import DBSCAN
+
+from sdcl.clustering import dbscan, jaccard_distance, nearest_neighbors, pseudo_labels
+from sdcl.clustering import jaccard as jaccard_module
+
+
+def dense(distance):
+    full = np.ones(distance.shape, np.float32)
+    full[np.repeat(np.arange(len(full)), np.diff(distance.indptr)), distance.indices] = distance.data
+    return full
+
+
+def brute_force(features, k1, k2):
+    """FIXTURES item 1, read aloud."""
+    x = features.astype(np.float64)
+    n = len(x)
+    d = ((x[:, None] - x[None]) ** 2).sum(2)
+    ranks = np.argsort(d, axis=1, kind="stable")[:, : min(k1, n)]
+
+    def reciprocal(i, k):
+        return [j for j in ranks[i, :k] if i in ranks[j, :k]]
+
+    half = round(k1 / 2) + 1
+    v = np.zeros((n, n))
+    for i in range(n):
+        own = reciprocal(i, k1)
+        members = set(own)
+        for c in own:
+            h = reciprocal(c, half)
+            if len(set(h) & set(own)) > 2 / 3 * len(h):
+                members |= set(h)
+        members = sorted(members)
+        e = np.exp(-(2 - 2 * x[i] @ x[members].T))
+        v[i, members] = e / e.sum()
+    if k2 > 1:
+        v = np.stack([v[ranks[i, :k2]].mean(0) for i in range(n)])
+    s = np.minimum(v[:, None], v[None]).sum(2)
+    return np.maximum(1 - s / (2 - s), 0)
+
+
+@pytest.mark.parametrize("name", ["jaccard1", "jaccard2"])
+@pytest.mark.parametrize("k1,k2", [(30, 6), (15, 6), (20, 6), (20, 1)])
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+def test_released_distances_and_labels(parity, name, k1, k2, backend):
+    if backend == "faiss":
+        pytest.importorskip("faiss", reason="faiss is an extra; the torch search is the default")
+    arrays = parity(name)
+    distance = jaccard_distance(torch.from_numpy(arrays["features"]), k1, k2, backend=backend)
+    np.testing.assert_allclose(dense(distance), arrays[f"dist_k1_{k1}_k2_{k2}"], atol=1e-5)
+    for eps, tag in ((0.6, "06"), (0.3, "03")):
+        found = dbscan(distance, eps)
+        expected = arrays[f"labels_k1_{k1}_k2_{k2}_eps{tag}"]
+        np.testing.assert_array_equal(found.ids, expected)
+        assert found.num_clusters == expected.max() + 1 and found.outliers == (expected == -1).sum()
+
+
+@pytest.mark.parametrize("n,d,k1,k2", [(60, 8, 30, 6), (25, 4, 30, 6), (3, 4, 30, 6), (1, 4, 30, 6), (80, 5, 7, 3), (40, 3, 2, 1)])
+def test_brute_force(n, d, k1, k2):
+    features = np.random.default_rng(n + k1).standard_normal((n, d)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    distance = jaccard_distance(torch.from_numpy(features), k1, k2)
+    np.testing.assert_allclose(dense(distance), brute_force(features, k1, k2), atol=1e-5)
+
+
+def test_row_chunks_do_not_change_a_bit(parity, monkeypatch):
+    features = torch.from_numpy(parity("jaccard2")["features"])
+    whole = jaccard_distance(features)
+    monkeypatch.setattr(jaccard_module, "MAX_PAIRS", 5000)
+    monkeypatch.setattr(jaccard_module, "MAX_CELLS", 5000)
+    chunked = jaccard_distance(features)
+    np.testing.assert_array_equal(whole.toarray(), chunked.toarray())
+
+
+@pytest.mark.parametrize("eps", [0.2, 0.5, 0.7, 0.9])
+def test_sparse_dbscan_equals_dense(eps):
+    generator = np.random.default_rng(3)
+    centers = generator.standard_normal((12, 6))
+    features = centers[generator.integers(0, 12, 200)] + 0.4 * generator.standard_normal((200, 6))
+    features = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    distance = jaccard_distance(torch.from_numpy(features), 12, 4)
+    expected = DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit(dense(distance)).labels_
+    np.testing.assert_array_equal(dbscan(distance, eps).ids, expected)
+
+
+def test_pseudo_labels_normalises():
+    features = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    scaled = features * torch.linspace(0.1, 9, 50)[:, None]
+    np.testing.assert_array_equal(pseudo_labels(features, eps=0.6).ids, pseudo_labels(scaled, eps=0.6).ids)
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="NaN"):
+        nearest_neighbors(torch.full((4, 2), float("nan")), 2)
+    with pytest.raises(ValueError, match="--eps"):
+        pseudo_labels(torch.randn(8, 4), eps=1.0)
+    with pytest.raises(ValueError, match="--k1"):
+        jaccard_distance(torch.randn(8, 4), 0, 6)
+    with pytest.raises(ValueError, match="non-empty"):
+        nearest_neighbors(torch.zeros(0, 4), 2)
