@@ -1,0 +1,179 @@
+"""Augmentation: the recorded channel operations, torchvision's jitter, a slice-by-slice crop, and independence of the batch."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from sdcl.data import augment as A
+
+FIXTURE = np.load(Path(__file__).parents[1] / "fixtures" / "augment_a.npz")
+SEEDS = [int(seed) for seed in FIXTURE["seeds"]]
+
+
+def uint8_images(count=12, height=24, width=12, seed=0):
+    return torch.randint(0, 256, (count, height, width, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def recorded(name, *operations):
+    """Largest difference from the fixture when `operations` (draw, apply) run in turn on one generator per seed."""
+    images = torch.from_numpy(FIXTURE["image"]).expand(len(SEEDS), -1, -1, -1)
+    generators = [random.Random(seed) for seed in SEEDS]
+    for draw, apply in operations:
+        images = apply(images, [draw(rng) for rng in generators])
+    return (images - torch.from_numpy(FIXTURE[name])).abs().max().item()
+
+
+ERASE = (lambda rng: A.draw_erasing(rng, *FIXTURE["image"].shape[1:]), A.apply_erasing)
+EXCHANGE = (A.draw_channel_exchange, A.apply_channel)
+EXCHANGE3 = (lambda rng: A.draw_channel_exchange(rng, gray=3), A.apply_channel)
+ADAPT = (A.draw_channel_adapt_gray, A.apply_channel)
+
+
+@pytest.mark.parametrize(
+    ("name", "operations"),
+    [
+        ("channel_exchange_gray2", [EXCHANGE]),
+        ("channel_exchange_gray3", [EXCHANGE3]),
+        ("channel_adap_gray", [ADAPT]),
+        ("channel_random_erasing", [ERASE]),
+        ("chain_rgb2", [ERASE, EXCHANGE]),
+        ("chain_ir", [ERASE, ADAPT]),
+    ],
+)
+def test_recorded_operations(name, operations):
+    assert recorded(name, *operations) <= 1e-6
+
+
+def test_adapt_gray_proportions():
+    rng = random.Random(0)
+    codes = np.bincount([A.draw_channel_adapt_gray(rng) + 1 for _ in range(8000)], minlength=5) / 8000
+    np.testing.assert_allclose(codes, [1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8], atol=0.02)
+
+
+def test_erasing_gives_up_when_nothing_fits():
+    assert A.draw_erasing(random.Random(1), 24, 12, p=1, area=(5, 6)) == A.NO_BOX
+    assert A.draw_erasing(random.Random(1), 24, 12, p=0) == A.NO_BOX
+
+
+def special_images():
+    """Random, grey, black, white and saturated pixels."""
+    images = torch.rand(10, 3, 16, 8, generator=torch.Generator().manual_seed(1))
+    images[0] = images[0, :1]
+    images[1], images[2] = 0, 1
+    images[3] = images[3].round()
+    images[4] = (images[4] * 3).round() / 3  # equal channels at many pixels
+    return images
+
+
+@pytest.mark.parametrize("operation", range(4))
+def test_each_jitter_operation_is_torchvisions(operation):
+    reference = pytest.importorskip("torchvision.transforms.v2.functional")
+    theirs = (reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation, reference.adjust_hue)
+    images = special_images()
+    for factor in (0.5, 0.9, 1.0, 1.5) if operation < 3 else (-0.5, -0.2, 0.0, 1 / 3, 0.5):
+        ours = A.JITTER_OPERATIONS[operation](images, torch.full((len(images), 1, 1, 1), factor))
+        expected = torch.stack([theirs[operation](image, factor) for image in images])
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_jitter_runs_each_samples_own_order():
+    reference = pytest.importorskip("torchvision.transforms.v2.functional")
+    theirs = (reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation, reference.adjust_hue)
+    images = special_images()
+    before = images.clone()
+    draws = [A.draw_jitter(random.Random(seed), 0.5) for seed in range(len(images))]
+    ours = A.apply_jitter(images, [order for order, _ in draws], [factors for _, factors in draws])
+    for image, mine, (order, factors) in zip(images, ours, draws, strict=True):
+        for operation in order:
+            image = theirs[operation](image, factors[operation])
+        torch.testing.assert_close(mine, image, atol=2e-5, rtol=0)
+    assert torch.equal(images, before)
+    assert len({order for order, _ in draws}) > 3
+
+
+def test_jitter_ranges():
+    factors = np.array([A.draw_jitter(random.Random(seed), 0.5)[1] for seed in range(500)])
+    assert (np.abs(factors - [1, 1, 1, 0]) <= 0.5).all()
+    assert (np.abs(factors - [1, 1, 1, 0]).max(0) > 0.45).all()
+
+
+@pytest.mark.parametrize("pad", [0, 1, 10])
+def test_crop_and_flip(pad):
+    images = torch.rand(16, 3, 24, 12)
+    rng = random.Random(0)
+    corners = [(rng.randint(0, 2 * pad), rng.randint(0, 2 * pad)) for _ in images]
+    mirrored = [rng.random() < 0.5 for _ in images]
+    ours = A.apply_crop_flip(images, corners, mirrored, pad)
+    for image, mine, (top, left), flip in zip(images, ours, corners, mirrored, strict=True):
+        crop = functional.pad(image, [pad] * 4)[:, top : top + 24, left : left + 12]
+        assert torch.equal(mine, crop.flip(-1) if flip else crop)
+
+
+@pytest.mark.parametrize("chosen", [A.SDCL_VISIBLE_PLAIN, A.SDCL_VISIBLE_EXCHANGED, A.SDCL_INFRARED, A.ADCA_INFRARED])
+def test_an_image_does_not_depend_on_its_batch(chosen):
+    images, seeds = uint8_images(), list(range(100, 112))
+    whole = A.augment(images, chosen, seeds)
+    assert whole.shape == (12, 3, 24, 12) and whole.dtype == torch.float32 and whole.is_contiguous()
+    for part in ([3], [0, 1, 2], [11, 4, 7, 2], list(range(11, -1, -1))):
+        torch.testing.assert_close(A.augment(images[part], chosen, [seeds[i] for i in part]), whole[part], atol=1e-6, rtol=0)
+    assert not torch.equal(A.augment(images, chosen, list(range(12))), whole)
+
+
+def test_global_generators_are_left_alone():
+    state, torch_state = random.getstate(), torch.get_rng_state()
+    A.augment(uint8_images(), A.SDCL_INFRARED, list(range(12)))
+    assert random.getstate() == state and torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_order_of_the_chain():
+    """Black pad before the mean, erasing after it, channel operation last: redone step by step for one image."""
+    images = uint8_images(1)
+    for seed in range(20):
+        drawn = A.draw(random.Random(seed), A.SDCL_VISIBLE_EXCHANGED, 24, 12)
+        expected = A.apply_jitter(images.permute(0, 3, 1, 2) / 255, [drawn.order], [drawn.factors])
+        top, left = drawn.corner
+        expected = functional.pad(expected, [10] * 4)[:, :, top : top + 24, left : left + 12]
+        expected = expected.flip(-1) if drawn.mirrored else expected
+        expected = (expected - torch.tensor(A.IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(A.IMAGENET_STD).view(3, 1, 1)
+        top, left, tall, wide = drawn.box
+        expected[:, :, top : top + tall, left : left + wide] = torch.tensor(A.ERASE_FILL).view(3, 1, 1)
+        expected = expected[:, drawn.channel : drawn.channel + 1].expand(-1, 3, -1, -1)
+        torch.testing.assert_close(A.augment(images, A.SDCL_VISIBLE_EXCHANGED, [seed]), expected, atol=1e-6, rtol=0)
+
+
+def test_nothing_switched_on_is_normalize():
+    images = uint8_images()
+    nothing = A.Augmentation(jitter=0, pad=0, flip=0, erase=0)
+    assert torch.equal(A.augment(images, nothing, [0] * 12), A.normalize(images))
+    mean, std = torch.tensor(A.IMAGENET_MEAN), torch.tensor(A.IMAGENET_STD)
+    torch.testing.assert_close(A.normalize(images).permute(0, 2, 3, 1), (images / 255 - mean) / std)
+
+
+def test_presets():
+    assert (A.SDCL_VISIBLE_PLAIN.channel, A.SDCL_VISIBLE_EXCHANGED.channel, A.SDCL_INFRARED.channel) == (
+        "none",
+        "exchange",
+        "adapt_gray",
+    )
+    assert A.Augmentation(0.5, 10, 0.5, 0.5, "adapt_gray") == A.SDCL_INFRARED
+    assert A.augmentation("visible", "exchanged", channel_exchange=False).channel == "none"
+    assert A.Augmentation(0, 10, 0.5, 0.5, "exchange") == A.ADCA_VISIBLE_EXCHANGED
+
+
+def test_errors_are_said():
+    with pytest.raises(ValueError, match="no view"):
+        A.augmentation("infrared", "exchanged")
+    with pytest.raises(ValueError, match="jitter"):
+        A.Augmentation(jitter=0.6)
+    with pytest.raises(ValueError, match="channel"):
+        A.Augmentation(channel="grey")
+    with pytest.raises(ValueError, match="probability"):
+        A.Augmentation(flip=2)
+    with pytest.raises(ValueError, match="uint8"):
+        A.augment(torch.rand(2, 3, 24, 12), A.SDCL_INFRARED, [0, 1])
+    with pytest.raises(ValueError, match="seeds"):
+        A.augment(uint8_images(), A.SDCL_INFRARED, [0])
