@@ -1,0 +1,324 @@
+"""One truth for settings: a typed dataclass tree that makes the flags, holds the recipes and becomes config.json.
+
+Precedence: field default < recipe (method x data set) < --config file < flags. Nothing else holds a default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+METHODS = ("sdcl",)
+DATASET_NAMES = {"sysu": "sysu", "sysu_all": "sysu", "regdb": "regdb", "regdb_rgb": "regdb"}  # the family's spellings
+ARCH_NAMES = {"agw": "resnet50"}
+
+
+def setting(default: Any, help: str, *flags: str, choices: tuple | None = None, aliases: dict | None = None) -> Any:
+    """A dataclass field that is also a command-line flag (--its-name, and any short family spelling in `flags`)."""
+    return field(default=default, metadata={"help": help, "flags": flags, "choices": choices, "aliases": aliases})
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    method: str = setting("sdcl", "which method's file in sdcl/methods/ is trained", choices=METHODS)
+    seed: int = setting(1, "seed of sampling, augmentation, stochastic depth and initialisation")
+    logs_dir: str = setting("", "run folder; RegDB adds trial_N below it (default logs/METHOD_DATASET)")
+    eval_step: int = setting(1, "show test metrics every N epochs and after the last; 0: never (nothing is ever chosen by them)")
+    print_freq: int = setting(10, "update the losses beside the progress bar every N iterations")
+    resume: bool = setting(True, "continue from the run folder's last checkpoint when there is one")
+    resume_anyway: bool = setting(False, "continue although settings or data differ from the checkpoint's")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    precision: str = setting("auto", "bf16 autocast or exact float32; auto: bf16 on a GPU", choices=("auto", "fp32", "bf16"))
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    dataset: str = setting("sysu", "data set", "-d", aliases=DATASET_NAMES)
+    data_dir: str = setting("", "folder with the raw or the prepared layout (default data/DATASET)")
+    trial: int = setting(1, "RegDB's split, 1..10")
+    allow_incomplete: bool = setting(False, "go on although image counts differ from the known ones")
+    height: int = setting(288, "image height in pixels")
+    width: int = setting(144, "image width in pixels")
+    resize_train: str = setting("bilinear", "resize filter of training images", choices=("bilinear", "bicubic", "lanczos"))
+    resize_extract: str = setting("bicubic", "... of images embedded for clustering", choices=("bilinear", "bicubic", "lanczos"))
+    resize_test: str = setting("lanczos", "... of test images", choices=("bilinear", "bicubic", "lanczos"))
+    cache_dir: str = setting("cache", "folder of the decoded images")
+    workers: int = setting(4, "threads that decode images into the cache", "-j")
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    color_jitter: float = setting(0.5, "strength of brightness, contrast, saturation and hue jitter; 0: off")
+    pad: int = setting(10, "zero padding before the random crop, in pixels")
+    flip: float = setting(0.5, "probability of a horizontal flip")
+    erase: float = setting(0.5, "probability of random erasing")
+    second_view: bool = setting(True, "a second, channel-exchanged view of each visible image")
+    infrared_gray: bool = setting(True, "channel-adaptive grey on infrared images")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    arch: str = setting("vit_base", "backbone", "-a", aliases=ARCH_NAMES)
+    pretrained: str = setting("auto", "weight file to start from; none: random; auto: the recipe's own, see README")
+    min_loaded: float = setting(0.8, "least share of the model's tensors that a weight file must fill")
+    drop_path: float = setting(0.1, "stochastic depth rate of the last block")
+    shallow: bool = setting(True, "the shallow branch beside the deep one (ViT)")
+    bn_replicas: int = setting(
+        2, "slices of a batch that BatchNorm normalises apart, as the released DataParallel run did with 2 GPUs; 1: whole batch"
+    )
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    batch_size: int = setting(128, "infrared images a step, over all devices", "-b")
+    batch_size_visible: int = setting(0, "visible images a step, each seen in every view; 0: as many as infrared ones")
+    num_instances: int = setting(16, "images of each cluster in a batch")
+    iters: int = setting(200, "iterations an epoch")
+    iters_unified: int = setting(100, "iterations an epoch in the unified stage")
+    cam: bool = setting(True, "prefer images of other cameras than the anchor's when a cluster is sampled")
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    epochs: int = setting(50, "epochs in all")
+    optimizer: str = setting("sgd", "optimiser", choices=("sgd", "adam"))
+    lr: float = setting(3.5e-4, "learning rate")
+    optimizer_momentum: float = setting(0.9, "momentum of SGD")
+    weight_decay: float = setting(5e-4, "weight decay")
+    step_size: int = setting(20, "epochs between two reductions of the learning rate")
+    gamma: float = setting(0.1, "factor of each reduction")
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    eps: float = setting(0.6, "DBSCAN radius on the Jaccard distance")
+    min_samples: int = setting(4, "images, itself included, within eps that make a core image")
+    k1: int = setting(30, "length of the rank lists")
+    k1_visible_unified: int = setting(30, "the same for visible images in the unified stage")
+    k2: int = setting(6, "neighbours of the local query expansion; 1: off")
+    knn: str = setting("torch", "neighbour search", choices=("torch", "faiss"))
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    temp: float = setting(0.05, "temperature of every contrast")
+    momentum: float = setting(0.1, "weight of a cluster memory's old row")
+    momentum_first: float = setting(0.1, "the same in epoch 0; 0.9 to 0.99 helps where the first epoch collapses")
+    use_hard: bool = setting(False, "update a cluster's row with its least similar sample only")
+    instance_momentum: float = setting(0.9, "weight of an instance memory's old row")
+
+
+@dataclass(frozen=True)
+class SDCLSettings:
+    unify_from: int = setting(30, "first epoch of the unified stage (CRA)")
+    cra: bool = setting(True, "collaborative ranking association; off: the first stage goes on to the end")
+    cra_k: int = setting(20, "length of CRA's rank lists")
+    smoothing: bool = setting(True, "vote of the nearest visible images after CRA")
+    smoothing_k: int = setting(5, "voters of the smoothing, the image itself included")
+    cnl: bool = setting(True, "collaborative neighbour learning as a whole")
+    cnl_intra: bool = setting(True, "CNL within each modality")
+    cnl_cross: bool = setting(True, "CNL across the modalities")
+    intra_from: int = setting(0, "first epoch of CNL within a modality")
+    cross_from: int = setting(10, "first epoch of CNL across the modalities")
+    cnl_threshold: float = setting(0.9, "a neighbour is above this share of the anchor's largest similarity")
+    cnl_shallow_weight: float = setting(0.5, "weight of CNL's shallow terms, the deep ones have 1")
+    cnl_intra_weight: float = setting(1.0, "weight of CNL within a modality before the unified stage")
+    cnl_cross_weight: float = setting(0.5, "weight of CNL across modalities before the unified stage")
+    cnl_intra_weight_unified: float = setting(0.1, "... within a modality, in the unified stage")
+    cnl_cross_weight_unified: float = setting(0.1, "... across modalities, in the unified stage")
+    visible_to_infrared_factor: float = setting(0.1, "released asymmetry: extra factor of the visible-to-infrared term; clean: 1")
+    late_gradients: bool = setting(True, "released: gradients meet memories already updated by the same step; clean: off")
+    raw_instance_update: bool = setting(True, "released: raw features enter the instance memory; clean: normalised ones")
+    shared_memory_all: bool = setting(True, "released: untrained visible outliers with a CRA label count in the shared centroids")
+
+
+@dataclass(frozen=True)
+class TestSettings:
+    checkpoint: str = setting("", "checkpoint to test (default: last.pt of the run folder)")
+    modes: str = setting("all,indoor", "SYSU-MM01 search modes, comma separated")
+    shots: str = setting("1", "SYSU-MM01 gallery images per identity and camera, comma separated (1, 10)")
+    draws: int = setting(10, "SYSU-MM01 gallery draws")
+    official_draws: bool = setting(False, "draw by exp/rand_perm_cam.mat instead of the family's seeds")
+    trials: str = setting("1-10", "RegDB trials that the test program averages, such as 1-10 or 1,3")
+    test_batch_size: int = setting(128, "images embedded at once")
+
+
+@dataclass(frozen=True)
+class Settings:
+    run: RunSettings = field(default_factory=RunSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    batch: BatchSettings = field(default_factory=BatchSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
+    sdcl: SDCLSettings = field(default_factory=SDCLSettings)
+    test: TestSettings = field(default_factory=TestSettings)
+
+    @property
+    def run_dir(self) -> Path:
+        """Where checkpoints and logs of this run lie."""
+        base = Path(self.run.logs_dir or f"logs/{self.run.method}_{self.data.dataset}")
+        return base / f"trial_{self.data.trial}" if self.data.dataset == "regdb" else base
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.data.data_dir or f"data/{self.data.dataset}")
+
+
+# What each released script ran with where it differs from the field defaults above (METHODS A.1.2).
+RECIPES: dict[tuple[str, str], dict[str, Any]] = {
+    ("sdcl", "sysu"): {"k1_visible_unified": 15},
+    ("sdcl", "regdb"): {
+        "epochs": 30,
+        "unify_from": 20,
+        "iters": 50,
+        "iters_unified": 50,
+        "eps": 0.3,
+        "momentum_first": 0.99,
+        "intra_from": 1,
+        "cra_k": 10,
+    },
+}
+
+
+def fields_by_name() -> dict[str, tuple[str, dataclasses.Field, type]]:
+    """Setting name -> (group, field, type). Names are unique over all groups, because flags are."""
+    found: dict[str, tuple[str, dataclasses.Field, type]] = {}
+    for group, group_type in get_type_hints(Settings).items():
+        hints = get_type_hints(group_type)
+        for one in dataclasses.fields(group_type):
+            assert one.name not in found, f"{one.name} stands in two groups"
+            found[one.name] = (group, one, hints[one.name])
+    return found
+
+
+def parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """The flags of every setting, without defaults: what the user did not say stays unsaid."""
+    result = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    result.add_argument("--config", metavar="FILE", help="JSON file of settings, {name: value}; flags override it")
+    result.add_argument("--print-config", action="store_true", help="print every setting with its origin and stop")
+    groups = {group: result.add_argument_group(group) for group in get_type_hints(Settings)}
+    for name, (group, one, kind) in fields_by_name().items():
+        meta = one.metadata
+        flags = [*meta["flags"], "--" + name.replace("_", "-")]
+        text = f"{meta['help']} (default {one.default!r}, unless the recipe says otherwise)".replace("%", "%%")
+        if kind is bool:
+            groups[group].add_argument(*flags, action=argparse.BooleanOptionalAction, help=text)
+        else:
+            convert = (lambda v, a=meta["aliases"]: a.get(v, v)) if meta["aliases"] else kind
+            groups[group].add_argument(*flags, type=convert, choices=meta["choices"], help=text, metavar=name.upper())
+    return result
+
+
+def resolve(said: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
+    """Settings from what the user said, and the origin of each value.
+
+    Args:
+        said: parsed flags, with "config" naming a file perhaps.
+
+    Raises:
+        ValueError: unreadable --config file, unknown setting in it, or a value that no run can have.
+    """
+    said = {k: v for k, v in said.items() if k != "print_config"}
+    from_file = _read_config(said.pop("config")) if "config" in said else {}
+    known = fields_by_name()
+    values = {name: one.default for name, (_, one, _) in known.items()}
+    origin = dict.fromkeys(values, "default")
+    chosen = {**from_file, **said}
+    key = (chosen.get("method", values["method"]), chosen.get("dataset", values["dataset"]))
+    if key not in RECIPES:
+        raise ValueError(f"no recipe for --method {key[0]} -d {key[1]}; there are: {', '.join(f'{m} {d}' for m, d in RECIPES)}")
+    for source, layer in ((f"recipe {key[0]} {key[1]}", RECIPES[key]), ("config file", from_file), ("flag", said)):
+        for name, value in layer.items():
+            values[name], origin[name] = value, source
+    settings = from_flat(values)
+    check(settings)
+    return settings, origin
+
+
+def from_flat(values: dict[str, Any]) -> Settings:
+    """{name: value} -> Settings; the other way round is `flat`."""
+    known, groups = fields_by_name(), {}
+    for name, value in values.items():
+        group, _, kind = known[name]
+        groups.setdefault(group, {})[name] = kind(value)
+    return Settings(**{g: t(**groups.get(g, {})) for g, t in get_type_hints(Settings).items()})
+
+
+def flat(settings: Settings) -> dict[str, Any]:
+    return {name: value for group in dataclasses.asdict(settings).values() for name, value in group.items()}
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"--config {path} cannot be read as JSON: {error}") from None
+    known = fields_by_name()
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"--config {path} names {name!r}, which is no setting; --help lists them")
+        kind = known[name][2]
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) if kind is float else type(value) is kind
+        if not fits:
+            raise ValueError(f"--config {path}: {name} must be of type {kind.__name__}, got {value!r}")
+        values[name] = (known[name][1].metadata["aliases"] or {}).get(value, value)
+    return values
+
+
+def check(settings: Settings) -> None:
+    """Refuse what no run can have; each message names the flag and the range."""
+    known = fields_by_name()
+    for name, value in flat(settings).items():
+        choices = known[name][1].metadata["choices"]
+        if choices and value not in choices:
+            raise ValueError(f"--{name.replace('_', '-')} must be one of {', '.join(choices)}, got {value!r}")
+    s = settings
+    positive = {
+        "height": s.data.height, "width": s.data.width, "workers": s.data.workers, "batch-size": s.batch.batch_size,
+        "num-instances": s.batch.num_instances, "iters": s.batch.iters, "iters-unified": s.batch.iters_unified,
+        "epochs": s.optim.epochs, "step-size": s.optim.step_size, "k1": s.cluster.k1, "k2": s.cluster.k2,
+        "k1-visible-unified": s.cluster.k1_visible_unified, "min-samples": s.cluster.min_samples, "temp": s.memory.temp,
+        "lr": s.optim.lr, "bn-replicas": s.model.bn_replicas, "draws": s.test.draws, "test-batch-size": s.test.test_batch_size,
+        "cra-k": s.sdcl.cra_k, "smoothing-k": s.sdcl.smoothing_k, "print-freq": s.run.print_freq,
+    }  # fmt: skip
+    for name, value in positive.items():
+        if not value > 0:
+            raise ValueError(f"--{name} must be above 0, got {value}")
+    shares = {
+        "eps": s.cluster.eps, "momentum": s.memory.momentum, "momentum-first": s.memory.momentum_first,
+        "instance-momentum": s.memory.instance_momentum, "flip": s.augment.flip, "erase": s.augment.erase,
+        "min-loaded": s.model.min_loaded, "drop-path": s.model.drop_path, "cnl-threshold": s.sdcl.cnl_threshold,
+    }  # fmt: skip
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"--{name} must lie between 0 and 1, got {value}")
+    if s.batch.batch_size % s.batch.num_instances or s.batch.batch_size_visible % s.batch.num_instances:
+        raise ValueError(
+            f"--batch-size {s.batch.batch_size} and --batch-size-visible {s.batch.batch_size_visible} must be multiples of "
+            f"--num-instances {s.batch.num_instances}: a batch holds whole clusters"
+        )
+    if not 1 <= s.data.trial <= 10:
+        raise ValueError(f"--trial must be 1..10, got {s.data.trial}")
+
+
+def parse(argv: list[str] | None, prog: str, description: str) -> tuple[Settings, dict[str, str], dict[str, Any]]:
+    """Settings, the origin of each, and what was said, from a command line; --print-config prints them and leaves."""
+    said = vars(parser(prog, description).parse_args(argv))
+    settings, origin = resolve(said)
+    if said.get("print_config"):
+        print(describe(settings, origin))
+        raise SystemExit(0)
+    return settings, origin, said
+
+
+def describe(settings: Settings, origin: dict[str, str]) -> str:
+    """One line per setting: name, value, origin."""
+    lines = [f"  {name:28} {value!s:24} {origin[name]}" for name, value in flat(settings).items()]
+    return "\n".join([f"settings of the run in {settings.run_dir}:", *lines])

@@ -1,0 +1,70 @@
+"""What a method hands to the training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from sdcl.clustering import PseudoLabels
+
+Features = dict[str, dict[str, Tensor]]  # modality -> branch -> (B, D)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The global batch of one step, and which part of it this process holds.
+
+    A visible image stands once per view: all plain views first, then all channel-exchanged ones.
+
+    Args:
+        labels: modality -> int (B,) memory rows. indexes: modality -> int (B,) rows of the training list.
+        local: modality -> the slice of the B rows that this process embedded with gradient.
+    """
+
+    labels: dict[str, np.ndarray]
+    indexes: dict[str, np.ndarray]
+    local: dict[str, slice]
+
+
+@dataclass
+class Stage:
+    """Some iterations with fixed labels.
+
+    Args:
+        name: what the log calls it.
+        labels: modality -> int (N,), the labels that are sampled; images with -1 rest.
+        iterations: optimiser steps.
+        losses: (features of this process with gradient, features of the global batch without, batch) -> named, weighted
+            terms whose sum is the loss. It updates the memories, so it is called once a step, on every process alike.
+        report: pseudo-labels by name, for the log only.
+    """
+
+    name: str
+    labels: dict[str, np.ndarray]
+    iterations: int
+    losses: Callable[[Features, Features, Batch], dict[str, Tensor]]
+    report: dict[str, PseudoLabels] = field(default_factory=dict)
+
+
+class NoClusters(ValueError):
+    """Clustering left nothing to train on."""
+
+
+def require_clusters(labels: dict[str, PseudoLabels], eps: float, epoch: int) -> None:
+    """Stop with what was seen and what to try when a modality has fewer than two clusters.
+
+    Raises:
+        NoClusters: one cluster gives a contrast nothing to tell apart, none gives no label at all.
+    """
+    for modality, found in labels.items():
+        if found.occupied < 2:
+            raise NoClusters(
+                f"epoch {epoch}: DBSCAN found {found.occupied} cluster(s) among {len(found.ids)} {modality} images, with "
+                f"{found.outliers} outliers, at --eps {eps}; training needs at least 2. "
+                "If nearly all are outliers raise --eps; if all fell into one cluster lower it. "
+                "From random weights (--pretrained none) features show cameras, not people: start from pre-trained weights. "
+                "If this happens after the first epoch, try --momentum-first 0.9 (or 0.99) and a lower --lr."
+            )

@@ -1,0 +1,153 @@
+"""One complete SDCL iteration, and the unified stage's labels and centroids, against the released arrays."""
+
+import numpy as np
+import pytest
+import torch
+
+from sdcl.config import resolve
+from sdcl.memory import ClusterMemory, InstanceMemory
+from sdcl.methods.sdcl import SDCL, _Iteration
+from sdcl.methods.stage import Batch
+
+SHORT = {"visible": "rgb", "infrared": "ir"}
+SUFFIX = {"deep": "", "shallow": "_s"}
+CASES = [("sysu", e) for e in (4, 5, 12, 13, 30, 31)] + [("regdb", e) for e in (0, 3, 14, 15, 20, 21)]
+
+
+def t(array):
+    return torch.from_numpy(array)
+
+
+def iteration(a, dataset, epoch, **said):
+    """The released state before the step: memories from the arrays, not from centroids."""
+    settings, _ = resolve({"dataset": dataset, **said})
+    method = SDCL(settings)
+    unified = method.unified(epoch)
+    instances = {m: {b: t(a[f"inst_{SHORT[m]}{s}"]) for b, s in SUFFIX.items()} for m in SHORT}
+    shared = (instances["infrared"], np.arange(9).repeat(8)[:66])
+    step = _Iteration(method, epoch, dict.fromkeys(SHORT, shared), instances)
+    for b, s in SUFFIX.items():
+        one = ClusterMemory(t(a[f"clu_shared{s}"]))
+        step.clusters[b] = {m: one if unified else ClusterMemory(t(a[f"clu_{SHORT[m]}{s}"])) for m in SHORT}
+    step.instances = {m: {b: InstanceMemory(instances[m][b]) for b in SUFFIX} for m in SHORT} if step.pairs else {}
+    visible_labels = a["labels_rgb_unified"] if unified else a["labels_rgb"]
+    batch = Batch(
+        {"visible": visible_labels, "infrared": a["labels_ir"]},
+        {"visible": a["index_rgb"], "infrared": a["index_ir"]},
+        {"visible": slice(None), "infrared": slice(None)},
+    )
+    features = {m: {b: t(a[f"feat_{SHORT[m]}{s}"]).clone().requires_grad_() for b, s in SUFFIX.items()} for m in SHORT}
+    everyone = {m: {b: f.detach() for b, f in branches.items()} for m, branches in features.items()}
+    terms = step.losses(features, everyone, batch)
+    sum(terms.values()).backward()
+    return method, step, features, terms
+
+
+def close(found, expected, atol):
+    np.testing.assert_allclose(np.asarray(found.detach() if torch.is_tensor(found) else found), expected, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("dataset,epoch", CASES)
+def test_released_iteration(parity, dataset, epoch):
+    a = parity("sdcl_losses")
+    p = f"{dataset}_e{epoch:02d}_"
+    method, step, features, terms = iteration(a, dataset, epoch)
+    close(sum(terms.values()), a[p + "loss_total"], 2e-5)
+    a_weight, c_weight = (0.1, 0.1) if method.unified(epoch) else (1, 0.5)
+    for b, s in SUFFIX.items():
+        for m, short in SHORT.items():
+            close(terms[f"cluster_{m}_{b}"], a[f"{p}loss_cluster_{short}{s}"], 1e-5)
+            gradient = a[f"{p}grad_{short}{s}"]
+            close(features[m][b].grad, gradient, 1e-5 * np.abs(gradient).max())
+            expected = f"{p}after_inst_{short}{s}"
+            if step.pairs:
+                close(step.instances[m][b].rows, a[expected], 1e-6)
+            after = f"{p}after_clu_shared{s}" if method.unified(epoch) else f"{p}after_clu_{short}{s}"
+            close(step.clusters[b][m].rows, a[after], 1e-6)
+        for name, weight, pair in (
+            ("rgb_rgb", a_weight, "visible_visible"),
+            ("ir_ir", a_weight, "infrared_infrared"),
+            ("rgb_to_ir", c_weight, "visible_infrared"),
+            ("ir_to_rgb", c_weight, "infrared_visible"),
+        ):
+            close(terms.get(f"neighbor_{pair}_{b}", torch.zeros(())), weight * a[f"{p}loss_nb_{name}{s}"], 1e-5)
+
+
+@pytest.mark.parametrize("dataset,epoch", CASES)
+def test_clean_gradients(parity, dataset, epoch):
+    a = parity("sdcl_losses")
+    p = f"{dataset}_e{epoch:02d}_"
+    _, _, features, terms = iteration(a, dataset, epoch, late_gradients=False)
+    close(sum(terms.values()), a[p + "loss_total"], 2e-5)
+    for b, s in SUFFIX.items():
+        for m, short in SHORT.items():
+            gradient = a[f"{p}gradfrozen_{short}{s}"]
+            close(features[m][b].grad, gradient, 1e-5 * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize("k,dataset", [(20, "sysu"), (10, "regdb")])
+def test_unified_stage(parity, k, dataset, monkeypatch):
+    """Labels, kept images and shared centroids; the released choice is put in where it is undefined."""
+    a = parity("sdcl_cra")
+    settings, _ = resolve({"dataset": dataset})
+    assert settings.sdcl.cra_k == k
+    method = SDCL(settings)
+    from sdcl.clustering import PseudoLabels
+    from sdcl.methods import sdcl as module
+
+    features = {m: {b: t(a[f"{SHORT[m]}_{b}"]) for b in SUFFIX} for m in SHORT}
+    own = {"visible": PseudoLabels(a["labels_rgb_own"], 99), "infrared": PseudoLabels(a["labels_ir"], 12)}
+    monkeypatch.setattr(method, "_cluster", lambda f, m, epoch: own[m])
+    monkeypatch.setattr(module, "collaborative_ranking", lambda *_: a[f"top{k}_label_before"])
+    (stage,) = method.stages(settings.sdcl.unify_from, lambda: features, lambda make: make())
+    np.testing.assert_array_equal(stage.report["visible_associated"].ids, a[f"top{k}_label_after"])
+    for m, short in SHORT.items():
+        kept = np.flatnonzero(stage.labels[m] != -1)
+        np.testing.assert_array_equal(kept, a[f"top{k}_keep_{short}"])
+        np.testing.assert_array_equal(stage.labels[m][kept], a[f"top{k}_keep_{short}_label"])
+    assert stage.report["visible_associated"].occupied == a[f"top{k}_num_cluster_rgb"]
+    clusters = stage.losses.__self__.clusters
+    for b in SUFFIX:
+        assert clusters[b]["visible"] is clusters[b]["infrared"]
+        close(clusters[b]["visible"].rows, a[f"top{k}_shared_memory_{b}"], 1e-5)
+    assert stage.iterations == (100 if dataset == "sysu" else 50)
+
+
+def test_every_term_goes_down(parity):
+    """Gradient steps on free features lower each kind of loss while memories rest."""
+    a = parity("sdcl_losses")
+    for epoch in (12, 13, 31):
+        _, _, features, terms = iteration(a, "sysu", epoch, late_gradients=False)
+        for name in terms:
+            moved = {m: {b: f.detach().clone() for b, f in branches.items()} for m, branches in features.items()}
+            before = terms[name].item()
+            _, _, live, again = iteration(a, "sysu", epoch, late_gradients=False)
+            for branches in live.values():
+                for f in branches.values():
+                    f.grad = None
+            _, m, *rest = name.split("_")
+            branch = rest[-1]
+            gradient = torch.autograd.grad(_one_term(a, epoch, name, moved[m][branch].requires_grad_(), m, branch), moved[m][branch])
+            stepped = (moved[m][branch] - 0.5 * gradient[0]).detach()
+            assert _one_term(a, epoch, name, stepped, m, branch).item() < before, name
+
+
+def _one_term(a, epoch, name, feature, modality, branch):
+    arrays = dict(a)
+    settings, _ = resolve({"dataset": "sysu", "late_gradients": False})
+    method = SDCL(settings)
+    instances = {m: {b: t(arrays[f"inst_{SHORT[m]}{s}"]) for b, s in SUFFIX.items()} for m in SHORT}
+    step = _Iteration(method, epoch, dict.fromkeys(SHORT, (instances["infrared"], np.arange(9).repeat(8)[:66])), instances)
+    for b, s in SUFFIX.items():
+        one = ClusterMemory(t(a[f"clu_shared{s}"]))
+        step.clusters[b] = {m: one if method.unified(epoch) else ClusterMemory(t(a[f"clu_{SHORT[m]}{s}"])) for m in SHORT}
+    features = {m: {b: t(a[f"feat_{SHORT[m]}{s}"]) for b, s in SUFFIX.items()} for m in SHORT}
+    features[modality][branch] = feature
+    everyone = {m: {b: f.detach() for b, f in branches.items()} for m, branches in features.items()}
+    labels = a["labels_rgb_unified"] if method.unified(epoch) else a["labels_rgb"]
+    batch = Batch(
+        {"visible": labels, "infrared": a["labels_ir"]},
+        {"visible": a["index_rgb"], "infrared": a["index_ir"]},
+        {"visible": slice(None), "infrared": slice(None)},
+    )
+    return step.losses(features, everyone, batch)[name]
