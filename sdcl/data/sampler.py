@@ -1,0 +1,65 @@
+"""P clusters x K images: a pure function of labels, cameras, seed and epoch. Knows no method, no rank, no file."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def epoch_batches(
+    labels: np.ndarray,
+    cameras: np.ndarray,
+    *,
+    batch_size: int,
+    num_instances: int,
+    iterations: int,
+    seed: tuple[int, ...],
+    across_cameras: bool = True,
+) -> np.ndarray:
+    """Rows of the training list for every step of one stage, over all processes.
+
+    One pass goes through all clusters in random order: a random anchor, then K - 1 more images of its cluster, all
+    from other cameras when the cluster has any, with replacement when fewer than K are at hand (a released quirk:
+    K - 1 would do). A cluster with one image gives one row. Batches are consecutive slices of the pass; an
+    incomplete last one is dropped, unless a pass cannot fill a single batch: then passes are joined.
+
+    Args:
+        labels: int (N,), -1 is never sampled. cameras: int (N,).
+        seed: words that name the stream, such as (seed, epoch, modality).
+
+    Returns:
+        int64 (iterations, batch_size).
+
+    Raises:
+        ValueError: no image has a label.
+    """
+    generator = np.random.default_rng(seed)
+    clusters = [np.flatnonzero(labels == c) for c in np.unique(labels[labels >= 0])]
+    if not clusters:
+        raise ValueError("no image has a cluster label, so no batch can be drawn")
+    groups = [_Cluster(rows, cameras[rows]) for rows in clusters]
+    batches: list[np.ndarray] = []
+    rest = np.zeros(0, np.int64)
+    while len(batches) < iterations:
+        parts = [groups[c].draw(generator, num_instances, across_cameras) for c in generator.permutation(len(groups))]
+        order = np.concatenate([rest, *parts])
+        whole = len(order) // batch_size
+        batches.extend(order[: whole * batch_size].reshape(whole, batch_size))
+        rest = order if whole == 0 else rest[:0]
+    return np.stack(batches[:iterations])
+
+
+class _Cluster:
+    """Rows of one cluster, and the candidates beside each camera's anchors."""
+
+    def __init__(self, rows: np.ndarray, cameras: np.ndarray):
+        self.rows, self.cameras = rows, cameras
+
+    def draw(self, generator: np.random.Generator, count: int, across_cameras: bool) -> np.ndarray:
+        anchor = generator.integers(len(self.rows))
+        if len(self.rows) == 1 or count == 1:
+            return self.rows[[anchor]]
+        others = self.rows[self.cameras != self.cameras[anchor]] if across_cameras else self.rows[:0]
+        if len(others) == 0:
+            others = np.delete(self.rows, anchor)
+        more = generator.choice(others, count - 1, replace=len(others) < count)
+        return np.concatenate([self.rows[[anchor]], more])

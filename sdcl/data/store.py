@@ -1,0 +1,127 @@
+"""Decoded images, once: a memory-mapped uint8 array per (files, size, resize filter), moved to the device when it fits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+DEVICE_SHARE = 0.4  # of the free memory of a GPU that images may take
+
+
+def fingerprint(paths: Sequence[str]) -> str:
+    """Short hash of names, sizes and times of the files: changes when the data set does.
+
+    Raises:
+        ValueError: a file is gone.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            stat = os.stat(path)
+        except OSError as error:
+            raise ValueError(f"image file {path} cannot be read ({error.strerror}); prepare the data set again") from None
+        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+class ImageStore:
+    """N decoded images of one size.
+
+    Args:
+        images: uint8 (N, H, W, 3), a memory map or an array.
+    """
+
+    def __init__(self, images: np.ndarray, device: torch.device):
+        self.images = images
+        self.device = device
+        self._resident: Tensor | None = None
+        if device.type == "cuda" and images.nbytes < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+            self._resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: np.ndarray) -> Tensor:
+        """uint8 (B, H, W, 3) on the device."""
+        if self._resident is not None:
+            return self._resident[torch.as_tensor(rows, device=self.device)]
+        batch = torch.from_numpy(self.images[rows])
+        if self.device.type != "cuda":
+            return batch
+        return batch.pin_memory().to(self.device, non_blocking=True)
+
+
+def cache_file(paths: Sequence[str], height: int, width: int, resize: str, cache_dir: Path) -> Path:
+    key = hashlib.sha256(json.dumps([fingerprint(paths), height, width, resize]).encode()).hexdigest()[:20]
+    return cache_dir / f"{key}_{height}x{width}_{resize}.npy"
+
+
+def build_cache(paths: Sequence[str], height: int, width: int, resize: str, cache_dir: Path, workers: int, title: str) -> Path:
+    """Decode all images into one file, unless it is there already. It appears whole or not at all.
+
+    Raises:
+        ValueError: unreadable or truncated images, each named.
+    """
+    target = cache_file(paths, height, width, resize, cache_dir)
+    if target.is_file():
+        return target
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        array = np.lib.format.open_memmap(part, "w+", np.uint8, (len(paths), height, width, 3))
+        broken: list[str] = []
+
+        def decode_into(row: int) -> None:
+            try:
+                array[row] = decode(paths[row], height, width, resize)
+            except ValueError as error:
+                broken.append(str(error))
+
+        with ThreadPoolExecutor(workers) as pool:
+            list(tqdm(pool.map(decode_into, range(len(paths))), f"decode {title}", len(paths), unit="image", disable=None, leave=False))
+        if broken:
+            shown = "\n  ".join(sorted(broken)[:20])
+            raise ValueError(f"{len(broken)} image(s) cannot be used; replace them from the original archive:\n  {shown}")
+        array.flush()
+        del array
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def open_store(
+    paths: Sequence[str], height: int, width: int, resize: str, cache_dir: Path, device: torch.device, *, workers: int, title: str
+) -> ImageStore:
+    """The store of these files, from the cache or decoded now."""
+    path = build_cache(paths, height, width, resize, cache_dir, workers, title)
+    return ImageStore(np.load(path, mmap_mode="r"), device)
+
+
+def decode(path: str, height: int, width: int, resize: str) -> np.ndarray:
+    """One image as uint8 (H, W, 3).
+
+    Raises:
+        ValueError: naming the file, when it is not an image, is truncated, or is dangerously large.
+    """
+    try:
+        with Image.open(path) as image:
+            small = image.convert("RGB").resize((width, height), FILTERS[resize])
+            return np.asarray(small)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -1,0 +1,182 @@
+"""The only importer of torch.distributed: who we are, and what the processes tell one another.
+
+Everything here works with one process and no process group.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
+
+T = TypeVar("T")
+TIMEOUT = timedelta(hours=2)  # decoding and clustering happen on one process while the others wait
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of how many processes this is, and its device."""
+
+    rank: int
+    count: int
+    local_rank: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+
+def start(device: str) -> Processes:
+    """Join the process group that torchrun or SLURM describes in the environment; without one, be alone.
+
+    Raises:
+        ValueError: --device names hardware that is not there.
+    """
+    rank, count, local = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if chosen.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}: no GPU is visible to PyTorch; use --device cpu")
+    try:
+        where = torch.device(f"cuda:{local}" if chosen == "cuda" else chosen)
+    except RuntimeError:
+        raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, got {device!r}") from None
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    if count > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=TIMEOUT)
+    return Processes(rank, count, local, where)
+
+
+def stop() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _world() -> tuple[int, int]:
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def once(make: Callable[[], T]) -> T:
+    """Make a value on process 0 and give it to all. What it raises there is raised everywhere."""
+    rank, count = _world()
+    if count == 1:
+        return make()
+    box: list[Any] = [None, None]
+    if rank == 0:
+        try:
+            box[0] = make()
+        except Exception as error:  # handed to every process, so that none waits for ever
+            box[1] = error
+    dist.broadcast_object_list(box, src=0)
+    if box[1] is not None:
+        raise box[1]
+    return box[0]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """(b, ...) of each process, equally many -> (b * processes, ...) in rank order. No gradient."""
+    _, count = _world()
+    if count == 1:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(count)]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
+
+
+def share_of(count: int) -> slice:
+    """The rows of a list of `count` that this process works on: contiguous, in rank order, sizes differ by at most one."""
+    rank, processes = _world()
+    return slice(count * rank // processes, count * (rank + 1) // processes)
+
+
+def gather_shares(rows: Tensor, count: int) -> Tensor:
+    """What each process computed for its `share_of(count)` -> all `count` rows in order."""
+    _, processes = _world()
+    if processes == 1:
+        return rows
+    sizes = [count * (r + 1) // processes - count * r // processes for r in range(processes)]
+    padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = gather_rows(padded).split(max(sizes))
+    return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+
+
+def broadcast_buffers(module: nn.Module) -> None:
+    """Give every process the buffers (running statistics) of process 0."""
+    if dist.is_initialized():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def data_parallel(module: nn.Module, processes: Processes) -> nn.Module:
+    """DistributedDataParallel when there are several processes: gradients are averaged, buffers are left to each."""
+    if processes.count == 1:
+        return module
+    ids = [processes.device.index] if processes.device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+
+
+class SyncBatchNorm(nn.Module):
+    """BatchNorm over the batches of all processes of a group, on any device (PyTorch's own runs on GPUs only).
+
+    Takes over the parameters and buffers of the layer it replaces.
+    """
+
+    def __init__(self, layer: nn.modules.batchnorm._BatchNorm, group: Any):
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(layer, name))
+        self.eps, self.momentum, self.group, self.track_running_stats = layer.eps, layer.momentum, group, True
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        if not self.training:
+            return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        axes = [0, *range(2, x.ndim)]
+        wide = x.float()
+        count = torch.full((1,), x.numel() / x.shape[1], device=x.device)
+        sums = differentiable_all_reduce(torch.cat([wide.sum(axes), count]), group=self.group)
+        mean = sums[:-1] / sums[-1]
+        centered = wide - mean.view(shape)
+        variance = differentiable_all_reduce(centered.square().sum(axes), group=self.group) / sums[-1]  # (D,), two passes: exact
+        if self.track_running_stats:
+            with torch.no_grad():
+                n = sums[-1]
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * n / (n - 1), self.momentum)
+                self.num_batches_tracked += 1
+        normal = centered * torch.rsqrt(variance + self.eps).view(shape)
+        return (normal * self.weight.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+
+def synchronise_batch_norm(module: nn.Module, replicas: int) -> nn.Module:
+    """Let processes that share one of `replicas` slices of the batch normalise it together. In place.
+
+    Raises:
+        ValueError: the number of processes is no multiple of the replicas.
+    """
+    rank, count = _world()
+    if count % replicas:
+        raise ValueError(f"{count} processes cannot share --bn-replicas {replicas} evenly; use a divisor or a multiple of {count}")
+    size = count // replicas
+    groups = [dist.new_group(list(range(r * size, (r + 1) * size))) for r in range(replicas)]
+    group = groups[rank // size]
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.modules.batchnorm._BatchNorm):
+                setattr(parent, name, SyncBatchNorm(child, group))
+    return module
