@@ -1,0 +1,181 @@
+"""CMC, mAP and mINP of a ranked gallery, as the two data sets' protocols count them.
+
+    similarity (Q, G) -> rank (stable, best first) -> drop removed images -> CMC, AP, INP per query -> mean over valid queries
+
+A query is valid if the gallery still holds an image of its identity after removal; the others count nowhere.
+AP = mean over the matches of (k-th match) / (its rank). INP = (number of matches) / (rank of the last match) (AGW, Ye et al.,
+TPAMI 2022). Both count images. The CMC counts images (RegDB) or distinct identities in order of first appearance (SYSU-MM01).
+Equal similarities keep gallery order: the lower gallery row ranks first.
+
+Legend: Q queries, G gallery images, q queries of one chunk, P gallery identities, R ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CHUNK_ELEMENTS = 2**22  # entries of the similarity ranked at once; about ten arrays of this many int64 are alive
+
+# (query ids (q, 1), query cameras (q, 1), gallery ids (1, G), gallery cameras (1, G)) -> (q, G) bool, True is removed
+RemovalRule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def same_room(query_ids: Tensor, query_cameras: Tensor, gallery_ids: Tensor, gallery_cameras: Tensor) -> Tensor:
+    """SYSU-MM01: cameras 2 and 3 share a room, so camera-3 queries do not see camera 2, whatever the identity."""
+    return (query_cameras == 3) & (gallery_cameras == 2)
+
+
+def same_identity_and_camera(query_ids: Tensor, query_cameras: Tensor, gallery_ids: Tensor, gallery_cameras: Tensor) -> Tensor:
+    """Single-modality re-identification (Market-1501): other cameras must find the person."""
+    return (query_ids == gallery_ids) & (query_cameras == gallery_cameras)
+
+
+def other_identity_and_camera(query_ids: Tensor, query_cameras: Tensor, gallery_ids: Tensor, gallery_cameras: Tensor) -> Tensor:
+    """What the released single-modality evaluator removes under its RegDB switch; kept to reproduce its numbers only."""
+    return (query_ids != gallery_ids) & (query_cameras != gallery_cameras)
+
+
+@dataclass(frozen=True, eq=False)
+class Metrics:
+    """Fractions in [0, 1].
+
+    Args:
+        cmc: (R,) float64; entry r is the fraction of valid queries matched within the first r + 1 ranks.
+        mAP: mean average precision.
+        mINP: mean inverse negative penalty.
+        num_valid: queries with a match left in the gallery; what the means run over.
+        num_queries: all queries.
+    """
+
+    cmc: np.ndarray
+    mAP: float
+    mINP: float
+    num_valid: int
+    num_queries: int
+
+    def rank(self, r: int) -> float:
+        """Rank-r accuracy; ValueError if the CMC was not computed that far."""
+        if not 1 <= r <= len(self.cmc):
+            raise ValueError(f"the CMC holds ranks 1..{len(self.cmc)}, not {r}")
+        return float(self.cmc[r - 1])
+
+    @property
+    def r1(self) -> float:
+        return self.rank(1)
+
+    @property
+    def r5(self) -> float:
+        return self.rank(5)
+
+    @property
+    def r10(self) -> float:
+        return self.rank(10)
+
+    @property
+    def r20(self) -> float:
+        return self.rank(20)
+
+
+def rank_metrics(
+    similarity: Tensor | np.ndarray,
+    query_ids: Sequence[int] | np.ndarray | Tensor,
+    gallery_ids: Sequence[int] | np.ndarray | Tensor,
+    query_cameras: Sequence[int] | np.ndarray | Tensor | None = None,
+    gallery_cameras: Sequence[int] | np.ndarray | Tensor | None = None,
+    *,
+    removed: RemovalRule | None = None,
+    distinct_identities: bool,
+    max_rank: int = 20,
+) -> Metrics:
+    """Metrics of a gallery ranked by descending similarity; the work is done on the device of `similarity`.
+
+    Args:
+        similarity: (Q, G), larger is nearer. Ties keep gallery order.
+        query_ids, gallery_ids: (Q,), (G,) identities.
+        query_cameras, gallery_cameras: (Q,), (G,); needed by `removed` only.
+        removed: which gallery images a query does not see, e.g. `same_room`; None removes nothing.
+        distinct_identities: True for a CMC over distinct identities (SYSU-MM01), False over images (RegDB).
+        max_rank: R, the length of the CMC. If fewer images or identities remain, its last value is repeated.
+
+    Raises:
+        ValueError: shapes that do not fit, a similarity that is not finite, a rule without cameras, or no valid query at all.
+    """
+    similarity = torch.as_tensor(similarity)
+    if similarity.ndim != 2 or not torch.isfinite(similarity).all():
+        raise ValueError(f"similarity must be a finite (Q, G) matrix, got shape {tuple(similarity.shape)}")
+    num_queries, num_gallery = similarity.shape
+    query_ids = _column("query_ids", query_ids, num_queries, similarity.device)
+    gallery_ids = _column("gallery_ids", gallery_ids, num_gallery, similarity.device)
+    if removed is not None:
+        if query_cameras is None or gallery_cameras is None:
+            raise ValueError("a removal rule needs query_cameras and gallery_cameras")
+        query_cameras = _column("query_cameras", query_cameras, num_queries, similarity.device)
+        gallery_cameras = _column("gallery_cameras", gallery_cameras, num_gallery, similarity.device)
+    identity_of = torch.unique(gallery_ids, return_inverse=True)[1] if distinct_identities else None
+
+    chunks = []
+    step = max(1, CHUNK_ELEMENTS // max(1, num_gallery))
+    for start in range(0, num_queries if num_gallery else 0, step):
+        part = slice(start, start + step)
+        ids = query_ids[part, None]  # (q, 1)
+        keep = None
+        if removed is not None:
+            keep = ~removed(ids, query_cameras[part, None], gallery_ids[None], gallery_cameras[None])  # (q, G)
+        chunks.append(_query_scores(similarity[part], ids == gallery_ids[None], keep, identity_of))
+    if not any(len(position) for position, _, _ in chunks):
+        raise ValueError(f"none of the {num_queries} queries has a match among the {num_gallery} gallery images")
+    position, precision, penalty = (torch.cat(column) for column in zip(*chunks, strict=True))
+    hits = torch.bincount(position - 1, minlength=max_rank)[:max_rank].cumsum(0)
+    cmc = hits.double().cpu().numpy() / len(position)
+    return Metrics(cmc, precision.mean().item(), penalty.mean().item(), len(position), num_queries)
+
+
+def mean(metrics: Sequence[Metrics]) -> Metrics:
+    """Arithmetic mean, entry by entry, of several draws or trials (query counts are rounded). ValueError if there are none."""
+    if not metrics:
+        raise ValueError("no metrics to average")
+    return Metrics(
+        cmc=np.mean([m.cmc for m in metrics], axis=0),
+        mAP=float(np.mean([m.mAP for m in metrics])),
+        mINP=float(np.mean([m.mINP for m in metrics])),
+        num_valid=round(float(np.mean([m.num_valid for m in metrics]))),
+        num_queries=round(float(np.mean([m.num_queries for m in metrics]))),
+    )
+
+
+def _query_scores(similarity: Tensor, same: Tensor, keep: Tensor | None, identity_of: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each valid query of a chunk: CMC position of its first match (from 1), AP, INP.
+
+    Args:
+        similarity, same, keep: (q, G) similarity, whether the identity is the query's, whether the image stays (None: all do).
+        identity_of: (G,) in 0..P-1 for a CMC over distinct identities, or None.
+    """
+    order = similarity.argsort(dim=1, descending=True, stable=True)  # (q, G) gallery rows, best first
+    kept = torch.ones_like(same) if keep is None else keep.gather(1, order)
+    match = same.gather(1, order) & kept
+    valid = match.any(1)
+    order, kept, match = order[valid], kept[valid], match[valid]
+
+    never = order.shape[1] + 1  # a rank behind all others
+    rank = kept.cumsum(1)  # (v, G) from 1, among the kept
+    matches = match.sum(1)  # (v,)
+    precision = (match.cumsum(1).double() / rank.clamp_min(1) * match).sum(1) / matches
+    penalty = matches.double() / (rank * match).amax(1)
+    position = torch.where(match, rank, never).amin(1)  # of the first match, over images
+    if identity_of is not None:
+        first = rank.new_full((len(rank), int(identity_of.max()) + 1), never)  # (v, P) rank of each identity's best image
+        first.scatter_reduce_(1, identity_of[order], torch.where(kept, rank, never), "amin")
+        position = 1 + (first < position[:, None]).sum(1)  # identities seen before it
+    return position, precision, penalty
+
+
+def _column(name: str, values: Sequence[int] | np.ndarray | Tensor, length: int, device: torch.device) -> Tensor:
+    column = torch.as_tensor(values, device=device)
+    if column.shape != (length,):
+        raise ValueError(f"{name} must have shape ({length},), got {tuple(column.shape)}")
+    return column

@@ -1,0 +1,74 @@
+"""Results as text, Markdown, LaTeX and JSON, in percent and in the column order of the papers: R1 R5 R10 R20 mAP mINP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sdcl.evaluation.metrics import Metrics
+from sdcl.evaluation.protocols import Result
+
+COLUMNS = ("R1", "R5", "R10", "R20", "mAP", "mINP")
+
+
+def percentages(metrics: Metrics) -> tuple[float, ...]:
+    """The six numbers of `COLUMNS`, in percent. ValueError if the CMC is shorter than 20."""
+    return tuple(100 * value for value in (metrics.r1, metrics.r5, metrics.r10, metrics.r20, metrics.mAP, metrics.mINP))
+
+
+def results_table(results: Sequence[Result]) -> str:
+    """Plain aligned text: a header, and a line per result."""
+    rows = [[*COLUMNS, "protocol", "direction"]] + [[*_cells(result), result.protocol, result.direction] for result in results]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        numbers = [cell.rjust(width) for cell, width in zip(row[:-2], widths[:-2], strict=True)]
+        words = [cell.ljust(width) for cell, width in zip(row[-2:], widths[-2:], strict=True)]
+        lines.append("  ".join(numbers + words).rstrip())
+    return "\n".join(lines)
+
+
+def markdown_rows(results: Sequence[Result], header: bool = True) -> str:
+    """Lines of a Markdown table: protocol, direction, the six numbers."""
+    lines = [f"| protocol | direction | {' | '.join(COLUMNS)} |", "|---|---|" + "---:|" * len(COLUMNS)] if header else []
+    lines += [f"| {result.protocol} | {result.direction} | {' | '.join(_cells(result))} |" for result in results]
+    return "\n".join(lines)
+
+
+def latex_rows(results: Sequence[Result], header: bool = False) -> str:
+    r"""Lines of a LaTeX tabular, `protocol, direction & R1 & R5 & R10 & R20 & mAP & mINP \\`."""
+    lines = [f"protocol & {' & '.join(COLUMNS)} \\\\"] if header else []
+    for result in results:
+        name = f"{result.protocol}, {result.direction}".replace("_", r"\_")
+        lines.append(f"{name} & {' & '.join(_cells(result))} \\\\")
+    return "\n".join(lines)
+
+
+def to_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """What `to_json` writes, as plain values: names, counts, the six percentages, and the same six for each draw or trial."""
+    return [
+        {
+            "protocol": result.protocol,
+            "direction": result.direction,
+            "gallery_size": result.gallery_size,
+            "num_queries": result.metrics.num_queries,
+            "num_valid": result.metrics.num_valid,
+            **_named(result.metrics),
+            "per_draw": [_named(metrics) for metrics in result.per_draw],
+        }
+        for result in results
+    ]
+
+
+def to_json(results: Sequence[Result]) -> str:
+    """JSON list, one object per result, numbers in percent and unrounded."""
+    return json.dumps(to_rows(results), indent=2)
+
+
+def _cells(result: Result) -> list[str]:
+    return [f"{value:.2f}" for value in percentages(result.metrics)]
+
+
+def _named(metrics: Metrics) -> dict[str, float]:
+    return dict(zip(COLUMNS, percentages(metrics), strict=True))

@@ -1,0 +1,154 @@
+"""Metrics against the recorded numbers and against loops that follow the protocol's words."""
+
+import numpy as np
+import pytest
+import torch
+
+from sdcl.evaluation import metrics as M
+
+RULES = (None, M.same_room, M.same_identity_and_camera, M.other_identity_and_camera)
+WORDS = {  # the rules again, for one pair, as plain Python
+    None: lambda query, gallery: False,
+    M.same_room: lambda query, gallery: query[1] == 3 and gallery[1] == 2,
+    M.same_identity_and_camera: lambda query, gallery: query == gallery,
+    M.other_identity_and_camera: lambda query, gallery: query[0] != gallery[0] and query[1] != gallery[1],
+}
+
+
+def brute_force(similarity, query_ids, gallery_ids, query_cameras, gallery_cameras, removed, distinct_identities, max_rank):
+    """Loops over queries and ranks; returns (cmc, mAP, mINP, valid)."""
+    curves, precisions, penalties = [], [], []
+    for row, identity, camera in zip(similarity, query_ids, query_cameras, strict=True):
+        ranked = sorted(range(len(row)), key=lambda g: (-row[g], g))
+        ranked = [g for g in ranked if not WORDS[removed]((identity, camera), (gallery_ids[g], gallery_cameras[g]))]
+        ids = [gallery_ids[g] for g in ranked]
+        ranks = [rank for rank, other in enumerate(ids, start=1) if other == identity]
+        if not ranks:
+            continue
+        precisions.append(sum(k / rank for k, rank in enumerate(ranks, start=1)) / len(ranks))
+        penalties.append(len(ranks) / ranks[-1])
+        listed = list(dict.fromkeys(ids)) if distinct_identities else ids
+        found = listed.index(identity)
+        curves.append([1.0 if rank >= found else 0.0 for rank in range(max_rank)])
+    return np.mean(curves, axis=0), np.mean(precisions), np.mean(penalties), len(precisions)
+
+
+def random_case(seed, queries, gallery, people, levels):
+    """Integer-valued similarities, so that many are tied; some queries have no match."""
+    rng = np.random.default_rng(seed)
+    similarity = rng.integers(0, levels, (queries, gallery)).astype(np.float32) / levels
+    return (
+        similarity,
+        rng.integers(0, people, queries),
+        rng.integers(0, people, gallery),
+        rng.choice([3, 6], queries),
+        rng.choice([1, 2, 3, 4], gallery),
+    )
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("distinct", [True, False])
+@pytest.mark.parametrize(("queries", "gallery", "people", "levels"), [(60, 80, 25, 1000), (40, 30, 12, 4), (30, 9, 9, 1), (50, 1, 2, 3)])
+def test_brute_force(rule, distinct, queries, gallery, people, levels):
+    case = random_case(queries, queries, gallery, people, levels)
+    cmc, mAP, mINP, valid = brute_force(*case, rule, distinct, 20)
+    ours = M.rank_metrics(*case, removed=rule, distinct_identities=distinct)
+    assert (ours.num_valid, ours.num_queries) == (valid, queries)
+    assert ours.cmc.dtype == np.float64
+    np.testing.assert_allclose(ours.cmc, cmc, atol=1e-12)
+    assert abs(ours.mAP - mAP) <= 1e-12 and abs(ours.mINP - mINP) <= 1e-12
+
+
+def recorded_case(arrays, name):
+    """(arguments, settings) of a recorded evaluation."""
+    if name.startswith("single"):
+        case = [-arrays["single_dist"], *(arrays[f"single_{k}"] for k in ("q_ids", "g_ids", "q_cams", "g_cams"))]
+        rule = M.same_identity_and_camera if name == "single" else M.other_identity_and_camera
+        return case, {"removed": rule, "distinct_identities": False, "max_rank": 100}
+    if name.startswith("regdb"):
+        case = [-arrays["regdb_dist"], arrays["regdb_q_pids"], arrays["regdb_g_pids"]]
+        if name == "regdb_small":
+            case = [case[0][:12, :9], case[1][:12], case[2][:9]]
+        return case, {"distinct_identities": False}
+    queries, gallery = np.arange(150), np.arange(89)
+    if name == "sysu_indoor":
+        gallery = np.flatnonzero(arrays["sysu_indoor_gallery_mask"])
+    if name == "sysu_valid":
+        queries = arrays["sysu_valid_query_index"]
+    case = [-arrays["sysu_dist"][np.ix_(queries, gallery)]]
+    case += [arrays["sysu_q_pids"][queries], arrays["sysu_g_pids"][gallery]]
+    case += [arrays["sysu_q_cams"][queries], arrays["sysu_g_cams"][gallery]]
+    return case, {"removed": M.same_room, "distinct_identities": True}
+
+
+NAMES = ("sysu", "sysu_indoor", "sysu_valid", "regdb", "regdb_small", "single", "single_regdbflag")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recorded_metrics(parity, name):
+    arrays = parity("evaluation")
+    case, settings = recorded_case(arrays, name)
+    ours = M.rank_metrics(*case, **settings)
+    cmc = arrays[f"{name}_cmc"]
+    np.testing.assert_allclose(ours.cmc[: len(cmc)], cmc, atol=1e-6)
+    assert abs(ours.mAP - arrays[f"{name}_mAP"]) <= 1e-9
+    if f"{name}_mINP" in arrays:
+        assert abs(ours.mINP - arrays[f"{name}_mINP"]) <= 1e-9
+
+
+def test_valid_queries_of_the_recorded_case(parity):
+    arrays = parity("evaluation")
+    case, settings = recorded_case(arrays, "sysu")
+    assert M.rank_metrics(*case, **settings).num_valid == len(arrays["sysu_valid_query_index"])
+
+
+def test_chunks_change_nothing(parity, monkeypatch):
+    case, settings = recorded_case(parity("evaluation"), "sysu")
+    whole = M.rank_metrics(*case, **settings)
+    monkeypatch.setattr(M, "CHUNK_ELEMENTS", 7 * 89)
+    parts = M.rank_metrics(*case, **settings)
+    np.testing.assert_array_equal(parts.cmc, whole.cmc)
+    assert (parts.mAP, parts.mINP, parts.num_valid) == pytest.approx((whole.mAP, whole.mINP, whole.num_valid), abs=1e-14)
+
+
+def test_ties_keep_gallery_order():
+    similarity = torch.zeros(1, 3)
+    assert M.rank_metrics(similarity, [5], [5, 7, 8], distinct_identities=False).r1 == 1
+    assert M.rank_metrics(similarity, [8], [5, 7, 8], distinct_identities=False).mAP == pytest.approx(1 / 3)
+
+
+def test_distinct_identities_jump_over_repeats():
+    similarity, gallery = [[0.9, 0.8, 0.7, 0.6]], [1, 1, 1, 2]
+    images = M.rank_metrics(np.array(similarity), [2], gallery, distinct_identities=False)
+    people = M.rank_metrics(np.array(similarity), [2], gallery, distinct_identities=True)
+    assert images.cmc[:4].tolist() == [0, 0, 0, 1] and people.cmc[:2].tolist() == [0, 1]
+    assert people.cmc.shape == (20,) and people.r20 == 1  # padded with the last value
+    assert images.mAP == people.mAP == 0.25
+
+
+def test_mean():
+    first = M.Metrics(np.array([0.2, 0.4]), 0.1, 0.3, 5, 6)
+    second = M.Metrics(np.array([0.4, 0.8]), 0.3, 0.5, 5, 6)
+    both = M.mean([first, second])
+    np.testing.assert_allclose(both.cmc, [0.3, 0.6])
+    assert (both.mAP, both.mINP, both.num_valid, both.num_queries) == pytest.approx((0.2, 0.4, 5, 6))
+    with pytest.raises(ValueError, match="no metrics"):
+        M.mean([])
+
+
+def test_errors_are_said():
+    similarity = torch.eye(2)
+    with pytest.raises(ValueError, match="none of the 2 queries"):
+        M.rank_metrics(similarity, [1, 2], [3, 4], distinct_identities=True)
+    with pytest.raises(ValueError, match="none of the 1 queries"):
+        M.rank_metrics(torch.ones(1, 1), [1], [1], [3], [2], removed=M.same_room, distinct_identities=True)
+    with pytest.raises(ValueError, match="none of the 2 queries"):
+        M.rank_metrics(torch.ones(2, 0), [1, 2], [], distinct_identities=True)
+    with pytest.raises(ValueError, match="cameras"):
+        M.rank_metrics(similarity, [1, 2], [1, 2], removed=M.same_room, distinct_identities=True)
+    with pytest.raises(ValueError, match="gallery_ids"):
+        M.rank_metrics(similarity, [1, 2], [1, 2, 3], distinct_identities=True)
+    with pytest.raises(ValueError, match="finite"):
+        M.rank_metrics(similarity * float("nan"), [1, 2], [1, 2], distinct_identities=True)
+    with pytest.raises(ValueError, match=r"ranks 1\.\.3"):
+        _ = M.rank_metrics(similarity, [1, 2], [1, 2], distinct_identities=True, max_rank=3).r5

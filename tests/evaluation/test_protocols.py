@@ -1,0 +1,161 @@
+"""Protocols: what is query, what is gallery, what is averaged."""
+
+import random
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sdcl.data.samples import Sample
+from sdcl.evaluation import metrics as M
+from sdcl.evaluation import protocols as P
+
+CAMERAS = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
+
+
+def draw_gallery(samples, trial, *, mode="all", shots=1, permutation=None):
+    """Stands in for the data set's draw: rows of some images per identity and camera."""
+    rng = random.Random(f"{trial} {permutation}")
+    rows = []
+    for identity in sorted({sample.identity for sample in samples}):
+        for camera in CAMERAS[mode]:
+            here = [row for row, sample in enumerate(samples) if (sample.identity, sample.camera) == (identity, camera)]
+            rows += rng.sample(here, min(shots, len(here)))
+    return rows
+
+
+@pytest.fixture
+def fake_draw(monkeypatch):
+    calls = []
+
+    def recording(samples, trial, **settings):
+        calls.append((trial, settings["mode"], settings["shots"], settings["permutation"]))
+        return draw_gallery(samples, trial, **settings)
+
+    monkeypatch.setitem(sys.modules, "sdcl.data.sysu", SimpleNamespace(draw_gallery=recording))
+    return calls
+
+
+def unit(rows):
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+def people(visible_cameras=(1, 2, 4, 5), infrared_cameras=(3, 6), count=12, each=3, noise=2.0, seed=0):
+    """Features around one direction per person, and their samples."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(count, 16, generator=generator)
+    features, samples = {}, {}
+    for modality, cameras in (("visible", visible_cameras), ("infrared", infrared_cameras)):
+        samples[modality] = [
+            Sample(f"{modality}/{identity}/{camera}/{k}.jpg", identity, camera, modality)
+            for identity in range(count)
+            for camera in cameras
+            for k in range(each)
+        ]
+        owners = [sample.identity for sample in samples[modality]]
+        features[modality] = unit(centres[owners] + noise * torch.randn(len(owners), 16, generator=generator))
+    return features, samples
+
+
+def columns(samples, rows=None):
+    rows = range(len(samples)) if rows is None else rows
+    return [samples[row].identity for row in rows], [samples[row].camera for row in rows]
+
+
+def test_sysu_is_the_mean_of_its_draws(fake_draw):
+    features, samples = people()
+    results = P.evaluate_sysu(features, samples, shots=(1, 2), draws=3)
+    assert [(r.protocol, r.gallery_size) for r in results] == [
+        ("SYSU-MM01 all-search single-shot, 3 seeded draws", 48),
+        ("SYSU-MM01 all-search 2-shot, 3 seeded draws", 96),
+        ("SYSU-MM01 indoor-search single-shot, 3 seeded draws", 24),
+        ("SYSU-MM01 indoor-search 2-shot, 3 seeded draws", 48),
+    ]
+    assert fake_draw[:4] == [(0, "all", 1, None), (1, "all", 1, None), (2, "all", 1, None), (0, "all", 2, None)]
+    query_ids, query_cameras = columns(samples["infrared"])
+    expected = []
+    for trial in range(3):
+        rows = draw_gallery(samples["visible"], trial, mode="indoor")
+        ids, cameras = columns(samples["visible"], rows)
+        similarity = features["infrared"].double() @ features["visible"][rows].double().T
+        expected.append(M.rank_metrics(similarity, query_ids, ids, query_cameras, cameras, removed=M.same_room, distinct_identities=True))
+    indoor = results[2]
+    assert indoor.direction == "infrared to visible" and len(indoor.per_draw) == 3
+    for ours, theirs in zip([*indoor.per_draw, indoor.metrics], [*expected, M.mean(expected)], strict=True):
+        np.testing.assert_allclose(ours.cmc, theirs.cmc, atol=1e-12)
+        assert (ours.mAP, ours.mINP) == pytest.approx((theirs.mAP, theirs.mINP), abs=1e-12)
+    assert len({metrics.mAP for metrics in indoor.per_draw}) == 3  # the draws differ
+
+
+def test_sysu_camera_3_does_not_see_camera_2(fake_draw):
+    """Visible images of camera 2 only: camera-3 queries have no match left, camera-6 queries do."""
+    features, samples = people(visible_cameras=(2,), noise=0.01)
+    (result,) = P.evaluate_sysu(features, samples, modes=("indoor",), draws=1)
+    assert (result.metrics.num_valid, result.metrics.num_queries) == (36, 72)
+    assert result.metrics.r1 == 1 and result.protocol.endswith("1 seeded draw")
+
+
+def test_sysu_official_permutations_are_named_and_passed_on(fake_draw):
+    features, samples = people()
+    (result,) = P.evaluate_sysu(features, samples, modes=("all",), draws=2, permutations="official")
+    assert result.protocol == "SYSU-MM01 all-search single-shot, 2 official rand_perm_cam draws"
+    assert [call[3] for call in fake_draw] == ["official", "official"]
+
+
+def test_arrays_and_tensors_give_the_same(fake_draw):
+    features, samples = people()
+    arrays = {modality: rows.numpy() for modality, rows in features.items()}
+    first, second = P.evaluate_sysu(features, samples, draws=1), P.evaluate_sysu(arrays, samples, draws=1)
+    assert [r.metrics.mAP for r in first] == [r.metrics.mAP for r in second]
+
+
+def test_regdb_both_directions():
+    features, samples = people(visible_cameras=(1,), infrared_cameras=(2,), each=10)
+    results = P.evaluate_regdb(features, samples)
+    assert [(r.protocol, r.direction, r.gallery_size) for r in results] == [
+        ("RegDB", "visible to thermal", 120),
+        ("RegDB", "thermal to visible", 120),
+    ]
+    ids = columns(samples["visible"])[0]
+    similarity = features["visible"].double() @ features["infrared"].double().T
+    for result, matrix in zip(results, (similarity, similarity.T), strict=True):
+        expected = M.rank_metrics(matrix, ids, ids, distinct_identities=False)
+        assert result.metrics.num_valid == 120
+        np.testing.assert_allclose(result.metrics.cmc, expected.cmc, atol=1e-12)
+        assert result.metrics.mAP == pytest.approx(expected.mAP, abs=1e-12)
+    assert results[0].metrics.mAP != results[1].metrics.mAP
+
+
+def test_mean_results_keeps_the_trials():
+    trials = [P.evaluate_regdb(*people((1,), (2,), seed=seed)) for seed in range(3)]
+    forward, backward = P.mean_results(trials)
+    assert forward.protocol == "RegDB, mean of 3 trials" and backward.direction == "thermal to visible"
+    assert [m.mAP for m in forward.per_draw] == [trial[0].metrics.mAP for trial in trials]
+    assert forward.metrics.mAP == pytest.approx(np.mean([trial[0].metrics.mAP for trial in trials]))
+    assert backward.metrics.r1 == pytest.approx(np.mean([trial[1].metrics.r1 for trial in trials]))
+    with pytest.raises(ValueError, match="no trials"):
+        P.mean_results([])
+    with pytest.raises(ValueError, match="different"):
+        P.mean_results([trials[0], trials[1][::-1]])
+
+
+def test_evaluate_dispatches(fake_draw):
+    features, samples = people()
+    assert len(P.evaluate("sysu", features, samples, modes=("all",), draws=1)) == 1
+    assert [r.protocol for r in P.evaluate("regdb", features, samples, draws=1)] == ["RegDB", "RegDB"]
+    with pytest.raises(ValueError, match="no evaluation protocol"):
+        P.evaluate("market", features, samples)
+
+
+def test_errors_are_said(fake_draw):
+    features, samples = people()
+    with pytest.raises(ValueError, match="at least one"):
+        P.evaluate_sysu(features, samples, draws=0)
+    with pytest.raises(ValueError, match="unit rows"):
+        P.evaluate_regdb({**features, "infrared": 2 * features["infrared"]}, samples)
+    with pytest.raises(ValueError, match="unit rows"):
+        P.evaluate_regdb({**features, "infrared": float("nan") * features["infrared"]}, samples)
+    with pytest.raises(ValueError, match="visible samples"):
+        P.evaluate_regdb({**features, "visible": features["visible"][1:]}, samples)
