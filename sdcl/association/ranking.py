@@ -14,9 +14,7 @@ CHUNK = 1024
 
 
 @torch.no_grad()
-def collaborative_ranking(
-    queries: dict[str, Tensor], keys: dict[str, Tensor], key_labels: np.ndarray, k: int = 20
-) -> np.ndarray:
+def collaborative_ranking(queries: dict[str, Tensor], keys: dict[str, Tensor], key_labels: np.ndarray, k: int = 20) -> np.ndarray:
     """The key label on which a query's deep and shallow rank lists agree most.
 
     Of the labels of the K nearest keys in the first branch, the one that occurs most often among the labels of the

@@ -71,9 +71,7 @@ def _neighbor_weights(features: Tensor, members: sp.csr_array) -> sp.csr_array:
     rows_t = torch.as_tensor(rows, device=features.device)
     columns_t = torch.as_tensor(members.indices, dtype=torch.long, device=features.device)
     step = max(1, 64_000_000 // features.shape[1])
-    products = [
-        (features[r].float() * features[c].float()).sum(1) for r, c in zip(rows_t.split(step), columns_t.split(step))
-    ]
+    products = [(features[r].float() * features[c].float()).sum(1) for r, c in zip(rows_t.split(step), columns_t.split(step))]
     exponent = 2 * torch.cat(products).cpu().numpy().astype(np.float64) - 2
     largest = np.maximum.reduceat(exponent, members.indptr[:-1])  # every row holds at least the image itself
     weight = np.exp(exponent - largest[rows])

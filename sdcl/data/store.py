@@ -98,7 +98,6 @@ def build_cache(paths: Sequence[str], height: int, width: int, resize: str, cach
             shown = "\n  ".join(sorted(broken)[:20])
             raise ValueError(f"{len(broken)} image(s) cannot be used; replace them from the original archive:\n  {shown}")
         array.flush()
-        del array
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)

@@ -33,6 +33,10 @@ class Processes:
     def main(self) -> bool:
         return self.rank == 0
 
+    def bf16(self, precision: str) -> bool:
+        """Whether --precision means bf16 autocast on this device: asked for, or "auto" on a GPU that has it."""
+        return precision == "bf16" or (precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported())
+
 
 def start(device: str) -> Processes:
     """Join the process group that torchrun or SLURM describes in the environment; without one, be alone.

@@ -1,0 +1,48 @@
+"""The model a run starts from: architecture plus starting weight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sdcl.models.dual_branch import build_model
+from sdcl.models.weights import load_weights
+from torch import nn
+
+from sdcl.config import Settings
+
+ASSETS = Path(__file__).parent.parent / "assets"
+# What --pretrained auto means, and where such a file comes from.
+STARTING_WEIGHTS = {
+    "vit_base": (Path("weights/vit_base_ics_cfs_lup.pth"), "TransReID-SSL publishes it as ViT-B/16+ICS (self-supervised, LUPerson)"),
+    "vit_small": (Path("weights/vit_small_ics_cfs_lup.pth"), "TransReID-SSL publishes it as ViT-S/16+ICS (self-supervised, LUPerson)"),
+    "vit_mini": (ASSETS / "vit_mini.safetensors", "it comes with this package"),
+    "resnet50": (Path("weights/resnet50-19c8e357.pth"), "torchvision publishes it (ImageNet)"),
+}
+
+
+def starting_model(settings: Settings) -> tuple[nn.Module, str]:
+    """The model on the CPU, and lines that say what was loaded.
+
+    Raises:
+        ValueError: unknown architecture, missing weight file, or one that fits too little.
+    """
+    own, data = settings.model, settings.data
+    branches = ("deep", "shallow") if own.shallow else ("deep",)
+    model = build_model(own.arch, height=data.height, width=data.width, drop_path=own.drop_path, branches=branches)
+    if own.pretrained == "none":
+        return model, "starting from random weights (--pretrained none): expect clusters of cameras, not of people"
+    path = _starting_file(own.arch) if own.pretrained == "auto" else Path(own.pretrained)
+    if not path.is_file():
+        source = STARTING_WEIGHTS.get(own.arch, (None, ""))[1]
+        raise ValueError(
+            f"no starting weight at {path} for --arch {own.arch}"
+            + (f" ({source})" if source else "")
+            + "; put it there, name another file with --pretrained FILE, or say --pretrained none to start from random weights"
+        )
+    return model, load_weights(model, path, min_share=own.min_loaded).summary()
+
+
+def _starting_file(arch: str) -> Path:
+    if arch not in STARTING_WEIGHTS:
+        raise ValueError(f"--arch {arch} has no starting weight of its own; name a file with --pretrained FILE, or say --pretrained none")
+    return STARTING_WEIGHTS[arch][0]

@@ -1,0 +1,94 @@
+"""The state of a run on disk: written whole or not at all, the previous one kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sdcl.config import Settings, flat
+
+LAST, PREVIOUS = "last.pt", "previous.pt"
+# Settings that may change between a checkpoint and its continuation without changing what is computed by the epochs done.
+SAFE = {
+    "logs_dir", "eval_step", "print_freq", "resume", "resume_anyway", "device", "data_dir", "allow_incomplete", "cache_dir", "workers",
+    "epochs", "checkpoint", "modes", "shots", "draws", "official_draws", "trials", "test_batch_size",
+}  # fmt: skip
+
+
+def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
+    """Write `state` under `name`: temporary file, fsync, rename. A file of that name becomes the previous one if it is the last.
+
+    Raises:
+        ValueError: the folder cannot be written; what was there stays as it was.
+    """
+    target, part = folder / name, folder / f"{name}.tmp"
+    try:
+        with open(part, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if name == LAST and target.exists():
+            os.replace(target, folder / PREVIOUS)
+        os.replace(part, target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ValueError(
+            f"checkpoint {target} cannot be written: {error.strerror}; free space or change --logs-dir, then run again"
+        ) from None
+    return target
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint that `save` wrote; tensors and plain values only.
+
+    Raises:
+        ValueError: no such file, damaged, or not one of ours.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"no checkpoint at {path}; train first, or name one with --checkpoint") from None
+    except Exception as error:  # torch raises many kinds for a damaged or foreign file
+        raise ValueError(f"checkpoint {path} is damaged or no checkpoint: {str(error).splitlines()[0]}") from None
+    if not isinstance(state, dict) or not {"model", "settings", "epoch"} <= state.keys():
+        raise ValueError(f"{path} is no checkpoint of a run; a file of weights only is given to --pretrained instead")
+    return state
+
+
+def latest(folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """The newest readable checkpoint of a run folder, and a sentence when it is not the last one written."""
+    said = ""
+    for name in (LAST, PREVIOUS):
+        if (folder / name).exists():
+            try:
+                return load(folder / name), said
+            except ValueError as error:
+                said = f"{error}; going back to {folder / PREVIOUS}"
+    if said:
+        raise ValueError(f"no readable checkpoint in {folder}: {said}. Remove the folder to start anew")
+    return None, said
+
+
+def refuse_differences(state: dict[str, Any], settings: Settings, data_fingerprint: str, anyway: bool) -> str:
+    """Compare a checkpoint with the run that wants to continue it.
+
+    Returns:
+        What differs, one line each ("" if nothing does).
+
+    Raises:
+        ValueError: something that changes results differs and --resume-anyway was not said.
+    """
+    now, then = flat(settings), state["settings"]
+    lines = [f"--{n.replace('_', '-')}: {then.get(n)!r} then, {v!r} now" for n, v in now.items() if n not in SAFE and then.get(n) != v]
+    if state["data"] != data_fingerprint:
+        lines.append(f"training images: {state['data']} then, {data_fingerprint} now")
+    if lines and not anyway:
+        raise ValueError(
+            f"the checkpoint in {settings.run_dir} (epoch {state['epoch']}) was made with other settings:\n  "
+            + "\n  ".join(lines)
+            + "\nRun with those again, choose another --logs-dir, or continue all the same with --resume-anyway"
+        )
+    return "\n".join(lines)
