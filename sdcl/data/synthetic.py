@@ -148,14 +148,14 @@ def encode(pixels: np.ndarray, path: str, grey: bool = False) -> bytes:
     return buffer.getvalue()
 
 
-def sheet(path: str | os.PathLike, people: int = 8, difficulty: str = "medium") -> None:
+def sheet(path: str | os.PathLike, people: int = 7, difficulty: str = "medium") -> None:
     """A picture of `people` identities by SYSU's six cameras and a thermal one, two images each, written as PNG or JPEG."""
     seen = [*cameras("sysu", "quick", 0).values(), random_camera((0,), "infrared", thermal=True)]
     rows = [
         np.concatenate([render(random_person((i,), difficulty), c, (n,), difficulty, (144, 64)) for c in seen for n in (0, 1)], axis=1)
         for i in range(people)
     ]
-    Image.fromarray(np.concatenate(rows)).quantize(96).save(path, optimize=True)
+    Image.fromarray(np.concatenate(rows)).quantize(256).save(path, optimize=True)
 
 
 def arguments() -> argparse.ArgumentParser:
