@@ -1,0 +1,96 @@
+"""Every weight format by its own names, and the files that must be refused."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sdcl.models.dual_branch import build_model, single_stem_backbone
+from sdcl.models.weights import load_weights, read_tensors
+
+
+def mini(**kwargs):
+    return build_model("vit_mini", height=96, width=48, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda s: s, lambda s: {"model": s}, lambda s: {"teacher": {f"module.backbone.{k}": v for k, v in s.items()}}]
+)
+def test_single_stem_vit(tmp_path, wrap):
+    """TransReID-SSL's names: one stem fills both, the last block and norm fill both heads, the embedding is resized."""
+    state = single_stem_backbone("vit_mini", 64, 32).state_dict()
+    torch.save(wrap(state), tmp_path / "w.pth")
+    model = mini()
+    report = load_weights(model, tmp_path / "w.pth")
+    assert report.share == 1.0 and "ICS" in report.format and report.resized
+    ours = model.state_dict()
+    for m in ("visible", "infrared"):
+        assert torch.equal(ours[f"stems.{m}.conv.0.weight"], state["patch_embed.conv.0.weight"])
+    for b in ("deep", "shallow"):
+        assert torch.equal(ours[f"heads.{b}.block.mlp.fc1.weight"], state["blocks.3.mlp.fc1.weight"])
+        assert torch.equal(ours[f"heads.{b}.norm.weight"], state["norm.weight"])
+    assert torch.equal(ours["blocks.2.attn.qkv.weight"], state["blocks.2.attn.qkv.weight"])
+
+
+def test_timm_vit(tmp_path):
+    import timm
+
+    donor = timm.create_model("vit_small_patch16_224", pretrained=False)
+    save_file(donor.state_dict(), tmp_path / "timm.safetensors")
+    model = build_model("vit_small_plain", height=288, width=144)
+    report = load_weights(model, tmp_path / "timm.safetensors")
+    assert report.share == 1.0 and "plain" in report.format and sorted(report.ignored) == ["head.bias", "head.weight"]
+    assert torch.equal(model.stems["infrared"].proj.weight, donor.patch_embed.proj.weight)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.encoder_q."])
+def test_torchvision_and_luperson_resnet(tmp_path, prefix):
+    from torchvision.models import resnet50
+
+    donor = resnet50(weights=None)
+    torch.save({f"{prefix}{k}": v for k, v in donor.state_dict().items()}, tmp_path / "r50.pth")
+    model = build_model("resnet50", height=288, width=144)
+    assert load_weights(model, tmp_path / "r50.pth").share == 1.0
+    assert torch.equal(model.stems["infrared"].conv1.weight, donor.conv1.weight)
+    assert torch.equal(model.layer4[2].conv3.weight, donor.layer4[2].conv3.weight)
+    assert model.layer4[0].conv2.stride == (1, 1)
+
+
+def test_own_checkpoint(tmp_path):
+    donor = mini()
+    torch.save({"model": donor.state_dict(), "epoch": 3, "settings": {}}, tmp_path / "last.pt")
+    model = mini()
+    assert load_weights(model, tmp_path / "last.pt").share == 1.0
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), donor.state_dict().values()))
+
+
+def test_other_architecture_is_refused_and_leaves_the_model_alone(tmp_path):
+    from torchvision.models import resnet18
+
+    torch.save(resnet18(weights=None).state_dict(), tmp_path / "r18.pth")
+    torch.save(single_stem_backbone("vit_tiny", 96, 48).state_dict(), tmp_path / "tiny.pth")
+    for arch, file, kind in (("vit_mini", "r18.pth", "ResNet"), ("vit_mini", "tiny.pth", "ViT"), ("resnet50", "tiny.pth", "ViT")):
+        model = build_model(arch, height=96, width=48)
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        with pytest.raises(ValueError, match=rf"(?s){file}.*--min-loaded.*{kind}.*--arch"):
+            load_weights(model, tmp_path / file)
+        assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+class Malicious:
+    def __reduce__(self):
+        return (open, ("pwned", "w"))
+
+
+def test_files_that_are_no_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"state_dict": Malicious()}))
+    torch.save({"state_dict": Malicious()}, tmp_path / "evil2.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "text.safetensors").write_text("hello")
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    for name in ("evil.pth", "evil2.pth", "text.pth", "text.safetensors", "empty.pth", "absent.pth"):
+        with pytest.raises(ValueError, match=name):
+            read_tensors(tmp_path / name)
+    assert not (tmp_path / "pwned").exists()
