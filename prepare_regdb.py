@@ -1,0 +1,9 @@
+"""Prepare RegDB: `python prepare_regdb.py --help`."""
+
+import sys
+
+from sdcl.data.prepare import main
+from sdcl.data.regdb import LAYOUT
+
+if __name__ == "__main__":
+    sys.exit(main(LAYOUT, None, "data/regdb"))

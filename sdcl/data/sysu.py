@@ -1,0 +1,172 @@
+"""SYSU-MM01 (Wu et al., ICCV 2017): the raw layout, its known counts, and the galleries of its protocol.
+
+cam{1..6}/IIII/NNNN.jpg and exp/{train,val,test}_id.txt; cameras 1, 2, 4, 5 are visible, 3 and 6 infrared.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+
+from sdcl.data.prepare import RawLayout, Split, in_order, list_images
+from sdcl.data.samples import Sample
+
+CAMERAS = {"visible": (1, 2, 4, 5), "infrared": (3, 6)}
+GALLERY_CAMERAS = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
+SPLIT_FILES = {"train": ("train_id.txt", "val_id.txt"), "test": ("test_id.txt",)}
+KNOWN = {
+    "train_identities": 395, "train_visible": 22_258, "train_infrared": 11_909,
+    "test_identities": 96, "test_visible": 6_775, "test_infrared": 3_803,
+}  # fmt: skip
+KNOWN_TRAIN_CAMERAS = {1: (4721, 194), 2: (5753, 195), 3: (7909, 392), 4: (5811, 382), 5: (5973, 390), 6: (4000, 200)}
+KNOWN_GALLERIES = {"all": 301, "indoor": 112}
+
+Permutations = dict[tuple[int, int], np.ndarray]  # (camera, identity) -> int (draws, images), image numbers
+
+
+def find(data_dir: Path) -> Path | None:
+    """The folder with cam1 .. cam6: data_dir itself or SYSU-MM01 below it."""
+    for root in (data_dir, data_dir / "SYSU-MM01"):
+        if (root / "cam1").is_dir() or (root / "exp").is_dir():
+            return root
+    return None
+
+
+def read(root: Path, split: str, trial: int = 0) -> Split:
+    """Samples of "train" (training and validation identities, as everybody trains) or "test".
+
+    Raises:
+        ValueError: a missing or malformed split file, or an identity of it that has no image at all.
+    """
+    identities = sorted({i for name in SPLIT_FILES[split] for i in read_ids(root / "exp" / name)})
+    samples: Split = {"visible": [], "infrared": []}
+    for modality, cameras in CAMERAS.items():
+        for camera in cameras:
+            for identity in identities:
+                folder = root / f"cam{camera}" / f"{identity:04d}"
+                if folder.is_dir():
+                    samples[modality] += [Sample(str(p.absolute()), identity, camera, modality) for p in list_images(folder)]
+    return {m: in_order(rows) for m, rows in samples.items()}
+
+
+def read_ids(path: Path) -> list[int]:
+    """Identities of the first line of a split file, comma separated.
+
+    Raises:
+        ValueError: the file is missing, empty or holds something else.
+    """
+    if not path.is_file():
+        raise ValueError(f"split file {path} is missing; copy the exp folder of SYSU-MM01 beside its cameras")
+    line = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    try:
+        identities = [int(word) for word in line.replace(",", " ").split()]
+    except ValueError:
+        raise ValueError(f"split file {path}, line 1: expected comma-separated identity numbers, got {line[:60]!r}") from None
+    if not identities or min(identities) < 0:
+        raise ValueError(f"split file {path}, line 1: expected comma-separated identity numbers, got {line[:60]!r}")
+    return identities
+
+
+def differences(root: Path, train: Split, test: Split) -> list[str]:
+    """What the real data set's further known numbers say: identities without images, cameras, galleries, people in both splits."""
+    lines = []
+    for split, samples in (("train", train), ("test", test)):
+        seen = {s.identity for rows in samples.values() for s in rows}
+        named = {i for name in SPLIT_FILES[split] for i in read_ids(root / "exp" / name)} if (root / "exp").is_dir() else seen
+        if named - seen:
+            missing = ", ".join(f"{i:04d}" for i in sorted(named - seen)[:10])
+            lines.append(f"{len(named - seen)} identities of {' and '.join(SPLIT_FILES[split])} have no image: {missing}")
+    for camera, (images, people) in KNOWN_TRAIN_CAMERAS.items():
+        rows = [s for samples in train.values() for s in samples if s.camera == camera]
+        found = (len(rows), len({s.identity for s in rows}))
+        if found != (images, people):
+            lines.append(f"cam{camera}, training: expected {images:,} images of {people} identities, found {found[0]:,} of {found[1]}")
+    for mode, size in KNOWN_GALLERIES.items():
+        found_size = len({(s.identity, s.camera) for s in test["visible"] if s.camera in GALLERY_CAMERAS[mode]})
+        if found_size != size:
+            lines.append(f"{mode}-search gallery: expected {size} images a draw, found {found_size}")
+    both = {s.identity for rows in train.values() for s in rows} & {s.identity for rows in test.values() for s in rows}
+    if both:
+        lines.append(f"{len(both)} identities are in the training and in the test split: {sorted(both)[:10]}")
+    return lines
+
+
+LAYOUT = RawLayout(
+    "SYSU-MM01", (0,), read, find, KNOWN, differences, "cam1 .. cam6 with a folder per identity, and exp/train_id.txt, val_id.txt, test_id.txt"
+)
+
+
+# ------------------------------------------------------------------ protocol
+
+
+def draw_gallery(
+    samples: list[Sample], trial: int, mode: str = "all", shots: int = 1, permutation: Permutations | None = None
+) -> list[int]:
+    """Rows of one gallery draw: `shots` images per identity and camera.
+
+    Without `permutation` this is the draw of the family's Python evaluators: a Mersenne Twister seeded with the trial, identities
+    ascending, cameras in the order 1, 2, 4, 5 (indoor: 1, 2), one choice from each sorted file list. They define single-shot only;
+    several shots are drawn here by the same generator's `sample`. The global generator is not touched.
+
+    Args:
+        samples: visible test samples in their order. trial: 0..9.
+        permutation: the official draw (`load_permutations`): image numbers, the first `shots` of the trial's row are taken.
+
+    Raises:
+        ValueError: the permutation names an image that is not there.
+    """
+    rng = random.Random(trial)
+    folders: dict[tuple[int, int], list[int]] = {}
+    for row, s in enumerate(samples):
+        folders.setdefault((s.identity, s.camera), []).append(row)
+    drawn: list[int] = []
+    for identity in sorted({s.identity for s in samples}):
+        for camera in GALLERY_CAMERAS[mode]:
+            rows = folders.get((identity, camera))
+            if not rows:
+                continue
+            if permutation is not None:
+                drawn += _permuted(samples, rows, permutation, trial, shots)
+            elif shots == 1:
+                drawn.append(rng.choice(rows))
+            else:
+                drawn += rng.sample(rows, min(shots, len(rows)))
+    return drawn
+
+
+def _permuted(samples: list[Sample], rows: list[int], permutation: Permutations, trial: int, shots: int) -> list[int]:
+    first = samples[rows[0]]
+    numbers = {int(Path(samples[r].path).stem.rpartition("_")[2]): r for r in rows}
+    official = permutation.get((first.camera, first.identity))
+    if official is None or trial >= len(official) or not set(official[trial][:shots].tolist()) <= numbers.keys():
+        raise ValueError(
+            f"rand_perm_cam.mat names images of camera {first.camera}, identity {first.identity:04d}, draw {trial}, that the data set does "
+            "not have; it belongs to the original SYSU-MM01. Leave --official-draws out to use the seeded draws"
+        )
+    return [numbers[n] for n in official[trial][:shots].tolist()]
+
+
+def load_permutations(data_dir: Path) -> Permutations | None:
+    """The official draws of exp/rand_perm_cam.mat: a cell per camera, in it a cell per identity, in it (draws, images) numbers from 1.
+
+    Returns:
+        None when the file is absent.
+    """
+    from scipy.io import loadmat
+
+    root = find(data_dir)
+    path = (root or data_dir) / "exp" / "rand_perm_cam.mat"
+    if not path.is_file():
+        return None
+    try:
+        cells = loadmat(path)["rand_perm_cam"].ravel()
+        return {
+            (camera, identity): np.atleast_2d(numbers).astype(np.int64)
+            for camera, people in enumerate(cells, start=1)
+            for identity, numbers in enumerate(people.ravel(), start=1)
+            if np.size(numbers)
+        }
+    except (KeyError, AttributeError, TypeError, NotImplementedError, ValueError) as error:
+        raise ValueError(f"{path} is not the official permutation file: {error}") from None
