@@ -36,10 +36,8 @@ def ids_of(path):
 
 def test_same_settings_give_the_same_bytes_with_any_number_of_jobs(sysu, tmp_path):
     out, _ = sysu
-    assert (
-        synthetic.main([*["--seed", "3", "--identities", "4", "--images-per-camera", "2", "--jobs", "2", "--out"], str(tmp_path / "again")])
-        == 0
-    )
+    command = ["--seed", "3", "--identities", "4", "--images-per-camera", "2", "--jobs", "2", "--out", str(tmp_path / "again")]
+    assert synthetic.main(command) == 0
     assert files(out) == files(tmp_path / "again")
 
 
