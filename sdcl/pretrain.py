@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sdcl.batches import words
-from sdcl.data.augment import augment, augmentation, normalize
+from sdcl.data.augment import Augmentation, augment, augmentation, normalize
 from sdcl.data.renderer import random_camera, random_person, render
 from sdcl.models.dual_branch import single_stem_backbone
 
@@ -44,8 +44,8 @@ class PretrainSettings:
     people: int = 500
     images_per_person: int = 20
     cameras: int = 300
-    color_jitter: float = 0.2
-    iters: int = 1500
+    color_jitter: float = 0.4
+    iters: int = 1600
     batch_size: int = 96
     lr: float = 1e-3
     weight_decay: float = 0.05
@@ -85,13 +85,16 @@ def pretrain(settings: PretrainSettings) -> dict[str, float]:
     head = nn.Sequential(nn.BatchNorm1d(model.feature_dim), nn.Linear(model.feature_dim, settings.people, bias=False))
     optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=settings.lr, weight_decay=settings.weight_decay)
     generator = np.random.default_rng((settings.seed, 1))
-    view = augmentation("visible", "plain", color_jitter=settings.color_jitter, pad=max(2, settings.height // 24))
+    shared = {"color_jitter": settings.color_jitter, "pad": max(2, settings.height // 24)}
+    views = [augmentation("visible", view, **shared) for view in ("plain", "exchanged")]
     bar = tqdm(range(settings.iters), "pretrain", unit="step", disable=None)
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / settings.iters))
         rows = generator.integers(0, len(images), settings.batch_size)
-        batch = augment(torch.from_numpy(images[rows]), view, words(settings.seed, 2, step, count=len(rows)))
+        batch = torch.cat(
+            [load(images, half, view, (settings.seed, step, v)) for v, (half, view) in enumerate(zip(np.split(rows, 2), views))]
+        )
         loss = F.cross_entropy(head(model(batch)), torch.from_numpy(labels[rows]), label_smoothing=0.1)
         if not torch.isfinite(loss):
             raise ValueError(f"the loss became {loss.item()} at step {step}; lower --lr")
@@ -106,6 +109,11 @@ def pretrain(settings: PretrainSettings) -> dict[str, float]:
     note = {**asdict(settings), "seconds": round(time.perf_counter() - began), "probe_rank1": probe}
     write(model, out, note)
     return probe
+
+
+def load(images: np.ndarray, rows: np.ndarray, view: Augmentation, seed: tuple[int, ...]) -> Tensor:
+    """Half a batch is seen in colour, the other half through one random channel, so that shape has to do where hue does not."""
+    return augment(torch.from_numpy(images[rows]), view, words(*seed, count=len(rows)))
 
 
 def write(model: nn.Module, out: Path, note: dict) -> None:

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sdcl.data.sysu import load_permutations
-from sdcl.models.dual_branch import build_model
 from torch import nn
 
 from sdcl.config import Settings, describe, flat, from_flat, parse
 from sdcl.data import notices, test_samples
 from sdcl.data.store import build_cache, open_store
+from sdcl.data.sysu import load_permutations
 from sdcl.evaluation.protocols import Result, evaluate, mean_results
 from sdcl.evaluation.tables import latex_rows, markdown_rows, results_table, to_json
+from sdcl.models.dual_branch import build_model
 from sdcl.models.extract import embed, joined
 from sdcl.runtime import checkpoint, distributed
 from sdcl.runtime.run_log import write_atomically
@@ -78,7 +78,7 @@ def test(settings: Settings, said: dict[str, Any], text: str = "") -> list[Resul
         results.append(test_one(one, said, processes))
     means = mean_results(results) if len(results) > 1 else results[0]
     if processes.main:
-        for notice in notices(settings.data.dataset, settings.data_dir):
+        for notice in notices(settings.data.dataset, settings.data_dir, trials[0]):
             print(f"note: {notice}")
         print(results_table(means))
         folder = settings.run_dir.parent if len(trials) > 1 else dataclasses.replace(one).run_dir

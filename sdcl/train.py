@@ -51,7 +51,7 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
     log = RunLog(settings.run_dir, processes.main)
     log.line(said)
     where = (settings.data.dataset, settings.data_dir)
-    for notice in notices(*where):
+    for notice in notices(*where, settings.data.trial):
         log.line(f"note: {notice}")
 
     # images: from here on a training image is a path and a camera

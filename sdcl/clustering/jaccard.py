@@ -101,9 +101,7 @@ def _row_chunks(row_pairs: np.ndarray, max_rows: int) -> list[tuple[int, int]]:
     return [*chunks, (first, len(row_pairs))]
 
 
-def _distance_rows(
-    weights: sp.csr_array, by_column: sp.csc_array, column_size: np.ndarray, first: int, last: int
-) -> sp.csr_array:
+def _distance_rows(weights: sp.csr_array, by_column: sp.csc_array, column_size: np.ndarray, first: int, last: int) -> sp.csr_array:
     """Rows first..last-1 of the distance: expand each weight V_il into its pairs with the whole column l."""
     count = weights.shape[0]
     span = slice(weights.indptr[first], weights.indptr[last])

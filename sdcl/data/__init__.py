@@ -12,18 +12,23 @@ LAYOUTS: dict[str, RawLayout] = {"sysu": sysu.LAYOUT, "regdb": regdb.LAYOUT}
 
 def training_samples(dataset: str, data_dir: Path, trial: int = 1, allow_incomplete: bool = False) -> Split:
     """modality -> training samples, from the prepared or the raw layout. Raises ValueError as `samples_of`."""
-    return samples_of(LAYOUTS[dataset], Path(data_dir), "train", trial, allow_incomplete)
+    return samples_of(_layout(dataset), Path(data_dir), "train", trial, allow_incomplete)
 
 
 def test_samples(dataset: str, data_dir: Path, trial: int = 1, allow_incomplete: bool = False) -> Split:
     """modality -> all test samples. Raises ValueError as `samples_of`."""
-    return samples_of(LAYOUTS[dataset], Path(data_dir), "test", trial, allow_incomplete)
+    return samples_of(_layout(dataset), Path(data_dir), "test", trial, allow_incomplete)
 
 
 test_samples.__test__ = False  # not a pytest function
 
 
-def notices(dataset: str, data_dir: Path) -> list[str]:
-    """Sentences that every run on this folder must say: it is synthetic, or it was prepared although incomplete."""
-    root = LAYOUTS[dataset].find(Path(data_dir))
-    return list(dict.fromkeys([*notices_of(Path(data_dir)), *(notices_of(root) if root else [])]))
+def notices(dataset: str, data_dir: Path, trial: int = 1) -> list[str]:
+    """Sentences that every run on this folder must say: it is synthetic, or it is incomplete and was allowed to be."""
+    return notices_of(_layout(dataset), Path(data_dir), trial)
+
+
+def _layout(dataset: str) -> RawLayout:
+    if dataset not in LAYOUTS:
+        raise ValueError(f"-d {dataset} is no data set; there are {', '.join(LAYOUTS)}")
+    return LAYOUTS[dataset]

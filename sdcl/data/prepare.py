@@ -40,18 +40,25 @@ class RawLayout:
     """How one data set is read as downloaded, and what is known of it.
 
     Args:
-        name: of the data set. trials: splits it has; (0,) when there is only one.
-        read: (raw root, "train" or "test", trial) -> Split. find: data folder -> raw root, or None.
-        known: expected counts, keys as `count` gives. differences: further checks of (raw root, train, test) on the real data set.
+        key: its word on the command line. name: of the data set. trials: splits it has; (0,) when there is only one.
+        read: (raw root, "train" or "test", trial) -> Split and what the split files name but the folders lack.
+        find: data folder -> raw root, or None. known: expected counts, keys as `count` gives.
+        differences: (train, test) -> how they differ from the real data set's further known numbers.
+        extras: files beside the images that a prepared folder needs too. expects: the raw layout, in words.
     """
 
+    key: str
     name: str
     trials: tuple[int, ...]
-    read: Callable[[Path, str, int], Split]
+    read: Callable[[Path, str, int], tuple[Split, list[str]]]
     find: Callable[[Path], Path | None]
     known: dict[str, int]
-    differences: Callable[[Path, Split, Split], list[str]]
+    differences: Callable[[Split, Split], list[str]]
     expects: str
+    extras: tuple[str, ...] = ()
+
+    def missing(self, data_dir: Path) -> ValueError:
+        return ValueError(f"{self.name} is not in {data_dir}, neither as downloaded ({self.expects}) nor prepared (rgb_modify, ir_modify)")
 
 
 def in_order(samples: Iterable[Sample]) -> list[Sample]:
@@ -75,19 +82,46 @@ def count(train: Split, test: Split) -> dict[str, int]:
     return found
 
 
-def verify(layout: RawLayout, root: Path, train: Split, test: Split) -> list[str]:
-    """Every way in which a split differs from what is known of the data set (or from a synthetic set's own manifest)."""
-    about = read_json(root / SYNTHETIC)
-    expected = about["counts"] if about else layout.known
-    found = count(train, test)
-    lines = [f"{name.replace('_', ' ')}: expected {expected[name]:,}, found {found[name]:,}" for name in found if found[name] != expected[name]]
-    for split, samples in (("training", train), ("test", test)):
+def read_raw(layout: RawLayout, root: Path, trial: int) -> tuple[dict[str, Split], list[str]]:
+    """Both splits of the raw layout, and every way in which they differ from what they should be.
+
+    What they should be are the data set's known counts, or those in a synthetic set's own manifest.
+    """
+    both, lines = {}, []
+    for split in SPLITS:
+        both[split], absent = layout.read(root, split, trial)
+        lines += absent
+    about = read_synthetic(layout, root)
+    lines += count_differences(both, about["counts"] if about else layout.known)
+    return both, lines + ([] if about else layout.differences(both["train"], both["test"]))
+
+
+def count_differences(both: dict[str, Split], expected: dict[str, int]) -> list[str]:
+    found = count(both["train"], both["test"])
+    lines = [f"{n.replace('_', ' ')}: expected {expected[n]:,}, found {found[n]:,}" for n in found if found[n] != expected[n]]
+    for split, samples in both.items():
+        people = {m: {s.identity for s in samples[m]} for m in MODALITIES}
         for m in MODALITIES:
-            here, anywhere = {s.identity for s in samples[m]}, {s.identity for other in MODALITIES for s in samples[other]}
-            missing = sorted(anywhere - here)
+            missing = sorted(set().union(*people.values()) - people[m])
             if missing:
                 lines.append(f"{split} identities without any {m} image: {_some(missing)}")
-    return lines + ([] if about else layout.differences(root, train, test))
+    return lines
+
+
+def read_synthetic(layout: RawLayout, root: Path) -> dict[str, Any] | None:
+    """The manifest of a synthetic set, or None.
+
+    Raises:
+        ValueError: it is another data set's, or not a manifest.
+    """
+    about = read_json(root / SYNTHETIC)
+    if about is None:
+        return None
+    if about.get("layout") != layout.key:
+        raise ValueError(f"{root / SYNTHETIC} says layout {about.get('layout')!r}, this is {layout.key!r}; check -d and --data-dir")
+    if not set(layout.known) <= set(about.get("counts", ())):
+        raise ValueError(f"{root / SYNTHETIC} lacks counts; make the synthetic set again")
+    return about
 
 
 def _some(values: list) -> str:
@@ -110,39 +144,38 @@ def samples_of(layout: RawLayout, data_dir: Path, split: str, trial: int, allow_
     """Samples from the prepared layout when it is there, else from the raw one, verified.
 
     Raises:
-        ValueError: no data, a half-prepared layout, or counts that differ.
+        ValueError: no data, a prepared layout that changed, or counts that differ.
     """
+    both, differences = read_any(layout, data_dir, trial)
+    require(differences, data_dir, allow_incomplete)
+    return both[split]
+
+
+def read_any(layout: RawLayout, data_dir: Path, trial: int) -> tuple[dict[str, Split], list[str]]:
+    """Both splits, and the differences that nobody has allowed yet."""
     if not data_dir.is_dir():
         raise ValueError(f"no data folder at {data_dir}; put {layout.name} there ({layout.expects}) or name its folder with --data-dir")
-    if layout.trials != (0,) and trial not in layout.trials:
+    if layout.trials == (0,):
+        trial = 0
+    elif trial not in layout.trials:
         raise ValueError(f"--trial must be one of {layout.trials[0]}..{layout.trials[-1]}, got {trial}")
-    trial = trial if layout.trials != (0,) else 0
-    if all((data_dir / f).is_dir() for f in FOLDERS.values()):
-        return _prepared_samples(layout, data_dir, split, trial, allow_incomplete)
-    root = layout.find(data_dir)
-    if root is None:
-        raise ValueError(f"{data_dir} holds neither the raw {layout.name} layout ({layout.expects}) nor the prepared one (rgb_modify, ir_modify)")
-    both = {s: layout.read(root, s, trial) for s in SPLITS}
-    require(verify(layout, root, both["train"], both["test"]), root, allow_incomplete)
-    return both[split]
-
-
-def _prepared_samples(layout: RawLayout, root: Path, split: str, trial: int, allow_incomplete: bool) -> Split:
-    both = {s: {m: _read_prepared(folder_of(root, m, trial) / SPLITS[s], m) for m in MODALITIES} for s in SPLITS}
-    about = read_json(root / MANIFEST)
-    if about is None:  # made by another program, the family's own perhaps
-        require(verify(layout, root, both["train"], both["test"]), root, allow_incomplete)
-        return both[split]
-    if about["dataset"] != layout.name:
-        raise ValueError(f"{root} holds {about['dataset']}, not {layout.name}; check -d and --data-dir")
-    expected = about["counts"].get(str(trial))
-    if expected is None:
-        raise ValueError(f"{root} was prepared without trial {trial}; prepare it with --trials {trial}")
-    found = count(both["train"], both["test"])
+    manifest, root = read_json(data_dir / MANIFEST), layout.find(data_dir)
+    if manifest is None and root is not None:  # never prepared, or not to the end
+        return read_raw(layout, root, trial)
+    if not all((data_dir / f).is_dir() for f in FOLDERS.values()):
+        raise layout.missing(data_dir)
+    if manifest and manifest["dataset"] != layout.name:
+        raise ValueError(f"{data_dir} holds {manifest['dataset']}, not {layout.name}; check -d and --data-dir")
+    if manifest and str(trial) not in manifest["trials"]:
+        raise ValueError(f"{data_dir} was prepared without trial {trial}; prepare it with --trials {trial}")
+    both = {s: {m: _read_prepared(folder_of(data_dir, m, trial) / SPLITS[s], m) for m in MODALITIES} for s in SPLITS}
+    if manifest is None:  # laid out by another program, the family's own perhaps
+        return both, count_differences(both, layout.known) + layout.differences(both["train"], both["test"])
+    expected, found = manifest["trials"][str(trial)]["counts"], count(both["train"], both["test"])
     if found != expected:
         changed = ", ".join(f"{k} {expected[k]} then, {found[k]} now" for k in expected if expected[k] != found[k])
-        raise ValueError(f"{root} changed since it was prepared ({changed}); run the prepare program again")
-    return both[split]
+        raise ValueError(f"{data_dir} changed since it was prepared ({changed}); run the prepare program again")
+    return both, []
 
 
 def folder_of(root: Path, modality: str, trial: int) -> Path:
@@ -161,18 +194,19 @@ def _read_prepared(folder: Path, modality: str) -> list[Sample]:
     return in_order(samples)
 
 
-def notices_of(data_dir: Path) -> list[str]:
-    """What every run on this folder must say."""
-    lines = []
-    about = read_json(data_dir / MANIFEST)
-    synthetic = read_json(data_dir / SYNTHETIC) or (about or {}).get("synthetic")
+def notices_of(layout: RawLayout, data_dir: Path, trial: int) -> list[str]:
+    """What every run on this folder must say: it is synthetic, or it is incomplete."""
+    lines, manifest, root = [], read_json(data_dir / MANIFEST), layout.find(data_dir)
+    synthetic = (manifest or {}).get("synthetic") or (read_synthetic(layout, root) if root else None)
     if synthetic:
         lines.append(
             f"{data_dir} is synthetic ({synthetic['version']}, set {synthetic['set']}, difficulty {synthetic['difficulty']}, "
             f"seed {synthetic['seed']}): its numbers are not those of the real data set"
         )
-    if about and about["differences"]:
-        lines.append(f"{data_dir} was prepared with --allow-incomplete: " + "; ".join(about["differences"]))
+    prepared = (manifest or {}).get("trials", {}).values()
+    differences = [d for t in prepared for d in t["differences"]] if manifest else read_any(layout, data_dir, trial)[1]
+    if differences:
+        lines.append(f"{data_dir} is incomplete, and --allow-incomplete was said: " + "; ".join(differences))
     return lines
 
 
@@ -222,33 +256,36 @@ def prepare(layout: RawLayout, data_dir: Path, out: Path, trials: list[int], mod
     wrong = [t for t in trials if t not in layout.trials]
     if wrong:
         raise ValueError(f"--trials must lie in {layout.trials[0]}..{layout.trials[-1]}, got {wrong}")
-    differences, plan, counts = [], {}, {}
+    before = read_json(out / MANIFEST) or {}
+    done = before.get("trials", {}) if before.get("dataset") == layout.name else {}
+    differences, plan, entries = [], {}, {}
     for trial in trials:
-        both = {s: layout.read(root, s, trial) for s in SPLITS}
-        differences += [f"trial {trial}: {d}" if trial else d for d in verify(layout, root, both["train"], both["test"])]
-        counts[str(trial)] = count(both["train"], both["test"])
-        plan |= _plan(both, out, trial)
+        both, lines = read_raw(layout, root, trial)
+        differences += [f"trial {trial}: {line}" if trial else line for line in lines]
+        part = _plan(both, out, trial)
+        entries[str(trial)] = {
+            "counts": count(both["train"], both["test"]), "differences": lines, "fingerprint": _fingerprint(part, root),
+        }  # fmt: skip
+        plan |= part
     require(differences, root, allow_incomplete)
-    manifest = {
-        "dataset": layout.name, "counts": counts, "differences": differences, "synthetic": _about_synthetic(root),
-        "fingerprint": _fingerprint(plan, root),
-    }  # fmt: skip
-    summary = f"{layout.name}: {sum(c['train_visible'] + c['train_infrared'] for c in counts.values()):,} training and "
-    summary += f"{sum(c['test_visible'] + c['test_infrared'] for c in counts.values()):,} test images in {out}"
+    extras = {out / name: root / name for name in layout.extras if (root / name).is_file() and out.resolve() != root.resolve()}
+    manifest = {"dataset": layout.name, "synthetic": _about_synthetic(layout, root), "trials": {**done, **entries}}
+    images = {s: sum(e["counts"][f"{s}_{m}"] for e in entries.values() for m in MODALITIES) for s in SPLITS}
+    summary = f"{layout.name}: {images['train']:,} training and {images['test']:,} test images in {out}"
     if differences:
         summary += "\nwent on with --allow-incomplete although:\n  " + "\n  ".join(differences)
-    if read_json(out / MANIFEST) == manifest and all(_same(source, target) for target, source in plan.items()):
+    if before == manifest and _nothing_else(plan) and all(_same(source, target) for target, source in (plan | extras).items()):
         return f"{summary}\nnothing to do: already prepared"
     (out / MANIFEST).unlink(missing_ok=True)
-    _write_all(plan, out, mode, jobs)
-    part = out / f"{MANIFEST}.tmp"
-    part.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, out / MANIFEST)
+    _write_all(plan, extras, out, mode, jobs)
+    part_file = out / f"{MANIFEST}.tmp"
+    part_file.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    os.replace(part_file, out / MANIFEST)
     return summary
 
 
-def _about_synthetic(root: Path) -> dict[str, Any] | None:
-    about = read_json(root / SYNTHETIC)
+def _about_synthetic(layout: RawLayout, root: Path) -> dict[str, Any] | None:
+    about = read_synthetic(layout, root)
     return {k: about[k] for k in ("version", "set", "difficulty", "seed")} if about else None
 
 
@@ -281,11 +318,19 @@ def _same(source: Path, target: Path) -> bool:
     return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) or (a.st_size, a.st_mtime_ns) == (b.st_size, b.st_mtime_ns)
 
 
-def _write_all(plan: dict[Path, Path], out: Path, mode: str, jobs: int) -> None:
-    """Write what is missing, each file whole or not at all, and remove what does not belong."""
-    for folder in {t.parent for t in plan}:
+def _nothing_else(plan: dict[Path, Path]) -> bool:
+    """Whether the prepared folders hold the planned files alone."""
+    return {p for folder in {t.parent for t in plan} if folder.is_dir() for p in folder.iterdir()} == plan.keys()
+
+
+def _write_all(plan: dict[Path, Path], extras: dict[Path, Path], out: Path, mode: str, jobs: int) -> None:
+    """Write what is missing, each file whole or not at all, and remove image files that do not belong."""
+    for folder in {t.parent for t in plan | extras}:
         folder.mkdir(parents=True, exist_ok=True)
+    for folder in {t.parent for t in plan}:
         for path in folder.iterdir():
+            if path.is_dir():
+                raise ValueError(f"{path} is a folder among prepared images; move it away and prepare again")
             if path not in plan:
                 path.unlink()
 
@@ -300,7 +345,7 @@ def _write_all(plan: dict[Path, Path], out: Path, mode: str, jobs: int) -> None:
         os.replace(part, target)
 
     with ThreadPoolExecutor(jobs) as pool:
-        list(tqdm(pool.map(write, plan.items()), f"prepare {out}", len(plan), unit="file", disable=None))
+        list(tqdm(pool.map(write, (plan | extras).items()), f"prepare {out}", len(plan | extras), unit="file", disable=None))
 
 
 def _link(source: Path, target: Path) -> bool:

@@ -23,38 +23,56 @@ def find(data_dir: Path) -> Path | None:
     return next((root for root in (data_dir, data_dir / "RegDB") if (root / "idx").is_dir()), None)
 
 
-def read(root: Path, split: str, trial: int) -> Split:
-    """Samples of "train" or "test" of a trial; an identity is the label in the split file.
+def read(root: Path, split: str, trial: int) -> tuple[Split, list[str]]:
+    """Samples of "train" or "test" of a trial, and listed images that are not there. An identity is the label in the split file.
 
     Raises:
-        ValueError: a missing split file, a malformed line, or an image that is not there.
+        ValueError: a missing split file or a malformed line.
     """
-    return {m: in_order(_read_list(root, root / "idx" / f"{split}_{word}_{trial}.txt", m, c)) for m, (word, c) in WORDS.items()}
+    samples: Split = {}
+    absent: list[str] = []
+    for modality, (word, camera) in WORDS.items():
+        path = root / "idx" / f"{split}_{word}_{trial}.txt"
+        rows = []
+        for number, name, label in read_list(path, root):
+            if (root / name).is_file():
+                rows.append(Sample(str((root / name).absolute()), label, camera, modality))
+            else:
+                absent.append(f"{path}, line {number}: image {root / name} is not there")
+        samples[modality] = in_order(rows)
+    return samples, absent
 
 
-def _read_list(root: Path, path: Path, modality: str, camera: int) -> list[Sample]:
+def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
+    """(line number, image name, label) of a split file.
+
+    Raises:
+        ValueError: the file is missing, or a line is malformed, names an image twice, or points outside the data set.
+    """
     if not path.is_file():
         raise ValueError(f"split file {path} is missing; copy the idx folder of RegDB beside its images")
-    samples = []
+    found: dict[str, tuple[int, str, int]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        name, _, label = line.strip().rpartition(" ")
+        name = name.strip()
         if not line.strip():
             continue
-        name, _, label = line.strip().rpartition(" ")
-        if not name or not label.isdigit():
+        if not name or not (label.isascii() and label.isdigit()):
             raise ValueError(f"split file {path}, line {number}: expected `path label`, got {line[:60]!r}")
-        image = root / name.strip()
-        if root.resolve() not in image.resolve().parents:
-            raise ValueError(f"split file {path}, line {number}: {name.strip()} lies outside {root}")
-        if not image.is_file():
-            raise ValueError(f"split file {path}, line {number}: image {image} is not there; unpack the original archive again")
-        samples.append(Sample(str(image.absolute()), int(label), camera, modality))
-    return samples
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"split file {path}, line {number}: {name} lies outside {root}")
+        if name in found:
+            raise ValueError(f"split file {path}, line {number}: {name} was listed in line {found[name][0]} already; remove one of them")
+        found[name] = (number, name, int(label))
+    return list(found.values())
 
 
-def differences(root: Path, train: Split, test: Split) -> list[str]:
+def differences(train: Split, test: Split) -> list[str]:
     """Images that stand in both splits."""
     both = {s.path for rows in train.values() for s in rows} & {s.path for rows in test.values() for s in rows}
     return [f"{len(both)} images are in the training and in the test list, such as {min(both)}"] if both else []
 
 
-LAYOUT = RawLayout("RegDB", TRIALS, read, find, KNOWN, differences, "the image folders and idx/train_visible_1.txt ... test_thermal_10.txt")
+LAYOUT = RawLayout(
+    "regdb", "RegDB", TRIALS, read, find, KNOWN, differences, "the image folders and idx/train_visible_1.txt ... test_thermal_10.txt"
+)

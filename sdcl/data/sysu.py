@@ -29,16 +29,16 @@ Permutations = dict[tuple[int, int], np.ndarray]  # (camera, identity) -> int (d
 def find(data_dir: Path) -> Path | None:
     """The folder with cam1 .. cam6: data_dir itself or SYSU-MM01 below it."""
     for root in (data_dir, data_dir / "SYSU-MM01"):
-        if (root / "cam1").is_dir() or (root / "exp").is_dir():
+        if (root / "cam1").is_dir() or (root / "exp" / "test_id.txt").is_file():
             return root
     return None
 
 
-def read(root: Path, split: str, trial: int = 0) -> Split:
-    """Samples of "train" (training and validation identities, as everybody trains) or "test".
+def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
+    """Samples of "train" (training and validation identities, as everybody trains) or "test", and identities without any image.
 
     Raises:
-        ValueError: a missing or malformed split file, or an identity of it that has no image at all.
+        ValueError: a missing or malformed split file.
     """
     identities = sorted({i for name in SPLIT_FILES[split] for i in read_ids(root / "exp" / name)})
     samples: Split = {"visible": [], "infrared": []}
@@ -48,7 +48,10 @@ def read(root: Path, split: str, trial: int = 0) -> Split:
                 folder = root / f"cam{camera}" / f"{identity:04d}"
                 if folder.is_dir():
                     samples[modality] += [Sample(str(p.absolute()), identity, camera, modality) for p in list_images(folder)]
-    return {m: in_order(rows) for m, rows in samples.items()}
+    absent = sorted(set(identities) - {s.identity for rows in samples.values() for s in rows})
+    named = ", ".join(f"{i:04d}" for i in absent[:10])
+    lines = [f"{len(absent)} identities of {' and '.join(SPLIT_FILES[split])} have no image: {named}"] if absent else []
+    return {m: in_order(rows) for m, rows in samples.items()}, lines
 
 
 def read_ids(path: Path) -> list[int]:
@@ -69,15 +72,9 @@ def read_ids(path: Path) -> list[int]:
     return identities
 
 
-def differences(root: Path, train: Split, test: Split) -> list[str]:
-    """What the real data set's further known numbers say: identities without images, cameras, galleries, people in both splits."""
+def differences(train: Split, test: Split) -> list[str]:
+    """How cameras, galleries and people differ from the real data set's known numbers."""
     lines = []
-    for split, samples in (("train", train), ("test", test)):
-        seen = {s.identity for rows in samples.values() for s in rows}
-        named = {i for name in SPLIT_FILES[split] for i in read_ids(root / "exp" / name)} if (root / "exp").is_dir() else seen
-        if named - seen:
-            missing = ", ".join(f"{i:04d}" for i in sorted(named - seen)[:10])
-            lines.append(f"{len(named - seen)} identities of {' and '.join(SPLIT_FILES[split])} have no image: {missing}")
     for camera, (images, people) in KNOWN_TRAIN_CAMERAS.items():
         rows = [s for samples in train.values() for s in samples if s.camera == camera]
         found = (len(rows), len({s.identity for s in rows}))
@@ -94,8 +91,9 @@ def differences(root: Path, train: Split, test: Split) -> list[str]:
 
 
 LAYOUT = RawLayout(
-    "SYSU-MM01", (0,), read, find, KNOWN, differences, "cam1 .. cam6 with a folder per identity, and exp/train_id.txt, val_id.txt, test_id.txt"
-)
+    "sysu", "SYSU-MM01", (0,), read, find, KNOWN, differences,
+    "cam1 .. cam6 with a folder per identity, and exp/train_id.txt, val_id.txt, test_id.txt", ("exp/rand_perm_cam.mat",),
+)  # fmt: skip
 
 
 # ------------------------------------------------------------------ protocol
@@ -149,15 +147,17 @@ def _permuted(samples: list[Sample], rows: list[int], permutation: Permutations,
 
 
 def load_permutations(data_dir: Path) -> Permutations | None:
-    """The official draws of exp/rand_perm_cam.mat: a cell per camera, in it a cell per identity, in it (draws, images) numbers from 1.
+    """The official draws of exp/rand_perm_cam.mat: a cell per camera, in it a cell per identity, in it (draws, images).
+
+    The numbers are read as file numbers (NNNN.jpg), as the public Python evaluators do; the MATLAB evaluator reads them as rows, which
+    is the same where an identity's files are numbered without a gap.
 
     Returns:
         None when the file is absent.
     """
     from scipy.io import loadmat
 
-    root = find(data_dir)
-    path = (root or data_dir) / "exp" / "rand_perm_cam.mat"
+    path = (find(data_dir) or data_dir) / "exp" / "rand_perm_cam.mat"
     if not path.is_file():
         return None
     try:
@@ -168,5 +168,5 @@ def load_permutations(data_dir: Path) -> Permutations | None:
             for identity, numbers in enumerate(people.ravel(), start=1)
             if np.size(numbers)
         }
-    except (KeyError, AttributeError, TypeError, NotImplementedError, ValueError) as error:
+    except Exception as error:  # scipy raises many kinds for a damaged or foreign file
         raise ValueError(f"{path} is not the official permutation file: {error}") from None

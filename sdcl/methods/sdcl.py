@@ -24,7 +24,7 @@ from sdcl.config import Settings
 from sdcl.data.samples import MODALITIES
 from sdcl.losses import agreeing_neighbors, cluster_contrast, neighbor_contrast
 from sdcl.memory import ClusterMemory, InstanceMemory, centroids
-from sdcl.methods.stage import Batch, Features, Stage, require_clusters
+from sdcl.methods.stage import Batch, Features, Stage, require_clusters, require_links
 
 INTRA = tuple((m, m) for m in MODALITIES)
 CROSS = (("visible", "infrared"), ("infrared", "visible"))  # in even, in odd epochs
@@ -40,9 +40,7 @@ class SDCL:
     def unified(self, epoch: int) -> bool:
         return self.own.cra and epoch >= self.own.unify_from
 
-    def stages(
-        self, epoch: int, extract: Callable[[], Features], once: Callable[[Callable[[], object]], object]
-    ) -> Iterator[Stage]:
+    def stages(self, epoch: int, extract: Callable[[], Features], once: Callable[[Callable[[], object]], object]) -> Iterator[Stage]:
         """The epoch's one stage.
 
         Args:
@@ -61,7 +59,7 @@ class SDCL:
         if self.unified(epoch):
             associated = once(lambda: self._associate(features, own["infrared"]))
             report["visible_associated"] = associated
-            require_clusters({"visible_associated": associated}, self.cluster.eps, epoch)
+            require_links(associated, self.own.cra_k, epoch)
             labels["visible"] = np.where(own["visible"].ids == -1, -1, associated.ids)
             banked = self._shared_bank(features, associated.ids if self.own.shared_memory_all else labels["visible"], labels)
         step = _Iteration(self, epoch, banked, features)

@@ -68,3 +68,17 @@ def require_clusters(labels: dict[str, PseudoLabels], eps: float, epoch: int) ->
                 "From random weights (--pretrained none) features show cameras, not people: start from pre-trained weights. "
                 "If this happens after the first epoch, try --momentum-first 0.9 (or 0.99) and a lower --lr."
             )
+
+
+def require_links(linked: PseudoLabels, k: int, epoch: int) -> None:
+    """The same for labels taken over from the other modality.
+
+    Raises:
+        NoClusters: all images were linked to one cluster, or to none.
+    """
+    if linked.occupied < 2:
+        raise NoClusters(
+            f"epoch {epoch}: the association linked {len(linked.ids) - linked.outliers} of {len(linked.ids)} visible images, to "
+            f"{linked.occupied} of {linked.num_clusters} infrared clusters; training needs at least 2. A --cra-k of {k} beyond the size of "
+            "a cluster lets one label win everywhere: lower it. Or let the first stage go on longer with a later --unify-from."
+        )

@@ -10,8 +10,9 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import torch
-from sdcl.models.batch_norm import frozen_running_stats
 from torch import Tensor, nn
+
+from sdcl.models.batch_norm import frozen_running_stats
 
 
 class Replicas(nn.Module):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdcl.models.dual_branch import build_model
-from sdcl.models.weights import load_weights
 from torch import nn
 
 from sdcl.config import Settings
+from sdcl.models.dual_branch import build_model
+from sdcl.models.weights import load_weights
 
 ASSETS = Path(__file__).parent.parent / "assets"
 # What --pretrained auto means, and where such a file comes from.

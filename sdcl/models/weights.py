@@ -70,10 +70,9 @@ def load_weights(model: nn.Module, path: str | Path, min_share: float = 0.8) -> 
     report = LoadReport(str(path), kind, ignored=ignored)
     state = model.state_dict()
     for name, value in list(mapped.items()):
-        if name == "pos_embed" and name in state and value.ndim == 3 and value.shape[2] == state[name].shape[2]:
-            if value.shape[1] != state[name].shape[1]:
-                mapped[name] = resize_pos_embed(value, model.grid)
-                report.resized.append(f"{name} {value.shape[1] - 1} -> {mapped[name].shape[1] - 1} patches")
+        if name == "pos_embed" and name in state and _same_width_other_grid(value, state[name]):
+            mapped[name] = resize_pos_embed(value, model.grid)
+            report.resized.append(f"{name} {value.shape[1] - 1} -> {mapped[name].shape[1] - 1} patches")
     fitting = {n: v for n, v in mapped.items() if n in state and v.shape == state[n].shape}
     report.mismatched = [
         f"{n} {tuple(v.shape)}, model {tuple(state[n].shape)}" for n, v in mapped.items() if n in state and n not in fitting
@@ -90,6 +89,10 @@ def load_weights(model: nn.Module, path: str | Path, min_share: float = 0.8) -> 
     state.update({n: v.to(state[n].dtype) for n, v in fitting.items()})
     model.load_state_dict(state)
     return report
+
+
+def _same_width_other_grid(theirs: Tensor, ours: Tensor) -> bool:
+    return theirs.ndim == 3 and theirs.shape[2] == ours.shape[2] and theirs.shape[1] != ours.shape[1]
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

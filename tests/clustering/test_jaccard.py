@@ -59,9 +59,7 @@ def test_released_distances_and_labels(parity, name, k1, k2, backend):
         assert found.num_clusters == expected.max() + 1 and found.outliers == (expected == -1).sum()
 
 
-@pytest.mark.parametrize(
-    "n,d,k1,k2", [(60, 8, 30, 6), (25, 4, 30, 6), (3, 4, 30, 6), (1, 4, 30, 6), (80, 5, 7, 3), (40, 3, 2, 1)]
-)
+@pytest.mark.parametrize("n,d,k1,k2", [(60, 8, 30, 6), (25, 4, 30, 6), (3, 4, 30, 6), (1, 4, 30, 6), (80, 5, 7, 3), (40, 3, 2, 1)])
 def test_brute_force(n, d, k1, k2):
     features = np.random.default_rng(n + k1).standard_normal((n, d)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)

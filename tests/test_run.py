@@ -1,0 +1,289 @@
+"""The real commands on tiny images: train, resume, test; one and two processes; and every bad input with its message."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import raw_trees
+import torch
+from safetensors.torch import save_file
+
+from sdcl import test as test_program
+from sdcl import train as train_program
+from sdcl.config import from_flat
+from sdcl.models.dual_branch import build_model
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    "-a",
+    "vit_mini",
+    "--pretrained",
+    "none",
+    "--height",
+    "32",
+    "--width",
+    "16",
+    "--pad",
+    "2",
+    "-b",
+    "8",
+    "--num-instances",
+    "4",
+    "--iters",
+    "3",
+    "--iters-unified",
+    "2",
+    "--epochs",
+    "2",
+    "--unify-from",
+    "1",
+    "--k1",
+    "8",
+    "--k1-visible-unified",
+    "8",
+    "--k2",
+    "3",
+    "--eps",
+    "0.5",
+    "--cra-k",
+    "3",
+    "--test-batch-size",
+    "64",
+    "--device",
+    "cpu",
+]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    people = tuple(range(1, 9))
+    return {
+        "sysu": raw_trees.sysu(root / "sysu", train=people[:4], val=people[4:6], test=people[6:], images=3),
+        "regdb": raw_trees.regdb(root / "regdb", people=5, images=6),
+    }
+
+
+@pytest.fixture
+def flags(data, tmp_path):
+    """Flags of a small run, in its own folder."""
+
+    def make(dataset, *more, cache=tmp_path / "cache"):
+        return [
+            "-d",
+            dataset,
+            "--data-dir",
+            str(data[dataset]),
+            "--logs-dir",
+            str(tmp_path / "run"),
+            "--cache-dir",
+            str(cache),
+            *SMALL,
+            *more,
+        ]
+
+    return make
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_both_stages_then_test(flags, tmp_path, capsys):
+    assert train_program.main(flags("sysu")) == 0
+    run = tmp_path / "run"
+    first, second = rows(run)
+    assert (first["stage"], second["stage"]) == ("contrast", "unified")
+    assert second["labels"]["visible_associated"]["clusters"] >= 2
+    assert {"embed", "cluster", "train", "test"} == set(first["seconds"])
+    assert set(first["losses"]) == {
+        *(f"cluster_{m}_{b}" for m in ("visible", "infrared") for b in ("deep", "shallow")),
+        *(f"neighbor_{m}_{m}_{b}" for m in ("visible", "infrared") for b in ("deep", "shallow")),
+    }
+    for name in ("config.json", "environment.json", "log.txt", "last.pt", "previous.pt", "stage_unified.pt"):
+        assert (run / name).stat().st_size > 0, name
+    settings = from_flat(json.loads((run / "config.json").read_text()))
+    assert settings.sdcl.unify_from == 1 and settings.cluster.eps == 0.5
+    text = capsys.readouterr().out
+    assert "is synthetic" in text and "clusters v/i" in text and "eps                          0.5" in text
+    assert test_program.main(["-d", "sysu", *flags("sysu")[2:8], "--shots", "1,3"]) == 0
+    shown = json.loads((run / "test.json").read_text())
+    assert [r["protocol"] for r in shown] == [
+        f"SYSU-MM01 {mode}-search {shot}, 10 seeded draws" for mode in ("all", "indoor") for shot in ("single-shot", "3-shot")
+    ]
+    assert shown[0]["R1"] == pytest.approx(second["test"][0]["R1"]) and shown[0]["mAP"] == pytest.approx(second["test"][0]["mAP"])
+    assert (run / "test.md").exists() and (run / "test.tex").exists()
+
+
+def test_regdb_trials_and_the_leak_that_is_refused(flags, tmp_path, capsys):
+    for trial in ("3", "5"):
+        assert train_program.main(flags("regdb", "--trial", trial)) == 0
+    base = ["-d", "regdb", *flags("regdb")[2:8]]
+    assert test_program.main([*base, "--trials", "3,5"]) == 0
+    shown = json.loads((tmp_path / "run/test.json").read_text())
+    assert [r["direction"] for r in shown] == ["visible to thermal", "thermal to visible"]
+    assert len(shown[0]["per_draw"]) == 2
+    capsys.readouterr()
+    wrong = [*base, "--trial", "5", "--checkpoint", str(tmp_path / "run/trial_3/last.pt")]
+    assert test_program.main(wrong) == 2
+    error = capsys.readouterr().err
+    assert "trained on RegDB trial 3, this test is of trial 5" in error
+    assert test_program.main(["-d", "sysu", *wrong[2:]]) == 2
+
+
+def state(folder):
+    return torch.load(folder / "last.pt", weights_only=True)["model"]
+
+
+def test_a_stopped_run_continues_to_the_same_weights(flags, tmp_path, capsys):
+    assert train_program.main(flags("sysu", "--epochs", "3")) == 0
+    whole, whole_rows = state(tmp_path / "run"), rows(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    assert train_program.main(flags("sysu", "--epochs", "1")) == 0
+    assert train_program.main(flags("sysu", "--epochs", "3")) == 0
+    assert "continuing after epoch 0" in capsys.readouterr().out
+    for name, value in state(tmp_path / "run").items():
+        assert torch.equal(value, whole[name]), name
+    for a, b in zip(rows(tmp_path / "run"), whole_rows, strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+    (tmp_path / "run/last.pt").write_bytes(b"damaged")
+    assert train_program.main(flags("sysu", "--epochs", "3")) == 0
+    assert "going back to" in capsys.readouterr().out
+    assert all(torch.equal(value, whole[name]) for name, value in state(tmp_path / "run").items())
+    assert train_program.main(flags("sysu", "--epochs", "3", "--eps", "0.4")) == 2
+    assert "--eps: 0.5 then, 0.4 now" in capsys.readouterr().err
+
+
+def run_script(name, *arguments, processes=1, timeout=300):
+    environment = {**os.environ, "GPUS": str(processes), "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        ["sh", str(ROOT / name), *map(str, arguments)], capture_output=True, text=True, timeout=timeout, check=False, env=environment
+    )
+
+
+@pytest.mark.parametrize("dataset", ["sysu", "regdb"])
+def test_launch_scripts_with_one_and_two_processes(flags, tmp_path, dataset):
+    """The scripts as they are, and both numbers of processes give the same labels and nearly the same weights."""
+    found = []
+    for processes in (1, 2):
+        trial = ["--trial", "2"] if dataset == "regdb" else []
+        logs = tmp_path / f"processes_{processes}"
+        done = run_script(f"train_cc_vit_{dataset}.sh", *flags(dataset, "--logs-dir", str(logs), *trial), processes=processes)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        tested = run_script(
+            f"test_cc_vit_{dataset}.sh", *flags(dataset)[2:4], "--logs-dir", logs, "--cache-dir", tmp_path / "cache", *trial
+        )
+        assert tested.returncode == 0 and "mINP" in tested.stdout, tested.stderr[-3000:]
+        run = logs / "trial_2" if trial else logs
+        found.append((rows(run), state(run)))
+    (rows_one, one), (rows_two, two) = found
+    for a, b in zip(rows_one, rows_two, strict=True):
+        assert a["labels"] == b["labels"] and a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    for name in one:
+        assert torch.allclose(one[name].float(), two[name].float(), atol=2e-5), name
+
+
+def test_all_ten_regdb_trials_are_looped_over():
+    done = run_script("train_cc_vit_regdb.sh", "--print-config", *SMALL)
+    assert done.returncode == 0
+    assert [line for line in done.stdout.splitlines() if "settings of" in line] == [
+        f"settings of the run in logs/sdcl_regdb/trial_{t}:" for t in range(1, 11)
+    ]
+
+
+def test_the_legacy_line_trains_what_it_says(capsys):
+    legacy = [
+        "-b",
+        "256",
+        "-a",
+        "agw",
+        "-d",
+        "sysu_all",
+        "--iters",
+        "200",
+        "--momentum",
+        "0.1",
+        "--eps",
+        "0.6",
+        "--num-instances",
+        "16",
+        "--print-config",
+    ]
+    with pytest.raises(SystemExit):
+        train_program.main(legacy)
+    shown = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:])
+    expected = {"batch_size": "256", "arch": "resnet50", "dataset": "sysu", "iters": "200", "momentum": "0.1", "eps": "0.6"}
+    assert expected.items() <= shown.items()
+
+
+def test_resnet_trains_with_its_deep_feature_only(flags, tmp_path):
+    assert train_program.main(flags("sysu", "-a", "resnet_mini", "--epochs", "2")) == 0
+    assert not any("shallow" in name for name in rows(tmp_path / "run")[0]["losses"])
+
+
+# ------------------------------------------------------------------ bad input
+
+
+def refused(capsys, arguments, *parts):
+    assert train_program.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "Traceback" not in error
+    for part in parts:
+        assert part in error, error
+
+
+def test_no_data_folder(flags, tmp_path, capsys):
+    refused(capsys, [*flags("sysu"), "--data-dir", str(tmp_path / "nothing")], "nothing", "--data-dir")
+
+
+def test_unknown_flag_and_abbreviation(flags, capsys):
+    for flag in ("--nonsense", "--epoch"):
+        with pytest.raises(SystemExit) as stop:
+            train_program.main([*flags("sysu"), flag, "3"])
+        assert stop.value.code == 2 and flag in capsys.readouterr().err
+
+
+def test_truncated_image(flags, data, tmp_path, capsys):
+    root = tmp_path / "broken"
+    shutil.copytree(data["sysu"], root)
+    victim = root / "cam3/0002/0002.jpg"
+    victim.write_bytes(victim.read_bytes()[:300])
+    refused(capsys, [*flags("sysu"), "--data-dir", str(root)], "cam3/0002/0002.jpg", "original archive")
+
+
+def test_weight_file_of_another_architecture(flags, tmp_path, capsys):
+    save_file(
+        {k: v.contiguous() for k, v in build_model("resnet_mini", height=32, width=16).state_dict().items()}, tmp_path / "w.safetensors"
+    )
+    refused(capsys, flags("sysu", "--pretrained", str(tmp_path / "w.safetensors")), "w.safetensors", "--arch")
+    refused(capsys, flags("sysu", "--pretrained", str(tmp_path / "absent.pth")), "absent.pth", "--pretrained none")
+
+
+def test_first_epoch_without_clusters(flags, tmp_path, capsys):
+    refused(capsys, flags("sysu", "--min-samples", "60"), "epoch 0", "0 cluster(s)", "--eps", "--pretrained none", "--momentum-first")
+    assert not (tmp_path / "run/last.pt").exists()
+
+
+def test_loss_that_becomes_nan(flags, tmp_path, capsys):
+    refused(capsys, flags("sysu", "--lr", "1e30", "--epochs", "1"), "became nan", "--lr")
+    assert not (tmp_path / "run/last.pt").exists()
+
+
+def test_values_that_no_run_can_have(flags, tmp_path, capsys):
+    for wrong, part in (
+        (["--eps", "1.5"], "--eps"), (["--num-instances", "3"], "--num-instances"), (["--trial", "0"], "--trial"),
+        (["--iters", "0"], "--iters"), (["-d", "market"], "market"), (["--bn-replicas", "3"], "--bn-replicas"),
+        (["--device", "cuda:99"], "--device"), (["--config", str(tmp_path / "none.json")], "none.json"),
+    ):  # fmt: skip
+        refused(capsys, [*flags("sysu"), *wrong], part)
+    (tmp_path / "odd.json").write_text('{"epsilon": 1}')
+    refused(capsys, [*flags("sysu"), "--config", str(tmp_path / "odd.json")], "epsilon")
+
+
+def test_no_checkpoint_to_test(flags, tmp_path, capsys):
+    assert test_program.main(["-d", "sysu", *flags("sysu")[2:8]]) == 2
+    assert "no checkpoint at" in capsys.readouterr().err
