@@ -159,7 +159,7 @@ def read_any(layout: RawLayout, data_dir: Path, trial: int) -> tuple[dict[str, S
         trial = 0
     elif trial not in layout.trials:
         raise ValueError(f"--trial must be one of {layout.trials[0]}..{layout.trials[-1]}, got {trial}")
-    manifest, root = read_json(data_dir / MANIFEST), layout.find(data_dir)
+    manifest, root = read_manifest(data_dir), layout.find(data_dir)
     if manifest is None and root is not None:  # never prepared, or not to the end
         return read_raw(layout, root, trial)
     if not all((data_dir / f).is_dir() for f in FOLDERS.values()):
@@ -196,7 +196,7 @@ def _read_prepared(folder: Path, modality: str) -> list[Sample]:
 
 def notices_of(layout: RawLayout, data_dir: Path, trial: int) -> list[str]:
     """What every run on this folder must say: it is synthetic, or it is incomplete."""
-    lines, manifest, root = [], read_json(data_dir / MANIFEST), layout.find(data_dir)
+    lines, manifest, root = [], read_manifest(data_dir), layout.find(data_dir)
     synthetic = (manifest or {}).get("synthetic") or (read_synthetic(layout, root) if root else None)
     if synthetic:
         lines.append(
@@ -208,6 +208,18 @@ def notices_of(layout: RawLayout, data_dir: Path, trial: int) -> list[str]:
     if differences:
         lines.append(f"{data_dir} is incomplete, and --allow-incomplete was said: " + "; ".join(differences))
     return lines
+
+
+def read_manifest(data_dir: Path) -> dict[str, Any] | None:
+    """prepared.json, or None.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    manifest = read_json(data_dir / MANIFEST)
+    if manifest is not None and not {"dataset", "trials"} <= manifest.keys():
+        raise ValueError(f"{data_dir / MANIFEST} is not a manifest of this version; run the prepare program again")
+    return manifest
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

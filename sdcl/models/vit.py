@@ -85,7 +85,7 @@ def bn_neck(dim: int) -> nn.BatchNorm1d:
 def make_blocks(shape: ViTShape, drop_path: float) -> nn.ModuleList:
     """Stochastic depth grows linearly from 0 to `drop_path`."""
     norm = partial(nn.LayerNorm, eps=1e-6)
-    rates = torch.linspace(0, drop_path, shape.depth).tolist()
+    rates = torch.linspace(0, drop_path, shape.depth, device="cpu").tolist()
     return nn.ModuleList(Block(shape.dim, shape.heads, qkv_bias=True, drop_path=rate, norm_layer=norm) for rate in rates)
 
 

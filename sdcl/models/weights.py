@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -15,10 +17,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sdcl.data.samples import MODALITIES
+from sdcl.models.dual_branch import ARCHS, build_model
 from sdcl.models.resnet import DualStemResNet
+from sdcl.models.vit import DualBranchViT
 
 WRAPPERS = ("state_dict", "model", "teacher", "student")
 PREFIXES = ("module.", "backbone.", "encoder_q.")
+# What trainers put beside their tensors: DINO its argparse settings, the family its best score as a NumPy number. Values, no code.
+_SCALAR = np.float64(0).__reduce__()[0]
+HARMLESS = [
+    argparse.Namespace,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")),
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # NumPy 1 and 2 name it differently
+]
 
 
 @dataclass
@@ -66,8 +78,25 @@ def load_weights(model: nn.Module, path: str | Path, min_share: float = 0.8) -> 
         ValueError: unreadable file, a pickle that holds more than tensors, or less than `min_share` of the model loaded.
     """
     tensors = read_tensors(Path(path))
+    try:
+        report, fitting = _match(model, tensors, str(path))
+    except ValueError as error:
+        raise ValueError(f"weight file {path}: {error}") from None
+    if report.share < min_share:
+        raise ValueError(
+            f"{report.summary()}\nthat is {report.share:.0%} of the model, below --min-loaded {min_share:.0%}. The file looks like "
+            f"{report.format}{_best_arch(tensors, min_share)}; choose the --arch it was made for, or another file with --pretrained"
+        )
+    state = model.state_dict()
+    state.update({n: v.to(state[n].dtype) for n, v in fitting.items()})
+    model.load_state_dict(state)
+    return report
+
+
+def _match(model: nn.Module, tensors: dict[str, Tensor], path: str) -> tuple[LoadReport, dict[str, Tensor]]:
+    """The report, and the tensors that fit under our names. The model is not changed."""
     kind, mapped, ignored = _map_names(model, tensors)
-    report = LoadReport(str(path), kind, ignored=ignored)
+    report = LoadReport(path, kind, ignored=ignored)
     state = model.state_dict()
     for name, value in list(mapped.items()):
         if name == "pos_embed" and name in state and _same_width_other_grid(value, state[name]):
@@ -81,14 +110,34 @@ def load_weights(model: nn.Module, path: str | Path, min_share: float = 0.8) -> 
     counted = [n for n in state if "num_batches_tracked" not in n and (".neck." not in f".{n}" or n in mapped)]
     report.loaded = [n for n in counted if n in fitting]
     report.missing = [n for n in counted if n not in fitting]
-    if report.share < min_share:
-        raise ValueError(
-            f"{report.summary()}\nthat is {report.share:.0%} of the model, below --min-loaded {min_share:.0%}. The file looks like "
-            f"{kind}; choose the --arch it was made for, or another file with --pretrained"
-        )
-    state.update({n: v.to(state[n].dtype) for n, v in fitting.items()})
-    model.load_state_dict(state)
-    return report
+    return report, fitting
+
+
+def _best_arch(tensors: dict[str, Tensor], min_share: float) -> str:
+    """Which architecture of the table the file fills best, as words for an error; nothing where none is filled well."""
+    shares = {}
+    for arch in ARCHS:
+        with torch.device("meta"):
+            model = build_model(arch, height=256, width=128)
+        shares[arch] = _match(model, tensors, "")[0].share
+    best = max(shares, key=shares.get)
+    return f" and fills {shares[best]:.0%} of --arch {best}" if shares[best] >= min_share else ""
+
+
+def export_single_stem(model: DualBranchViT) -> dict[str, Tensor]:
+    """A dual-branch ViT as a single-stem one with TransReID-SSL's names: visible stem, trunk, deep head as last block and norm.
+
+    The reverse of what `load_weights` does with such a file; the infrared stem, the shallow head and the necks are left out.
+    """
+    last = f"blocks.{model.shape.depth - 1}."
+    rules: Rules = [
+        (r"stems\.visible\.", ["patch_embed."]),
+        (r"(cls_token|pos_embed)$", [r"\1"]),
+        (r"blocks\.", ["blocks."]),
+        (r"heads\.deep\.block\.", [last]),
+        (r"heads\.deep\.norm\.", ["norm."]),
+    ]
+    return {target: value for name, value in model.state_dict().items() for target in _targets(name, rules)}
 
 
 def _same_width_other_grid(theirs: Tensor, ours: Tensor) -> bool:
@@ -103,12 +152,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_file(path)
+        else:
+            with torch.serialization.safe_globals(HARMLESS):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"weight file {path} cannot be read: {error}") from None
     except Exception as error:  # torch raises many kinds for damaged files and for pickles that want to run code
-        first = str(error).splitlines()[0]
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"weight file {path} holds more than tensors, or is damaged ({first}); it is not opened. Save its state dict alone, "
             "with torch.save or as safetensors, from a program you trust"
@@ -119,16 +170,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     if not tensors:
         raise ValueError(f"weight file {path} holds no named tensors")
-    return {_strip(k): v for k, v in tensors.items()}
+    # a single-stem file may sit under "base."; in the family's dual-stem files the same word is part of the names we map
+    dual = any("patch_embed2." in k for k in tensors)
+    return {_strip(k, PREFIXES if dual else (*PREFIXES, "base.")): v for k, v in tensors.items()}
 
 
-def _strip(name: str) -> str:
-    stripped = True
-    while stripped:
-        stripped = False
-        for prefix in PREFIXES:
-            if name.startswith(prefix):
-                name, stripped = name[len(prefix) :], True
+def _strip(name: str, prefixes: tuple[str, ...]) -> str:
+    """The name without any of the prefixes, however often they are nested."""
+    for prefix in prefixes:
+        if name.startswith(prefix):
+            return _strip(name[len(prefix) :], prefixes)
     return name
 
 

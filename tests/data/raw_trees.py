@@ -11,8 +11,8 @@ CAMERAS = {1: "visible", 2: "visible", 3: "infrared", 4: "visible", 5: "visible"
 def picture(path, person, shot, infrared=False, size=(20, 40)):
     """A coarse pattern that is the person's own, in all cameras, with a little noise that is the shot's: any network clusters these."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pattern = np.random.default_rng(person).integers(0, 200, (4, 2, 1)).repeat(size[1] // 4, 0).repeat(size[0] // 2, 1)
-    pattern = pattern * np.array((1.0, 1.0, 1.0) if infrared else (1.0, 0.9, 0.8))
+    pattern = np.random.default_rng(person).integers(0, 200, (8, 4, 1)).repeat(size[1] // 8, 0).repeat(size[0] // 4, 1)
+    pattern = pattern * np.array((1.0, 1.0, 1.0) if infrared else (1.0, 0.98, 0.96))
     noise = np.random.default_rng((person, *shot)).integers(0, 40, pattern.shape)
     Image.fromarray((pattern + noise).astype(np.uint8)).save(path, **({"quality": 95} if path.suffix == ".jpg" else {}))
 

@@ -1,13 +1,15 @@
 """Every weight format by its own names, and the files that must be refused."""
 
+import argparse
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from sdcl.models.dual_branch import build_model, single_stem_backbone
-from sdcl.models.weights import load_weights, read_tensors
+from sdcl.models.weights import export_single_stem, load_weights, read_tensors
 
 
 def mini(**kwargs):
@@ -15,7 +17,14 @@ def mini(**kwargs):
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda s: s, lambda s: {"model": s}, lambda s: {"teacher": {f"module.backbone.{k}": v for k, v in s.items()}}]
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: {"model": s},
+        lambda s: {f"base.{k}": v for k, v in s.items()},
+        lambda s: {"teacher": {f"module.backbone.{k}": v for k, v in s.items()}, "args": argparse.Namespace(arch="vit", lr=1.0)},
+        lambda s: {"state_dict": s, "epoch": 3, "best_mAP": np.float64(0.5), "rank1": np.float32(0.5)},
+    ],
 )
 def test_single_stem_vit(tmp_path, wrap):
     """TransReID-SSL's names: one stem fills both, the last block and norm fill both heads, the embedding is resized."""
@@ -31,6 +40,43 @@ def test_single_stem_vit(tmp_path, wrap):
         assert torch.equal(ours[f"heads.{b}.block.mlp.fc1.weight"], state["blocks.3.mlp.fc1.weight"])
         assert torch.equal(ours[f"heads.{b}.norm.weight"], state["norm.weight"])
     assert torch.equal(ours["blocks.2.attn.qkv.weight"], state["blocks.2.attn.qkv.weight"])
+
+
+def test_safetensors_with_prefix(tmp_path):
+    state = single_stem_backbone("vit_mini", 96, 48).state_dict()
+    save_file({f"module.{k}": v for k, v in state.items()}, tmp_path / "w.safetensors")
+    assert load_weights(mini(), tmp_path / "w.safetensors").share == 1.0
+
+
+def test_scores_pickled_by_numpy_1(tmp_path):
+    """NumPy 1 named the maker of a number numpy.core.multiarray.scalar, NumPy 2 says numpy._core; both must open."""
+    torch.save({"state_dict": {"conv1.weight": torch.ones(2)}, "best": np.float64(0.5)}, tmp_path / "new.pth")
+    torch.save(
+        {"state_dict": {"conv1.weight": torch.ones(2)}, "best": np.float64(0.5)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False
+    )
+    content = (tmp_path / "old.pth").read_bytes()
+    swapped = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    if swapped == content:  # written by NumPy 1 itself
+        swapped = content.replace(b"cnumpy.core.multiarray\n", b"cnumpy._core.multiarray\n")
+    assert swapped != content
+    (tmp_path / "old.pth").write_bytes(swapped)
+    assert all(list(read_tensors(tmp_path / f)) == ["conv1.weight"] for f in ("new.pth", "old.pth"))
+
+
+def test_single_stem_export_comes_back(tmp_path):
+    donor = mini()
+    with torch.no_grad():
+        for p in donor.parameters():
+            p.add_(torch.randn_like(p))
+    state = export_single_stem(donor)
+    assert state.keys() == single_stem_backbone("vit_mini", 96, 48).state_dict().keys()
+    save_file(state, tmp_path / "w.safetensors")
+    model = mini()
+    assert load_weights(model, tmp_path / "w.safetensors", 1.0).share == 1.0
+    ours, theirs = model.state_dict(), donor.state_dict()
+    for name in ours:
+        source = name.replace("infrared", "visible").replace("shallow", "deep")
+        assert ".neck." in name or torch.equal(ours[name], theirs[source]), name
 
 
 def test_timm_vit(tmp_path):
@@ -73,7 +119,8 @@ def test_other_architecture_is_refused_and_leaves_the_model_alone(tmp_path):
     for arch, file, kind in (("vit_mini", "r18.pth", "ResNet"), ("vit_mini", "tiny.pth", "ViT"), ("resnet50", "tiny.pth", "ViT")):
         model = build_model(arch, height=96, width=48)
         before = {k: v.clone() for k, v in model.state_dict().items()}
-        with pytest.raises(ValueError, match=rf"(?s){file}.*--min-loaded.*{kind}.*--arch"):
+        fitting = {"r18.pth": "resnet_mini", "tiny.pth": "vit_tiny"}[file]
+        with pytest.raises(ValueError, match=rf"(?s){file}.*--min-loaded.*{kind}.*fills 100% of --arch {fitting};.*--pretrained"):
             load_weights(model, tmp_path / file)
         assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
@@ -90,7 +137,8 @@ def test_files_that_are_no_weights(tmp_path, monkeypatch):
     (tmp_path / "text.pth").write_text("hello")
     (tmp_path / "text.safetensors").write_text("hello")
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
-    for name in ("evil.pth", "evil2.pth", "text.pth", "text.safetensors", "empty.pth", "absent.pth"):
+    (tmp_path / "zero.pth").touch()
+    for name in ("zero.pth", "evil.pth", "evil2.pth", "text.pth", "text.safetensors", "empty.pth", "absent.pth"):
         with pytest.raises(ValueError, match=name):
             read_tensors(tmp_path / name)
     assert not (tmp_path / "pwned").exists()

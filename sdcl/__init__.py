@@ -1,0 +1,20 @@
+"""sdcl: unsupervised visible-infrared person re-identification.
+
+The map, in the order of an image's journey; a test holds it against the folders.
+
+config.py       every setting, its flag, the recipes (method x data set)
+train.py        the run as one page: images, model, method, optimiser, epochs
+batches.py      the batches of a stage: which images, seen how, on which process
+test.py         checkpoint -> CMC, mAP, mINP
+pretrain.py     a starting weight from synthetic people
+data/           IMAGES: samples, SYSU-MM01, RegDB, preparing, the synthetic benchmark, decoded store, augmentation, sampler
+models/         IMAGES -> FEATURES: dual-branch ViT, two-stream ResNet, weight formats, extraction
+clustering/     FEATURES -> PSEUDO-LABELS within one modality: neighbours, k-reciprocal Jaccard distance, DBSCAN
+association/    PSEUDO-LABELS ACROSS MODALITIES: collaborative ranking association (CRA)
+memory/         cluster and instance memories
+losses/         cluster contrast, collaborative neighbour learning (CNL)
+methods/        WHICH labels, links, memories and losses, WHEN: one file per method
+evaluation/     metrics, protocols, tables; the comparison of labels with identities, for the log only
+runtime/        processes, checkpoints, run log
+assets/         the starting weight of the quick start
+"""

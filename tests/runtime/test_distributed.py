@@ -1,0 +1,62 @@
+"""Two gloo processes against one: gathering, shares, and BatchNorm over all processes."""
+
+import torch
+import torch.multiprocessing as mp
+
+from sdcl.runtime import distributed
+
+ROWS = torch.randn(12, 5, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
+
+
+def normalised(layer, x):
+    x = x.clone().requires_grad_()
+    out = layer(x)
+    (out * torch.arange(out.numel()).reshape(out.shape).sin()).sum().backward()
+    return out.detach(), x.grad
+
+
+def worker(rank, folder):
+    import os
+
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29519"}
+    processes = distributed.start("cpu")
+    assert (processes.rank, processes.count) == (rank, 2)
+    assert distributed.once(lambda: rank) == 0
+    gathered = distributed.gather_rows(torch.full((2, 3), float(rank)))
+    assert gathered[:, 0].tolist() == [0, 0, 1, 1]
+    for count in (1, 2, 7, 12):
+        mine = torch.arange(count)[distributed.share_of(count)]
+        assert distributed.gather_shares(mine, count).tolist() == list(range(count))
+    try:
+        distributed.once(lambda: int("x"))
+        raise AssertionError("the error of process 0 must reach all")
+    except ValueError:
+        pass
+    layer = torch.nn.Sequential(torch.nn.BatchNorm1d(5))
+    distributed.synchronise_batch_norm(layer, 1)
+    half = slice(rank * 6, rank * 6 + 6)
+    x = ROWS[half].clone().requires_grad_()
+    out = layer(x)
+    weight = torch.arange(ROWS.numel()).reshape(ROWS.shape).sin()[half]
+    (out * weight).sum().backward()
+    torch.save({"out": out.detach(), "grad": x.grad, "mean": layer[0].running_mean, "var": layer[0].running_var}, f"{folder}/{rank}.pt")
+    distributed.stop()
+
+
+def test_two_processes(tmp_path):
+    mp.spawn(worker, (str(tmp_path),), nprocs=2)
+    found = [torch.load(tmp_path / f"{r}.pt") for r in range(2)]
+    plain = torch.nn.BatchNorm1d(5)
+    out, gradient = normalised(plain, ROWS)
+    torch.testing.assert_close(torch.cat([f["out"] for f in found]), out, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.cat([f["grad"] for f in found]), gradient, atol=1e-5, rtol=1e-5)
+    for f in found:
+        torch.testing.assert_close(f["mean"], plain.running_mean)
+        torch.testing.assert_close(f["var"], plain.running_var)
+
+
+def test_alone():
+    processes = distributed.start("cpu")
+    assert processes.main and processes.count == 1 and not processes.bf16("auto") and processes.bf16("bf16")
+    rows = torch.randn(3, 2)
+    assert distributed.gather_rows(rows) is rows and distributed.once(lambda: 7) == 7 and distributed.share_of(5) == slice(0, 5)
