@@ -13,7 +13,7 @@ setup(
     packages=find_packages(include=["sdcl", "sdcl.*"]),
     package_data={"sdcl": ["assets/*"]},
     install_requires=[
-        "torch>=2.4",
+        "torch>=2.6",
         "torchvision",
         "timm>=1.0.9",  # Block with fused attention, DropPath
         "numpy",

@@ -67,6 +67,9 @@ class ModelSettings:
     min_loaded: float = setting(0.8, "least share of the model's tensors that a weight file must fill")
     drop_path: float = setting(0.1, "stochastic depth rate of the last block")
     shallow: bool = setting(True, "the shallow branch beside the deep one (ViT)")
+    calibrate_necks: bool = setting(
+        False, "before the first epoch, give the BN necks the statistics of the unlabelled training images; released: off"
+    )
     bn_replicas: int = setting(
         2, "slices of a batch that BatchNorm normalises apart, as the released DataParallel run did with 2 GPUs; 1: whole batch"
     )

@@ -24,7 +24,7 @@ from sdcl.data.store import ImageStore, build_cache, fingerprint, open_store
 from sdcl.evaluation.tables import to_rows
 from sdcl.evaluation.truth import Truth
 from sdcl.methods import METHODS, Stage
-from sdcl.models.extract import embed
+from sdcl.models.extract import calibrate_necks, embed
 from sdcl.models.replicas import Replicas
 from sdcl.models.start import starting_model
 from sdcl.runtime import checkpoint, distributed
@@ -82,6 +82,10 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
         with clock("embed"):
             size = settings.test.test_batch_size
             return {m: embed(model, extract_stores[m], m, batch_size=size, bf16=bf16, title="training") for m in MODALITIES}
+
+    if first == 0 and settings.model.calibrate_necks:
+        calibrate_necks(model, extract_stores, batch_size=settings.test.test_batch_size, bf16=bf16, seed=settings.run.seed)
+        distributed.broadcast_buffers(model)
 
     for epoch in range(first, settings.optim.epochs):
         seconds = {"embed": 0.0, "cluster": 0.0, "train": 0.0, "test": 0.0}

@@ -74,7 +74,7 @@ def test_every_setting_is_read(tmp_path, monkeypatch, capsys):
                 monkeypatch.setattr(module, record, plainly(getattr(module, record)))
     for group in dataclasses.fields(Settings):
         noting(type(getattr(Settings(), group.name)))
-    train = ["-d", "sysu", "--data-dir", str(sysu), *common, "--cross-from", "0"]
+    train = ["-d", "sysu", "--data-dir", str(sysu), *common, "--cross-from", "0", "--calibrate-necks"]
     assert train_program.main(train) == 0, capsys.readouterr().err
     assert train_program.main([*train, "--eps", "0.45"]) == 2  # asks whether to resume anyway
     assert train_program.main(["-d", "regdb", "--data-dir", str(regdb), *common, "--pretrained", str(tmp_path / "run/last.pt")]) == 0, (

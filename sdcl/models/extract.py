@@ -38,6 +38,33 @@ def embed(model: nn.Module, store: ImageStore, modality: str, *, batch_size: int
     return {b: gather_shares(torch.cat(p) if p else empty, len(store)) for b, p in parts.items()}
 
 
+@torch.no_grad()
+def calibrate_necks(model: nn.Module, stores: dict[str, ImageStore], *, batch_size: int, bf16: bool, seed: int) -> None:
+    """Give the BN necks the mean and variance that the starting weight's features have on these unlabelled images.
+
+    A starting weight knows nothing of the necks: their running statistics begin at 0 and 1, so the first clustering and the first
+    memories are made of features that were never standardised, while the first training steps standardise theirs. Both modalities
+    are mixed in each batch, in proportion, in random order; statistics are averaged over the batches.
+    """
+    necks = [m for name, m in model.named_modules() if name.endswith("neck")]
+    momenta = [neck.momentum for neck in necks]
+    model.eval()
+    for neck in necks:
+        neck.reset_running_stats()
+        neck.momentum = None  # cumulative average
+        neck.train()
+    total = sum(len(s) for s in stores.values())
+    orders = {m: np.random.default_rng((seed, i)).permutation(len(s)) for i, (m, s) in enumerate(stores.items())}
+    steps = max(1, total // batch_size)
+    for step in range(steps):
+        rows = {m: np.sort(order[step::steps]) for m, order in orders.items()}
+        with torch.autocast(next(iter(stores.values())).device.type, torch.bfloat16, enabled=bf16):
+            model({m: normalize(stores[m].take(r)) for m, r in rows.items() if len(r)})
+    for neck, momentum in zip(necks, momenta):
+        neck.momentum = momentum
+    model.eval()
+
+
 def joined(features: dict[str, Tensor]) -> Tensor:
     """Raw halves side by side, normalised as a whole: the test feature. (N, D) each -> (N, branches x D) unit rows."""
     return F.normalize(torch.cat(list(features.values()), dim=1))

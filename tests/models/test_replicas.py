@@ -2,10 +2,14 @@
 
 import copy
 
+import numpy as np
 import torch
 
+from sdcl.data.augment import normalize
+from sdcl.data.store import ImageStore
 from sdcl.models.batch_norm import frozen_running_stats
 from sdcl.models.dual_branch import build_model
+from sdcl.models.extract import calibrate_necks
 from sdcl.models.replicas import Replicas
 
 
@@ -46,3 +50,22 @@ def test_stochastic_depth_depends_on_seed_and_slice_alone():
     half = {m: x.chunk(2)[1] for m, x in images.items()}
     alone = Replicas(copy.deepcopy(model), 1, 1)(half, 5)
     assert torch.equal(alone["infrared"]["deep"], a["infrared"]["deep"].chunk(2)[1])
+
+
+def test_calibrated_necks_standardise_the_features():
+    """After calibration eval features of the mixed images have mean 0 and variance 1, and nothing but the necks' statistics changed."""
+    model = build_model("vit_mini", height=32, width=16)
+    before = copy.deepcopy(model.state_dict())
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 32, 16, 3)).astype(np.uint8)
+    cpu = torch.device("cpu")
+    stores = {"visible": ImageStore(pixels[:200], cpu), "infrared": ImageStore(pixels[200:] // 2, cpu)}
+    calibrate_necks(model, stores, batch_size=100, bf16=False, seed=0)
+    with torch.no_grad():
+        features = model({m: normalize(s.take(np.arange(len(s)))) for m, s in stores.items()})
+    for b in ("deep", "shallow"):
+        joint = torch.cat([features[m][b] for m in stores])
+        torch.testing.assert_close(joint.mean(0), torch.zeros(192), atol=0.05, rtol=0)
+        torch.testing.assert_close(joint.var(0), torch.ones(192), atol=0.2, rtol=0)
+    changed = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
+    assert changed == {f"heads.{b}.neck.{n}" for b in ("deep", "shallow") for n in ("running_mean", "running_var", "num_batches_tracked")}
+    assert all(head.neck.momentum == 0.1 and not head.neck.training for head in model.heads.values())
