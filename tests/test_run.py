@@ -18,44 +18,11 @@ from sdcl.config import from_flat
 from sdcl.models.dual_branch import build_model
 
 ROOT = Path(__file__).parents[1]
-SMALL = [
-    "-a",
-    "vit_mini",
-    "--pretrained",
-    "none",
-    "--height",
-    "32",
-    "--width",
-    "16",
-    "--pad",
-    "2",
-    "-b",
-    "8",
-    "--num-instances",
-    "4",
-    "--iters",
-    "3",
-    "--iters-unified",
-    "2",
-    "--epochs",
-    "2",
-    "--unify-from",
-    "1",
-    "--k1",
-    "8",
-    "--k1-visible-unified",
-    "8",
-    "--k2",
-    "3",
-    "--eps",
-    "0.5",
-    "--cra-k",
-    "3",
-    "--test-batch-size",
-    "64",
-    "--device",
-    "cpu",
-]
+SMALL = (
+    "-a vit_mini --pretrained none --height 32 --width 16 --pad 2 -b 8 --num-instances 4 --iters 3 --iters-unified 2 --epochs 2 "
+    "--unify-from 1 --k1 8 --k1-visible-unified 8 --k2 3 --eps 0.5 --cra-k 3 --lr 3e-5 --momentum 0.9 --momentum-first 0.9 "
+    "--calibrate-necks --test-batch-size 64 --device cpu"
+).split()
 
 
 @pytest.fixture(scope="session")
@@ -287,3 +254,24 @@ def test_values_that_no_run_can_have(flags, tmp_path, capsys):
 def test_no_checkpoint_to_test(flags, tmp_path, capsys):
     assert test_program.main(["-d", "sysu", *flags("sysu")[2:8]]) == 2
     assert "no checkpoint at" in capsys.readouterr().err
+
+
+def test_regdb_from_rendered_people_with_the_default_folders(tmp_path):
+    """The quick start's path for RegDB, smaller: render, prepare, both stages, test, with nothing said about places."""
+    environment = {**os.environ, "GPUS": "1", "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+
+    def call(*command):
+        done = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout
+
+    call(sys.executable, "-m", "sdcl.data.synthetic", "--layout", "regdb", "--out", "data/regdb", "--identities", 8, "--jobs", 2)
+    call(sys.executable, ROOT / "prepare_regdb.py")
+    small = (
+        "--epochs 2 --iters 3 --iters-unified 3 --unify-from 1 -b 16 --num-instances 4 --k1 10 --k1-visible-unified 10 --cra-k 4 --eps 0.6"
+    )
+    shown = call("sh", ROOT / "train_cc_vit_regdb.sh", "--config", ROOT / "examples/quickstart.json", *small.split(), "--trial", 1)
+    assert "is synthetic" in shown and "loaded 108 of 108" in shown
+    assert "thermal to visible" in call("sh", ROOT / "test_cc_vit_regdb.sh", "--trials", 1)
+    first, second = rows(tmp_path / "logs/sdcl_regdb/trial_1")
+    assert second["stage"] == "unified" and first["labels"]["visible"]["ari"] > 0.1
