@@ -20,7 +20,7 @@ from sdcl.batches import draw_batches, load_views, make_batch, training_views, w
 from sdcl.config import Settings, describe, flat, parse
 from sdcl.data import notices, training_samples
 from sdcl.data.samples import MODALITIES
-from sdcl.data.store import ImageStore, build_cache, fingerprint, open_store
+from sdcl.data.store import ImageStore, build_cache, content_fingerprint, open_store
 from sdcl.evaluation.tables import to_rows
 from sdcl.evaluation.truth import Truth
 from sdcl.methods import METHODS, Stage
@@ -93,13 +93,13 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
         lr = settings.optim.lr * settings.optim.gamma ** (epoch // settings.optim.step_size)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        began, stage = time.perf_counter(), None
+        began, embedded = time.perf_counter(), 0.0
         for stage in method.stages(epoch, extract, distributed.once):
-            seconds["cluster"] += time.perf_counter() - began - seconds["embed"]
+            seconds["cluster"] += time.perf_counter() - began - (seconds["embed"] - embedded)
             with clock("train"):
                 losses = train_stage(stage, epoch, parallel, optimizer, train_stores, cameras, settings, processes, bf16)
             distributed.broadcast_buffers(model)
-            began = time.perf_counter()
+            began, embedded = time.perf_counter(), seconds["embed"]
         row = {"epoch": epoch, "stage": stage.name, "lr": lr, "loss": sum(losses.values()), "losses": losses}
         row["labels"] = {name: truth.describe(name, found) for name, found in stage.report.items()}
         if test_set and (epoch % settings.run.eval_step == settings.run.eval_step - 1 or epoch == settings.optim.epochs - 1):
@@ -178,7 +178,7 @@ def open_stores(
 
 
 def fingerprint_of(paths: dict[str, list[str]]) -> str:
-    return fingerprint([p for m in MODALITIES for p in paths[m]])
+    return content_fingerprint([p for m in MODALITIES for p in paths[m]])
 
 
 def wrap(model: nn.Module, settings: Settings, processes: distributed.Processes) -> nn.Module:

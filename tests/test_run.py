@@ -106,7 +106,7 @@ def state(folder):
     return torch.load(folder / "last.pt", weights_only=True)["model"]
 
 
-def test_a_stopped_run_continues_to_the_same_weights(flags, tmp_path, capsys):
+def test_a_stopped_run_continues_to_the_same_weights(flags, data, tmp_path, capsys):
     assert train_program.main(flags("sysu", "--epochs", "3")) == 0
     whole, whole_rows = state(tmp_path / "run"), rows(tmp_path / "run")
     shutil.rmtree(tmp_path / "run")
@@ -121,6 +121,13 @@ def test_a_stopped_run_continues_to_the_same_weights(flags, tmp_path, capsys):
     assert train_program.main(flags("sysu", "--epochs", "3")) == 0
     assert "going back to" in capsys.readouterr().out
     assert all(torch.equal(value, whole[name]) for name, value in state(tmp_path / "run").items())
+    moved = tmp_path / "moved"
+    shutil.copytree(data["sysu"], moved)
+    assert train_program.main(flags("sysu", "--epochs", "3", "--data-dir", str(moved))) == 0  # the same images elsewhere
+    picture = next((moved / "cam2/0003").iterdir())
+    picture.write_bytes(picture.read_bytes() + b" ")
+    assert train_program.main(flags("sysu", "--epochs", "3", "--data-dir", str(moved))) == 2
+    assert "training images:" in capsys.readouterr().err
     assert train_program.main(flags("sysu", "--epochs", "3", "--eps", "0.4")) == 2
     assert "--eps: 0.5 then, 0.4 now" in capsys.readouterr().err
 
