@@ -69,10 +69,13 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
     model, loaded = starting_model(settings)
     log.line(loaded)
     model.to(processes.device)
-    parallel, bf16 = wrap(model, settings, processes), processes.bf16(settings.run.precision)
+    bf16 = processes.bf16(settings.run.precision)
     method = METHODS[settings.run.method](settings)
     optimizer = make_optimizer(model, settings)
     first = resume(settings, model, optimizer, data, log)
+    if first == 0 and settings.model.calibrate_necks:
+        calibrate_necks(model, extract_stores, batch_size=settings.test.test_batch_size, bf16=bf16, seed=settings.run.seed)
+    parallel = wrap(model, settings, processes)
     log.write_json("config.json", flat(settings))
     log.write_json("environment.json", environment(processes.device, processes.count, data))
     if first >= settings.optim.epochs:
@@ -82,10 +85,6 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
         with clock("embed"):
             size = settings.test.test_batch_size
             return {m: embed(model, extract_stores[m], m, batch_size=size, bf16=bf16, title="training") for m in MODALITIES}
-
-    if first == 0 and settings.model.calibrate_necks:
-        calibrate_necks(model, extract_stores, batch_size=settings.test.test_batch_size, bf16=bf16, seed=settings.run.seed)
-        distributed.broadcast_buffers(model)
 
     for epoch in range(first, settings.optim.epochs):
         seconds = {"embed": 0.0, "cluster": 0.0, "train": 0.0, "test": 0.0}
