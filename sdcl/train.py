@@ -51,11 +51,11 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
     log = RunLog(settings.run_dir, processes.main)
     log.line(said)
     where = (settings.data.dataset, settings.data_dir)
-    for notice in notices(*where, settings.data.trial):
-        log.line(f"note: {notice}")
 
     # images: from here on a training image is a path and a camera
     samples = training_samples(*where, trial=settings.data.trial, allow_incomplete=settings.data.allow_incomplete)
+    for notice in notices(*where, settings.data.trial):
+        log.line(f"note: {notice}")
     paths = {m: [s.path for s in samples[m]] for m in MODALITIES}
     cameras = {m: np.array([s.camera for s in samples[m]]) for m in MODALITIES}
     truth = Truth(samples)
