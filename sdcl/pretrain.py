@@ -106,7 +106,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, float]:
         if (step + 1) % 500 == 0 or step + 1 == settings.iters:
             probe = probe_people(model, settings)
             tqdm.write(f"step {step + 1}: loss {loss.item():.3f} " + " ".join(f"{k} {v:.3f}" for k, v in probe.items()))
-    note = {**asdict(settings), "seconds": round(time.perf_counter() - began), "probe_rank1": probe}
+    note = {**asdict(settings), "out": out.name, "seconds": round(time.perf_counter() - began), "probe_rank1": probe}
     write(model, out, note)
     return probe
 
