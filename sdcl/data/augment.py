@@ -95,14 +95,6 @@ def augmentation(
     return Augmentation(jitter=color_jitter, pad=pad, flip=flip, erase=erase, channel=channels[modality, view])
 
 
-SDCL_VISIBLE_PLAIN = augmentation("visible", "plain")
-SDCL_VISIBLE_EXCHANGED = augmentation("visible", "exchanged")
-SDCL_INFRARED = augmentation("infrared")
-ADCA_VISIBLE_PLAIN = augmentation("visible", "plain", color_jitter=0)  # GUR's too
-ADCA_VISIBLE_EXCHANGED = augmentation("visible", "exchanged", color_jitter=0)
-ADCA_INFRARED = augmentation("infrared", color_jitter=0)
-
-
 # ------------------------------------------------------------------ the whole chain
 
 

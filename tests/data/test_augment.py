@@ -10,6 +10,12 @@ from torch.nn import functional
 
 from sdcl.data import augment as A
 
+SDCL_VISIBLE_PLAIN = A.augmentation("visible", "plain")
+SDCL_VISIBLE_EXCHANGED = A.augmentation("visible", "exchanged")
+SDCL_INFRARED = A.augmentation("infrared")
+ADCA_VISIBLE_EXCHANGED = A.augmentation("visible", "exchanged", color_jitter=0)
+ADCA_INFRARED = A.augmentation("infrared", color_jitter=0)
+
 FIXTURE = np.load(Path(__file__).parents[1] / "fixtures" / "augment_a.npz")
 SEEDS = [int(seed) for seed in FIXTURE["seeds"]]
 
@@ -113,7 +119,7 @@ def test_crop_and_flip(pad):
         assert torch.equal(mine, crop.flip(-1) if flip else crop)
 
 
-@pytest.mark.parametrize("chosen", [A.SDCL_VISIBLE_PLAIN, A.SDCL_VISIBLE_EXCHANGED, A.SDCL_INFRARED, A.ADCA_INFRARED])
+@pytest.mark.parametrize("chosen", [SDCL_VISIBLE_PLAIN, SDCL_VISIBLE_EXCHANGED, SDCL_INFRARED, ADCA_INFRARED])
 def test_an_image_does_not_depend_on_its_batch(chosen):
     images, seeds = uint8_images(), list(range(100, 112))
     whole = A.augment(images, chosen, seeds)
@@ -125,7 +131,7 @@ def test_an_image_does_not_depend_on_its_batch(chosen):
 
 def test_global_generators_are_left_alone():
     state, torch_state = random.getstate(), torch.get_rng_state()
-    A.augment(uint8_images(), A.SDCL_INFRARED, list(range(12)))
+    A.augment(uint8_images(), SDCL_INFRARED, list(range(12)))
     assert random.getstate() == state and torch.equal(torch.get_rng_state(), torch_state)
 
 
@@ -133,7 +139,7 @@ def test_order_of_the_chain():
     """Black pad before the mean, erasing after it, channel operation last: redone step by step for one image."""
     images = uint8_images(1)
     for seed in range(20):
-        drawn = A.draw(random.Random(seed), A.SDCL_VISIBLE_EXCHANGED, 24, 12)
+        drawn = A.draw(random.Random(seed), SDCL_VISIBLE_EXCHANGED, 24, 12)
         expected = A.apply_jitter(images.permute(0, 3, 1, 2) / 255, [drawn.order], [drawn.factors])
         top, left = drawn.corner
         expected = functional.pad(expected, [10] * 4)[:, :, top : top + 24, left : left + 12]
@@ -142,7 +148,7 @@ def test_order_of_the_chain():
         top, left, tall, wide = drawn.box
         expected[:, :, top : top + tall, left : left + wide] = torch.tensor(A.ERASE_FILL).view(3, 1, 1)
         expected = expected[:, drawn.channel : drawn.channel + 1].expand(-1, 3, -1, -1)
-        torch.testing.assert_close(A.augment(images, A.SDCL_VISIBLE_EXCHANGED, [seed]), expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(A.augment(images, SDCL_VISIBLE_EXCHANGED, [seed]), expected, atol=1e-6, rtol=0)
 
 
 def test_nothing_switched_on_is_normalize():
@@ -154,14 +160,14 @@ def test_nothing_switched_on_is_normalize():
 
 
 def test_presets():
-    assert (A.SDCL_VISIBLE_PLAIN.channel, A.SDCL_VISIBLE_EXCHANGED.channel, A.SDCL_INFRARED.channel) == (
+    assert (SDCL_VISIBLE_PLAIN.channel, SDCL_VISIBLE_EXCHANGED.channel, SDCL_INFRARED.channel) == (
         "none",
         "exchange",
         "adapt_gray",
     )
-    assert A.Augmentation(0.5, 10, 0.5, 0.5, "adapt_gray") == A.SDCL_INFRARED
+    assert A.Augmentation(0.5, 10, 0.5, 0.5, "adapt_gray") == SDCL_INFRARED
     assert A.augmentation("visible", "exchanged", channel_exchange=False).channel == "none"
-    assert A.Augmentation(0, 10, 0.5, 0.5, "exchange") == A.ADCA_VISIBLE_EXCHANGED
+    assert A.Augmentation(0, 10, 0.5, 0.5, "exchange") == ADCA_VISIBLE_EXCHANGED
 
 
 def test_errors_are_said():
@@ -174,6 +180,6 @@ def test_errors_are_said():
     with pytest.raises(ValueError, match="probability"):
         A.Augmentation(flip=2)
     with pytest.raises(ValueError, match="uint8"):
-        A.augment(torch.rand(2, 3, 24, 12), A.SDCL_INFRARED, [0, 1])
+        A.augment(torch.rand(2, 3, 24, 12), SDCL_INFRARED, [0, 1])
     with pytest.raises(ValueError, match="seeds"):
-        A.augment(uint8_images(), A.SDCL_INFRARED, [0])
+        A.augment(uint8_images(), SDCL_INFRARED, [0])
