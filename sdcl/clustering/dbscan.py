@@ -57,6 +57,13 @@ def dbscan(distance: sp.csr_array, eps: float, min_samples: int = 4) -> PseudoLa
     return PseudoLabels(ids, int(ids.max(initial=OUTLIER)) + 1)
 
 
-def pseudo_labels(features: Tensor, *, k1: int = 30, k2: int = 6, eps: float, min_samples: int = 4, backend: str = "torch") -> PseudoLabels:
-    """Pseudo-labels of one modality from features (N, D) of any norm: normalise, k-reciprocal Jaccard, DBSCAN."""
-    return dbscan(jaccard_distance(F.normalize(features.float()), k1, k2, backend=backend), eps, min_samples)
+def pseudo_labels(
+    features: Tensor, *, k1: int = 30, k2: int = 6, eps: float, min_samples: int = 4, backend: str = "torch", normalize: bool = True
+) -> PseudoLabels:
+    """Pseudo-labels of a set of images from features (N, D): k-reciprocal Jaccard distance, DBSCAN.
+
+    Args:
+        normalize: bring the rows to unit length first; off for what GUR clusters, which is not of unit length on purpose.
+    """
+    features = F.normalize(features.float()) if normalize else features.float()
+    return dbscan(jaccard_distance(features, k1, k2, backend=backend), eps, min_samples)
