@@ -24,7 +24,7 @@ def nearest_neighbors(features: Tensor, k: int, *, backend: str = "torch", chunk
         chunk: rows of the distance matrix held at once.
 
     Returns:
-        int64 (N, min(k, N)), nearest first.
+        int64 (N, min(k, N)), nearest first; the image itself always stands first, also among duplicates of it.
 
     Raises:
         ValueError: features are not a finite matrix, or faiss is asked for and is not installed.
@@ -35,7 +35,7 @@ def nearest_neighbors(features: Tensor, k: int, *, backend: str = "torch", chunk
         raise ValueError("features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32")
     k = min(k, len(features))
     if backend == "faiss":
-        return _faiss_neighbors(features, k)
+        return _self_first(_faiss_neighbors(features, k))
     if backend != "torch":
         raise ValueError(f"--knn must be one of {BACKENDS}, got {backend!r}")
     features = features.float()
@@ -44,7 +44,17 @@ def nearest_neighbors(features: Tensor, k: int, *, backend: str = "torch", chunk
     for part in features.split(chunk):
         distance = squared - 2 * part @ features.T  # (c, N); |x_i|^2 is constant in a row and cannot change its order
         rows.append(distance.topk(k, largest=False, sorted=True).indices.cpu())
-    return torch.cat(rows).numpy()
+    return _self_first(torch.cat(rows).numpy())
+
+
+def _self_first(ranks: np.ndarray) -> np.ndarray:
+    """Put each image at the head of its own list: among duplicates rounding would decide whether it is named at all."""
+    count, k = ranks.shape
+    own = np.arange(count)[:, None]
+    place = np.where(ranks == own, np.arange(k), k - 1).min(1)  # where it stands; the last entry gives way if it is missing
+    moved = np.where(np.arange(k) <= place[:, None], np.roll(ranks, 1, axis=1), ranks)
+    moved[:, :1] = own
+    return moved
 
 
 def _faiss_neighbors(features: Tensor, k: int) -> np.ndarray:

@@ -102,3 +102,15 @@ def test_bad_input_is_named():
         jaccard_distance(torch.randn(8, 4), 0, 6)
     with pytest.raises(ValueError, match="non-empty"):
         nearest_neighbors(torch.zeros(0, 4), 2)
+
+
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+def test_an_image_leads_its_own_list_among_duplicates(backend):
+    """Forty copies of each of three points: rounding may not decide that an image has no neighbour at all."""
+    points = torch.nn.functional.normalize(torch.randn(3, 24, generator=torch.Generator().manual_seed(1)))
+    features = points.repeat_interleave(40, 0) + 1e-8
+    ranks = nearest_neighbors(features, 10, backend=backend)
+    assert (ranks[:, 0] == np.arange(120)).all()
+    assert all(len(set(row)) == 10 and (row // 40 == i // 40).all() for i, row in enumerate(ranks))
+    distance = jaccard_distance(features, 10, 3, backend=backend)
+    assert np.isfinite(distance.data).all() and (distance.data >= 0).all()
