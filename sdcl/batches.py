@@ -27,13 +27,17 @@ def training_views(settings: Settings) -> Views:
     return {"visible": visible, "infrared": [augmentation("infrared", "plain", adapt_gray=own.infrared_gray, **shared)]}
 
 
-def draw_batches(stage: Stage, cameras: dict[str, np.ndarray], settings: Settings, epoch: int) -> dict[str, np.ndarray]:
-    """modality -> (iterations, images) rows of the training list; each image becomes one row of the batch per view."""
+def draw_batches(stage: Stage, cameras: dict[str, np.ndarray], settings: Settings, seed: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """modality -> (iterations, images) rows of the training list; each image becomes one row of the batch per view.
+
+    Args:
+        seed: words that name the stage, such as (seed, epoch, number of the stage in it).
+    """
     sizes = {"visible": settings.batch.batch_size_visible or settings.batch.batch_size, "infrared": settings.batch.batch_size}
     return {
         m: epoch_batches(
             stage.labels[m], cameras[m], batch_size=sizes[m], num_instances=settings.batch.num_instances,
-            iterations=stage.iterations, seed=(settings.run.seed, epoch, i), across_cameras=settings.batch.cam,
+            iterations=stage.iterations, seed=(*seed, i), across_cameras=settings.batch.cam,
         )
         for i, m in enumerate(MODALITIES)
     }  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-METHODS = ("sdcl",)
+METHODS = ("sdcl", "gur", "adca", "baseline")
 DATASET_NAMES = {"sysu": "sysu", "sysu_all": "sysu", "regdb": "regdb", "regdb_rgb": "regdb"}  # the family's spellings
 ARCH_NAMES = {"agw": "resnet50"}
 
@@ -112,6 +112,7 @@ class MemorySettings:
     momentum: float = setting(0.1, "weight of a cluster memory's old row")
     momentum_first: float = setting(0.1, "the same in epoch 0; 0.9 to 0.99 helps where the first epoch collapses")
     use_hard: bool = setting(False, "update a cluster's row with its least similar sample only")
+    late_gradients: bool = setting(True, "released: gradients meet memories already updated by the same step; clean: off")
     instance_momentum: float = setting(0.9, "weight of an instance memory's old row")
 
 
@@ -134,9 +135,36 @@ class SDCLSettings:
     cnl_intra_weight_unified: float = setting(0.1, "... within a modality, in the unified stage")
     cnl_cross_weight_unified: float = setting(0.1, "... across modalities, in the unified stage")
     visible_to_infrared_factor: float = setting(0.1, "released asymmetry: extra factor of the visible-to-infrared term; clean: 1")
-    late_gradients: bool = setting(True, "released: gradients meet memories already updated by the same step; clean: off")
     raw_instance_update: bool = setting(True, "released: raw features enter the instance memory; clean: normalised ones")
     shared_memory_all: bool = setting(True, "released: untrained visible outliers with a CRA label count in the shared centroids")
+
+
+@dataclass(frozen=True)
+class GURSettings:
+    intra_camera: bool = setting(True, "stages of single pairs of cameras; off where the data set has no cameras")
+    camera_eps: float = setting(0.55, "DBSCAN radius within one camera")
+    camera_iters: int = setting(50, "iterations of each pair of cameras")
+    refresh_cameras: bool = setting(True, "released: embed and cluster a pair's cameras anew before each pair; off: once an epoch")
+    inter_camera: bool = setting(True, "the stage on labels of each modality, before the propagation starts")
+    cae: bool = setting(True, "cross-memory association embeddings for clustering; off: plain features")
+    cae_scale: float = setting(20.0, "factor of the similarities in a CAE softmax")
+    released_cae_slices: bool = setting(False, "the released code's misaligned softmax slices over the cameras' memories")
+    inter_modality: bool = setting(True, "the stage on clusters of both modalities together")
+    inter_modality_until: int = setting(40, "first epoch without it")
+    propagation: bool = setting(True, "label unification (CMLU): infrared labels for visible images")
+    propagate_from: int = setting(30, "first epoch of the propagation")
+    propagation_k: int = setting(20, "infrared images whose labels a visible image weighs")
+    structure: bool = setting(True, "vote of the nearest visible images after the propagation")
+    structure_from: int = setting(40, "first epoch of that vote")
+    structure_k: int = setting(20, "voters, the image itself included")
+
+
+@dataclass(frozen=True)
+class ADCASettings:
+    cma: bool = setting(True, "cross-modality memory aggregation; off: the first stage goes on to the end")
+    aggregate_from: int = setting(50, "first epoch of the second stage (CMA), which starts with a new optimiser")
+    cma_threshold: float = setting(0.5, "least dot product of two images that speak for a pair of clusters")
+    cma_weight: float = setting(0.9, "share of the infrared row in the visible row of a matched pair")
 
 
 @dataclass(frozen=True)
@@ -161,6 +189,8 @@ class Settings:
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
     sdcl: SDCLSettings = field(default_factory=SDCLSettings)
+    gur: GURSettings = field(default_factory=GURSettings)
+    adca: ADCASettings = field(default_factory=ADCASettings)
     test: TestSettings = field(default_factory=TestSettings)
 
     @property
@@ -174,7 +204,20 @@ class Settings:
         return Path(self.data.data_dir or f"data/{self.data.dataset}")
 
 
-# What each released script ran with where it differs from the field defaults above (METHODS A.1.2).
+# What the released ADCA and GUR share: ImageNet ResNet-50 on four GPUs, one feature per image, no colour jitter.
+_RESNET: dict[str, Any] = {
+    "arch": "resnet50",
+    "shallow": False,
+    "bn_replicas": 4,
+    "batch_size": 256,
+    "batch_size_visible": 128,
+    "optimizer": "adam",
+    "color_jitter": 0.0,
+    "resize_train": "bicubic",
+}
+_RESNET_REGDB: dict[str, Any] = {**_RESNET, "iters": 100, "eps": 0.3}
+
+# What each released script ran with where it differs from the field defaults above.
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("sdcl", "sysu"): {"k1_visible_unified": 15},
     ("sdcl", "regdb"): {
@@ -187,6 +230,22 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "intra_from": 1,
         "cra_k": 10,
     },
+    ("gur", "sysu"): _RESNET,
+    ("gur", "regdb"): {
+        **_RESNET_REGDB,
+        "epochs": 30,
+        "intra_camera": False,
+        "inter_modality_until": 25,
+        "propagate_from": 20,
+        "propagation_k": 10,
+        "structure_from": 20,
+        "structure_k": 10,
+    },
+    ("adca", "sysu"): {**_RESNET, "epochs": 100},
+    ("adca", "regdb"): {**_RESNET_REGDB, "epochs": 100},
+    # Not released: the first stage of ADCA without its second view.
+    ("baseline", "sysu"): {**_RESNET, "second_view": False},
+    ("baseline", "regdb"): {**_RESNET_REGDB, "second_view": False},
 }
 
 
@@ -290,6 +349,8 @@ def check(settings: Settings) -> None:
         "k1-visible-unified": s.cluster.k1_visible_unified, "min-samples": s.cluster.min_samples, "temp": s.memory.temp,
         "lr": s.optim.lr, "bn-replicas": s.model.bn_replicas, "draws": s.test.draws, "test-batch-size": s.test.test_batch_size,
         "cra-k": s.sdcl.cra_k, "smoothing-k": s.sdcl.smoothing_k, "print-freq": s.run.print_freq,
+        "camera-iters": s.gur.camera_iters, "cae-scale": s.gur.cae_scale, "propagation-k": s.gur.propagation_k,
+        "structure-k": s.gur.structure_k,
     }  # fmt: skip
     for name, value in positive.items():
         if not value > 0:
@@ -297,7 +358,7 @@ def check(settings: Settings) -> None:
     shares = {
         "eps": s.cluster.eps, "momentum": s.memory.momentum, "momentum-first": s.memory.momentum_first,
         "instance-momentum": s.memory.instance_momentum, "flip": s.augment.flip, "erase": s.augment.erase,
-        "min-loaded": s.model.min_loaded, "drop-path": s.model.drop_path, "cnl-threshold": s.sdcl.cnl_threshold,
+        "camera-eps": s.gur.camera_eps, "cma-weight": s.adca.cma_weight, "min-loaded": s.model.min_loaded, "drop-path": s.model.drop_path, "cnl-threshold": s.sdcl.cnl_threshold,
     }  # fmt: skip
     for name, value in shares.items():
         if not 0 <= value <= 1:
@@ -306,6 +367,10 @@ def check(settings: Settings) -> None:
         raise ValueError(
             f"--batch-size {s.batch.batch_size} and --batch-size-visible {s.batch.batch_size_visible} must be multiples of "
             f"--num-instances {s.batch.num_instances}: a batch holds whole clusters"
+        )
+    if s.model.shallow and s.run.method != "sdcl":
+        raise ValueError(
+            f"--method {s.run.method} trains one feature per image and would leave a shallow branch untrained: add --no-shallow"
         )
     if not 1 <= s.data.trial <= 10:
         raise ValueError(f"--trial must be 1..10, got {s.data.trial}")

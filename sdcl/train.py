@@ -24,6 +24,7 @@ from sdcl.data.store import ImageStore, build_cache, content_fingerprint, open_s
 from sdcl.evaluation.tables import to_rows
 from sdcl.evaluation.truth import Truth
 from sdcl.methods import METHODS, Stage
+from sdcl.methods.stage import Features, Rows
 from sdcl.models.extract import calibrate_necks, embed
 from sdcl.models.replicas import Replicas
 from sdcl.models.start import starting_model
@@ -70,7 +71,7 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
     log.line(loaded)
     model.to(processes.device)
     bf16 = processes.bf16(settings.run.precision)
-    method = METHODS[settings.run.method](settings)
+    method = METHODS[settings.run.method](settings, cameras)
     optimizer = make_optimizer(model, settings)
     first = resume(settings, model, optimizer, data, log)
     if first == 0 and settings.model.calibrate_necks:
@@ -81,26 +82,31 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
     if first >= settings.optim.epochs:
         log.line(f"nothing to do: {settings.run_dir} holds all {settings.optim.epochs} epochs")
 
-    def extract() -> dict[str, dict[str, Tensor]]:
+    def extract(rows: Rows | None = None) -> Features:
+        how = {"batch_size": settings.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
         with clock("embed"):
-            size = settings.test.test_batch_size
-            return {m: embed(model, extract_stores[m], m, batch_size=size, bf16=bf16, title="training") for m in MODALITIES}
+            return {m: embed(model, extract_stores[m], m, rows=r, **how) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
 
     for epoch in range(first, settings.optim.epochs):
         seconds = {"embed": 0.0, "cluster": 0.0, "train": 0.0, "test": 0.0}
         clock = stopwatch(seconds, processes.device)
-        lr = settings.optim.lr * settings.optim.gamma ** (epoch // settings.optim.step_size)
+        if epoch in method.restarts:
+            optimizer = make_optimizer(model, settings)
+        lr = learning_rate(settings, epoch - max([0, *(r for r in method.restarts if r <= epoch)]))
         for group in optimizer.param_groups:
             group["lr"] = lr
         began, embedded = time.perf_counter(), 0.0
+        done: list[tuple[Stage, dict[str, float]]] = []
         for stage in method.stages(epoch, extract, distributed.once):
             seconds["cluster"] += time.perf_counter() - began - (seconds["embed"] - embedded)
+            seed = (settings.run.seed, epoch, len(done))
             with clock("train"):
-                losses = train_stage(stage, epoch, parallel, optimizer, train_stores, cameras, settings, processes, bf16)
+                losses = train_stage(stage, seed, parallel, optimizer, train_stores, cameras, settings, processes, bf16)
+            done.append((stage, losses))
             distributed.broadcast_buffers(model)
             began, embedded = time.perf_counter(), seconds["embed"]
-        row = {"epoch": epoch, "stage": stage.name, "lr": lr, "loss": sum(losses.values()), "losses": losses}
-        row["labels"] = {name: truth.describe(name, found) for name, found in stage.report.items()}
+        seconds["cluster"] += time.perf_counter() - began - (seconds["embed"] - embedded)
+        row = {"epoch": epoch, "lr": lr, **summarize(done, truth)}
         if test_set and (epoch % settings.run.eval_step == settings.run.eval_step - 1 or epoch == settings.optim.epochs - 1):
             with clock("test"):
                 row["test"] = to_rows(test_set.evaluate(model, bf16))
@@ -111,7 +117,7 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
 
 def train_stage(
     stage: Stage,
-    epoch: int,
+    seed: tuple[int, ...],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     stores: dict[str, ImageStore],
@@ -120,21 +126,27 @@ def train_stage(
     processes: distributed.Processes,
     bf16: bool,
 ) -> dict[str, float]:
-    """All steps of one stage. Returns the mean of every loss term.
+    """All steps of one stage. Returns the mean of every loss term, nothing for a stage without steps.
+
+    Args:
+        seed: (seed, epoch, number of the stage in it), from which every random number of the stage follows.
 
     Raises:
         ValueError: a loss became NaN or infinite; the last checkpoint on disk is from before.
     """
+    if not stage.iterations:
+        return {}
     model.train()
-    views, batches = training_views(settings), draw_batches(stage, cameras, settings, epoch)
+    title = f"epoch {seed[1]}, stage {stage.name}"
+    views, batches = training_views(settings), draw_batches(stage, cameras, settings, seed)
     history: list[Tensor] = []
-    bar = tqdm(range(stage.iterations), f"epoch {epoch} {stage.name}", unit="step", disable=None if processes.main else True, leave=False)
+    bar = tqdm(range(stage.iterations), title, unit="step", disable=None if processes.main else True, leave=False)
     for step in bar:
         batch = make_batch(stage, {m: b[step] for m, b in batches.items()}, views, processes)
-        seed = (settings.run.seed, epoch, step)
-        images = {m: load_views(stores[m], batches[m][step], views[m], (*seed, i), batch.local[m]) for i, m in enumerate(MODALITIES)}
+        here = (*seed, step)
+        images = {m: load_views(stores[m], batches[m][step], views[m], (*here, i), batch.local[m]) for i, m in enumerate(MODALITIES)}
         with torch.autocast(processes.device.type, torch.bfloat16, enabled=bf16):
-            features = model(images, seed=words(*seed, 99)[0] >> 33)
+            features = model(images, seed=words(*here, 99)[0] >> 33)
         features = {m: {b: f.float() for b, f in branches.items()} for m, branches in features.items()}
         everyone = {m: {b: distributed.gather_rows(f.detach()) for b, f in branches.items()} for m, branches in features.items()}
         terms = stage.losses(features, everyone, batch)
@@ -143,19 +155,41 @@ def train_stage(
         optimizer.step()
         history.append(torch.stack([t.detach() for t in terms.values()]))
         if (step + 1) % settings.run.print_freq == 0 or step + 1 == stage.iterations:
-            recent = read_losses(history, list(terms), epoch, stage, settings)
+            recent = read_losses(history, list(terms), title, settings)
             bar.set_postfix({"loss": f"{sum(recent.values()):.3f}"})
     return recent
 
 
-def read_losses(history: list[Tensor], names: list[str], epoch: int, stage: Stage, settings: Settings) -> dict[str, float]:
+def summarize(done: list[tuple[Stage, dict[str, float]]], truth: Truth) -> dict[str, Any]:
+    """What an epoch's stages did, for its row of metrics.jsonl.
+
+    "loss" is the mean over all steps; terms carry their stage's name where there are several. Of labels with the same name the last count.
+    """
+    trained = [(stage, losses) for stage, losses in done if losses]
+    prefix = "{}/" if len(trained) > 1 else ""
+    steps = sum(stage.iterations for stage, _ in trained)
+    return {
+        "stage": done[-1][0].name,
+        "iterations": {stage.name: stage.iterations for stage, _ in done},
+        "loss": sum(stage.iterations * sum(losses.values()) for stage, losses in trained) / max(steps, 1),
+        "losses": {prefix.format(stage.name) + term: value for stage, losses in trained for term, value in losses.items()},
+        "labels": {name: truth.describe(name, found, stage.scope) for stage, _ in done for name, found in stage.report.items()},
+    }
+
+
+def learning_rate(settings: Settings, epochs: int) -> float:
+    """StepLR, `epochs` after its start."""
+    return settings.optim.lr * settings.optim.gamma ** (epochs // settings.optim.step_size)
+
+
+def read_losses(history: list[Tensor], names: list[str], title: str, settings: Settings) -> dict[str, float]:
     """Mean of each term over the steps so far and over the processes: the one place where the device is waited for."""
     terms = distributed.gather_rows(torch.stack(history)[None]).mean(0).cpu()  # (steps, terms)
     bad = (~torch.isfinite(terms)).nonzero()
     if len(bad):
         step, term = bad[0].tolist()
         raise ValueError(
-            f"epoch {epoch}, stage {stage.name}, step {step}: the loss term {names[term]} became {terms[step, term].item()}. Nothing of "
+            f"{title}, step {step}: the loss term {names[term]} became {terms[step, term].item()}. Nothing of "
             f"this epoch was saved; {settings.run_dir} holds the epochs before. Try a lower --lr, --precision fp32 or a larger --temp"
         )
     return dict(zip(names, terms.mean(0).tolist()))
@@ -229,14 +263,14 @@ def finish_epoch(
     settings: Settings, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, data: str, log: RunLog, row: dict, processes: Any
 ) -> None:
     """Save the state, then tell. Random numbers need no state: each is a function of seed, epoch and step."""
+    ended = log.rows[-1]["stage"] if log.rows and log.rows[-1]["stage"] != row["stage"] else ""
     log.rows.append(row)
     if processes.main:
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch, "settings": flat(settings)}
         state |= {"data": data, "rows": log.rows}
+        if ended:
+            checkpoint.keep_as(settings.run_dir, f"stage_{ended}.pt")
         checkpoint.save(settings.run_dir, checkpoint.LAST, state)
-        previous = log.rows[-2]["stage"] if len(log.rows) > 1 else row["stage"]
-        if epoch == settings.optim.epochs - 1 or previous != row["stage"]:
-            checkpoint.save(settings.run_dir, f"stage_{row['stage']}.pt", state)
     log.rows.pop()
     log.epoch(row)
     distributed.barrier()

@@ -24,6 +24,12 @@ SMALL = (
     "--calibrate-necks --test-batch-size 64 --device cpu"
 ).split()
 
+# Every part of GUR and ADCA within the two epochs of SMALL, on top of it.
+METHOD_FLAGS = (
+    "--no-shallow --batch-size-visible 8 --bn-replicas 2 --camera-iters 2 --camera-eps 0.4 --k1 5 --min-samples 3 --propagate-from 1 "
+    "--structure-from 1 --inter-modality-until 2 --propagation-k 3 --structure-k 3 --aggregate-from 1 --cma-threshold 0.3"
+).split()
+
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
@@ -71,7 +77,7 @@ def test_both_stages_then_test(flags, tmp_path, capsys):
         *(f"cluster_{m}_{b}" for m in ("visible", "infrared") for b in ("deep", "shallow")),
         *(f"neighbor_{m}_{m}_{b}" for m in ("visible", "infrared") for b in ("deep", "shallow")),
     }
-    for name in ("config.json", "environment.json", "log.txt", "last.pt", "previous.pt", "stage_unified.pt"):
+    for name in ("config.json", "environment.json", "log.txt", "last.pt", "previous.pt", "stage_contrast.pt"):
         assert (run / name).stat().st_size > 0, name
     settings = from_flat(json.loads((run / "config.json").read_text()))
     assert settings.sdcl.unify_from == 1 and settings.cluster.eps == 0.5
@@ -163,6 +169,66 @@ def test_launch_scripts_with_several_processes(flags, tmp_path, dataset, numbers
         assert a["labels"] == b["labels"] and a["loss"] == pytest.approx(b["loss"], rel=1e-4)
     for name in one:
         assert torch.allclose(one[name].float(), two[name].float(), atol=2e-5), name
+
+
+@pytest.mark.parametrize("dataset", ["sysu", "regdb"])
+@pytest.mark.parametrize(
+    "method,stages", [("gur", ("joint", "joint")), ("adca", ("contrast", "aggregated")), ("baseline", ("contrast",) * 2)]
+)
+def test_other_methods_with_one_and_two_processes(flags, tmp_path, method, stages, dataset):
+    """Training by the method's example script and test on its result; two processes give the same labels and nearly the same weights.
+
+    SGD instead of the recipes' Adam, whose first steps turn the sign of a rounding error into a full step.
+    """
+    found = []
+    for processes in (1, 2):
+        logs = tmp_path / f"processes_{processes}"
+        more = ["--logs-dir", str(logs), *(["--trial", "1"] if dataset == "regdb" else [])]
+        script = "train_cc_vit_{}.sh" if method == "baseline" else f"examples/train_{method}_{{}}.sh"
+        done = run_script(
+            script.format(dataset), *flags(dataset, *more, "--method", method, *METHOD_FLAGS, "--optimizer", "sgd"), processes=processes
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        run = logs / "trial_1" if dataset == "regdb" else logs
+        found.append((rows(run), state(run)))
+    (rows_one, one), (rows_two, two) = found
+    assert tuple(r["stage"] for r in rows_one) == stages
+    for a, b in zip(rows_one, rows_two, strict=True):
+        assert a["labels"] == b["labels"] and a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    for name in one:
+        assert torch.allclose(one[name].float(), two[name].float(), atol=2e-5), name
+    tested = run_script(
+        f"examples/test_gur_{dataset}.sh", *flags(dataset)[2:4], "--method", method, "--logs-dir", logs, "--cache-dir", tmp_path / "cache",
+        *(["--trials", "1"] if dataset == "regdb" else []),
+    )  # fmt: skip
+    assert tested.returncode == 0 and "mINP" in tested.stdout, tested.stderr[-3000:]
+
+
+def test_gur_tells_of_all_its_stages(flags, tmp_path):
+    assert train_program.main(flags("sysu", "--method", "gur", *METHOD_FLAGS)) == 0
+    first, second = rows(tmp_path / "run")
+    cameras = [f"cameras_{v}_{i}" for v in (1, 2, 4, 5) for i in (3, 6)]
+    assert list(first["iterations"]) == [*cameras, "modalities", "joint"]
+    assert list(second["iterations"])[-2:] == ["unified", "joint"]
+    trained = [name for name, steps in first["iterations"].items() if steps]
+    assert set(first["losses"]) == {f"{name}/cluster_{m}_deep" for name in trained for m in ("visible", "infrared")}
+    by_camera = {f"{m}_camera_{c}" for m, ids in (("visible", (1, 2, 4, 5)), ("infrared", (3, 6))) for c in ids}
+    assert by_camera | {"visible", "infrared", "visible_joint", "infrared_joint"} == set(first["labels"])
+    assert first["labels"]["visible_camera_1"]["outliers"] <= 12  # of that camera's images, not of all
+
+
+def test_a_stopped_run_of_each_method_continues_to_the_same_weights(flags, tmp_path):
+    for method in ("gur", "adca", "baseline"):
+        whole, parts = tmp_path / f"{method}_whole", tmp_path / f"{method}_parts"
+        for logs, epochs in ((whole, "2"), (parts, "1"), (parts, "2")):
+            line = flags("sysu", "--method", method, *METHOD_FLAGS, "--logs-dir", str(logs), "--epochs", epochs)
+            assert train_program.main(line) == 0
+        for name, value in state(parts).items():
+            assert torch.equal(value, state(whole)[name]), (method, name)
+
+
+def test_one_feature_methods_refuse_a_branch_they_would_not_train(flags, capsys):
+    refused(capsys, flags("sysu", "--method", "gur", "--shallow"), "--no-shallow", "gur")
 
 
 def test_all_ten_regdb_trials_are_looped_over():

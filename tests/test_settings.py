@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import raw_trees
-from test_run import SMALL
+from test_run import METHOD_FLAGS, SMALL
 
 from sdcl import config
 from sdcl import test as test_program
@@ -13,7 +13,7 @@ from sdcl.config import Settings, fields_by_name, flat, from_flat, parse, resolv
 from sdcl.runtime import checkpoint
 
 OTHER_WORDS = {
-    "method": "sdcl", "dataset": "regdb", "arch": "vit_tiny", "precision": "fp32", "optimizer": "adam", "knn": "faiss",
+    "method": "adca", "dataset": "regdb", "arch": "vit_tiny", "precision": "fp32", "optimizer": "adam", "knn": "faiss",
     "resize_train": "lanczos", "resize_extract": "lanczos", "resize_test": "bicubic", "device": "cpu",
 }  # fmt: skip
 
@@ -33,7 +33,7 @@ def other(name, kind, value):
     return value / 2 if kind is float and value else kind(value + 1) if kind is int else 0.25
 
 
-@pytest.mark.parametrize("name", [n for n in fields_by_name() if n != "method"])  # there is one method so far
+@pytest.mark.parametrize("name", fields_by_name())
 def test_every_flag_changes_its_setting_alone(name):
     kind = fields_by_name()[name][2]
     before, _ = resolve({})
@@ -43,7 +43,7 @@ def test_every_flag_changes_its_setting_alone(name):
     after, origin, _ = parse(said, "x", "")
     changed = {n for n, v in flat(after).items() if v != flat(before)[n]}
     assert flat(after)[name] == value and origin[name] == "flag"
-    assert changed == {name} or name == "dataset"  # another data set brings its whole recipe
+    assert changed == {name} or name in ("dataset", "method")  # these bring a whole recipe
 
 
 READ = set()
@@ -77,6 +77,9 @@ def test_every_setting_is_read(tmp_path, monkeypatch, capsys):
     train = ["-d", "sysu", "--data-dir", str(sysu), *common, "--cross-from", "0", "--calibrate-necks"]
     assert train_program.main(train) == 0, capsys.readouterr().err
     assert train_program.main([*train, "--eps", "0.45"]) == 2  # asks whether to resume anyway
+    for method in ("gur", "adca"):
+        logs = ["--logs-dir", str(tmp_path / method)]
+        assert train_program.main([*train, "--method", method, *METHOD_FLAGS, *logs]) == 0, capsys.readouterr().err
     assert train_program.main(["-d", "regdb", "--data-dir", str(regdb), *common, "--pretrained", str(tmp_path / "run/last.pt")]) == 0, (
         capsys.readouterr().err
     )
@@ -95,6 +98,29 @@ def plainly(function):
         return result
 
     return call
+
+
+def test_released_recipes_of_the_ancestors():
+    """METHODS A.2.2 and A.3.2, value by value."""
+    shared = {
+        "arch": "resnet50", "shallow": False, "batch_size": 256, "batch_size_visible": 128, "num_instances": 16, "optimizer": "adam",
+        "lr": 3.5e-4, "weight_decay": 5e-4, "step_size": 20, "gamma": 0.1, "temp": 0.05, "momentum": 0.1, "momentum_first": 0.1,
+        "k1": 30, "k2": 6, "min_samples": 4, "color_jitter": 0.0, "resize_train": "bicubic", "erase": 0.5, "height": 288, "width": 144,
+    }  # fmt: skip
+    own = {
+        ("gur", "sysu"): {"epochs": 50, "iters": 200, "camera_iters": 50, "eps": 0.6, "camera_eps": 0.55, "inter_modality_until": 40,
+                          "propagate_from": 30, "structure_from": 40, "propagation_k": 20, "structure_k": 20, "second_view": True,
+                          "released_cae_slices": False},
+        ("gur", "regdb"): {"epochs": 30, "iters": 100, "eps": 0.3, "intra_camera": False, "inter_modality_until": 25,
+                           "propagate_from": 20, "structure_from": 20, "propagation_k": 10, "structure_k": 10},
+        ("adca", "sysu"): {"epochs": 100, "aggregate_from": 50, "iters": 200, "eps": 0.6, "cma_threshold": 0.5, "cma_weight": 0.9},
+        ("adca", "regdb"): {"epochs": 100, "aggregate_from": 50, "iters": 100, "eps": 0.3},
+        ("baseline", "sysu"): {"epochs": 50, "iters": 200, "eps": 0.6, "second_view": False},
+        ("baseline", "regdb"): {"iters": 100, "eps": 0.3, "second_view": False},
+    }  # fmt: skip
+    for (method, dataset), values in own.items():
+        found = flat(resolve({"method": method, "dataset": dataset})[0])
+        assert (shared | values).items() <= found.items(), (method, dataset)
 
 
 def test_precedence_and_origin(tmp_path):

@@ -18,21 +18,26 @@ class Truth:
         self._identities = {m: np.array([s.identity for s in rows]) for m, rows in samples.items()}
         self._cameras = {m: np.array([s.camera for s in rows]) for m, rows in samples.items()}
 
-    def describe(self, name: str, found: PseudoLabels) -> dict[str, Any]:
+    def describe(self, name: str, found: PseudoLabels, scope: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
         """Counts, adjusted Rand index and purity of labels named "visible", "infrared" or with one of these in front.
 
         Outliers count as clusters of one image for the adjusted Rand index and are left out of the purities.
+
+        Args:
+            scope: modality -> the rows that were clustered, if not all.
         """
         modality = next(m for m in self._identities if name.startswith(m))
-        identities, cameras, kept = self._identities[modality], self._cameras[modality], found.ids >= 0
-        alone = np.where(kept, found.ids, found.num_clusters + np.arange(len(found.ids)))
+        rows = (scope or {}).get(modality, slice(None))
+        ids, identities, cameras = found.ids[rows], self._identities[modality][rows], self._cameras[modality][rows]
+        kept = ids >= 0
+        alone = np.where(kept, ids, found.num_clusters + np.arange(len(ids)))
         return {
             "clusters": found.occupied,
-            "outliers": found.outliers,
+            "outliers": int((~kept).sum()),
             "true_identities": len(np.unique(identities)),
             "ari": float(adjusted_rand_score(identities, alone)),
-            "purity": purity(found.ids[kept], identities[kept]),
-            "camera_purity": purity(found.ids[kept], cameras[kept]),
+            "purity": purity(ids[kept], identities[kept]),
+            "camera_purity": purity(ids[kept], cameras[kept]),
         }
 
 

@@ -12,56 +12,52 @@ Symbols: B rows of a batch, N images, K clusters, D dimensions; f live features,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sdcl.association import collaborative_ranking, majority_of_neighbors
-from sdcl.clustering import PseudoLabels, pseudo_labels
+from sdcl.clustering import PseudoLabels
 from sdcl.config import Settings
 from sdcl.data.samples import MODALITIES
-from sdcl.losses import agreeing_neighbors, cluster_contrast, neighbor_contrast
-from sdcl.memory import ClusterMemory, InstanceMemory, centroids
-from sdcl.methods.stage import Batch, Features, Stage, require_clusters, require_links
+from sdcl.losses import agreeing_neighbors, neighbor_contrast
+from sdcl.memory import InstanceMemory
+from sdcl.methods.contrast import Banked, ClusterContrast, cluster, shared
+from sdcl.methods.stage import Batch, Extract, Features, Once, Rows, Stage, require_clusters, require_links
 
 INTRA = tuple((m, m) for m in MODALITIES)
 CROSS = (("visible", "infrared"), ("infrared", "visible"))  # in even, in odd epochs
 
 
 class SDCL:
-    """Both stages of SDCL as a sequence of `Stage`s, one per epoch."""
+    """Both stages of SDCL, one stage per epoch: "contrast", then "unified"."""
 
-    def __init__(self, settings: Settings):
+    restarts: tuple[int, ...] = ()
+    unit_views = False
+
+    def __init__(self, settings: Settings, cameras: Rows | None = None):
         self.own = settings.sdcl
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
 
     def unified(self, epoch: int) -> bool:
         return self.own.cra and epoch >= self.own.unify_from
 
-    def stages(self, epoch: int, extract: Callable[[], Features], once: Callable[[Callable[[], object]], object]) -> Iterator[Stage]:
-        """The epoch's one stage.
-
-        Args:
-            epoch: from 0. extract: features of every training image, modality -> branch -> (N, D), at the model's state.
-            once: computes a value on one process and gives it to all.
-
-        Raises:
-            NoClusters: a modality fell apart or together.
-        """
+    def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
+        """See `Method.stages`."""
         features = extract()
         own = once(lambda: {m: self._cluster(features[m], m, epoch) for m in MODALITIES})
         require_clusters(own, self.cluster.eps, epoch)
         report = dict(own)
         labels = {m: own[m].ids for m in MODALITIES}
-        banked = {m: (features[m], labels[m]) for m in MODALITIES}  # what each modality's centroids are made of
+        banked = {m: (features[m], labels[m]) for m in MODALITIES}
         if self.unified(epoch):
             associated = once(lambda: self._associate(features, own["infrared"]))
             report["visible_associated"] = associated
-            require_links(associated, self.own.cra_k, epoch)
+            require_links(associated, f"--cra-k {self.own.cra_k}", "--unify-from", epoch)
             labels["visible"] = np.where(own["visible"].ids == -1, -1, associated.ids)
-            banked = self._shared_bank(features, associated.ids if self.own.shared_memory_all else labels["visible"], labels)
+            banked = shared(features, {**labels, "visible": associated.ids} if self.own.shared_memory_all else labels)
         step = _Iteration(self, epoch, banked, features)
         iterations = self.batch.iters_unified if self.unified(epoch) else self.batch.iters
         yield Stage("unified" if self.unified(epoch) else "contrast", labels, iterations, step.losses, report)
@@ -69,10 +65,7 @@ class SDCL:
     def _cluster(self, features: dict[str, Tensor], modality: str, epoch: int) -> PseudoLabels:
         """One label per image from both branches: raw halves joined, then normalised as a whole."""
         k1 = self.cluster.k1_visible_unified if modality == "visible" and self.unified(epoch) else self.cluster.k1
-        return pseudo_labels(
-            torch.cat(list(features.values()), dim=1),
-            k1=k1, k2=self.cluster.k2, eps=self.cluster.eps, min_samples=self.cluster.min_samples, backend=self.cluster.knn,
-        )  # fmt: skip
+        return cluster(torch.cat(list(features.values()), dim=1), self.cluster, normalize=True, k1=k1)
 
     def _associate(self, features: Features, infrared: PseudoLabels) -> PseudoLabels:
         """CRA: infrared labels for the visible images, smoothed among the visible images."""
@@ -81,54 +74,21 @@ class SDCL:
             ids = majority_of_neighbors(ids, features["visible"], self.own.smoothing_k)
         return PseudoLabels(ids, infrared.num_clusters)
 
-    @staticmethod
-    def _shared_bank(features: Features, visible: np.ndarray, labels: dict[str, np.ndarray]) -> dict:
-        """One set of centroids over the images of both modalities."""
-        joined = {b: torch.cat([features[m][b] for m in MODALITIES]) for b in features["visible"]}
-        shared = (joined, np.concatenate([visible, labels["infrared"]]))
-        return dict.fromkeys(MODALITIES, shared)
-
-    def cluster_momentum(self, epoch: int) -> float:
-        return self.memory.momentum_first if epoch == 0 and not self.unified(epoch) else self.memory.momentum
-
 
 class _Iteration:
     """Memories of one epoch, and the losses of one of its steps."""
 
-    def __init__(self, method: SDCL, epoch: int, banked: dict, features: Features):
+    def __init__(self, method: SDCL, epoch: int, banked: Banked, features: Features):
         self.own, self.memory = method.own, method.memory
-        self.momentum = method.cluster_momentum(epoch)
         self.pairs = method_pairs(method, epoch)
-        self.clusters: dict[str, dict[str, ClusterMemory]] = {}  # branch -> modality -> memory
-        for branch in features["visible"]:
-            made: dict[int, ClusterMemory] = {}  # modalities that share their labelled images share the memory
-            for m in MODALITIES:
-                images, ids = banked[m]
-                if id(banked[m]) not in made:
-                    made[id(banked[m])] = ClusterMemory(centroids(images[branch], ids))
-                self.clusters.setdefault(branch, {})[m] = made[id(banked[m])]
+        self.contrast = ClusterContrast(banked, method.memory, first=epoch == 0 and not method.unified(epoch))
         self.instances: dict[str, dict[str, InstanceMemory]] = {}  # modality -> branch -> W, rows of all N images
         if self.pairs:
             self.instances = {m: {b: InstanceMemory(f) for b, f in features[m].items()} for m in MODALITIES}
 
     def losses(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
         """Weighted terms of one step; moves the memories on. See `Stage.losses`."""
-        return {**self._neighbor_terms(features, everyone, batch), **self._cluster_terms(features, everyone, batch)}
-
-    def _cluster_terms(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
-        """-log softmax(f M^T / tau)[y], one term per modality and branch, weight 1.
-
-        A shared memory is moved by the visible batch first; with `late_gradients` the infrared term's gradient meets it moved.
-        """
-        terms = {}
-        for branch, memories in self.clusters.items():
-            banks = {m: memories[m]() for m in MODALITIES}  # as all forward passes see them
-            for m in MODALITIES:
-                late = memories[m]() if self.own.late_gradients else None
-                labels = torch.as_tensor(batch.labels[m][batch.local[m]], device=banks[m].device)
-                terms[f"cluster_{m}_{branch}"] = cluster_contrast(features[m][branch], labels, banks[m], self.memory.temp, late)
-                memories[m].update(everyone[m][branch], batch.labels[m], self.momentum, hardest=self.memory.use_hard)
-        return terms
+        return {**self._neighbor_terms(features, everyone, batch), **self.contrast.losses(features, everyone, batch)}
 
     def _neighbor_terms(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
         """CNL: masks and probabilities from W as it was, then W takes in the batch, then (released) the gradients use it."""
@@ -143,7 +103,7 @@ class _Iteration:
         terms = {}
         for (query, key), weight in self.pairs.items():
             for branch in features[query]:
-                late = self.instances[key][branch].rows if self.own.late_gradients else None
+                late = self.instances[key][branch].rows if self.memory.late_gradients else None
                 loss = neighbor_contrast(features[query][branch], masks[query, key], old[key][branch], self.memory.temp, late)
                 branch_weight = self.own.cnl_shallow_weight if branch == "shallow" else 1.0
                 terms[f"neighbor_{query}_{key}_{branch}"] = weight * branch_weight * loss

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from sdcl.clustering import PseudoLabels
 
 Features = dict[str, dict[str, Tensor]]  # modality -> branch -> (B, D)
+Rows = dict[str, np.ndarray]  # modality -> rows of the training list
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,11 @@ class Stage:
     Args:
         name: what the log calls it.
         labels: modality -> int (N,), the labels that are sampled; images with -1 rest.
-        iterations: optimiser steps.
+        iterations: optimiser steps; a stage with none only reports.
         losses: (features of this process with gradient, features of the global batch without, batch) -> named, weighted
             terms whose sum is the loss. It updates the memories, so it is called once a step, on every process alike.
-        report: pseudo-labels by name, for the log only.
+        report: pseudo-labels by name, the modality first, for the log only.
+        scope: modality -> the rows that the stage looks at, if not all.
     """
 
     name: str
@@ -47,6 +50,41 @@ class Stage:
     iterations: int
     losses: Callable[[Features, Features, Batch], dict[str, Tensor]]
     report: dict[str, PseudoLabels] = field(default_factory=dict)
+    scope: Rows = field(default_factory=dict)
+
+
+class Extract(Protocol):
+    """Features of the training images at the model's present state, averaged over each image and its mirror image.
+
+    modality -> branch -> (N, D); with `rows`, only of those rows.
+    """
+
+    def __call__(self, rows: Rows | None = None) -> Features: ...
+
+
+class Once(Protocol):
+    """Computes a value on one process and gives it to all."""
+
+    def __call__(self, make: Callable[[], Any]) -> Any: ...
+
+
+class Method(Protocol):
+    """What `sdcl.train` asks of a method; it is built from the settings and from modality -> int (N,) cameras.
+
+    restarts: epochs that begin with a new optimiser and learning rate.
+    unit_views: bring the features of each view to unit length before they are averaged (ADCA, GUR; their ResNet does so itself).
+    """
+
+    restarts: tuple[int, ...]
+    unit_views: bool
+
+    def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
+        """The stages of an epoch, from 0, one after another: each is trained before the next is asked for.
+
+        Raises:
+            NoClusters: there is nothing to train on.
+        """
+        ...
 
 
 class NoClusters(ValueError):
@@ -70,8 +108,11 @@ def require_clusters(labels: dict[str, PseudoLabels], eps: float, epoch: int) ->
             )
 
 
-def require_links(linked: PseudoLabels, k: int, epoch: int) -> None:
+def require_links(linked: PseudoLabels, length: str, start: str, epoch: int) -> None:
     """The same for labels taken over from the other modality.
+
+    Args:
+        length, start: the flags of the association's rank lists (with its value) and of its first epoch.
 
     Raises:
         NoClusters: all images were linked to one cluster, or to none.
@@ -79,6 +120,6 @@ def require_links(linked: PseudoLabels, k: int, epoch: int) -> None:
     if linked.occupied < 2:
         raise NoClusters(
             f"epoch {epoch}: the association linked {len(linked.ids) - linked.outliers} of {len(linked.ids)} visible images, to "
-            f"{linked.occupied} of {linked.num_clusters} infrared clusters; training needs at least 2. A --cra-k of {k} beyond the size of "
-            "a cluster lets one label win everywhere: lower it. Or let the first stage go on longer with a later --unify-from."
+            f"{linked.occupied} of {linked.num_clusters} infrared clusters; training needs at least 2. A {length} beyond the size of "
+            f"a cluster lets one label win everywhere: lower it. Or let the first stage go on longer with a later {start}."
         )

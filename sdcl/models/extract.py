@@ -14,28 +14,44 @@ from sdcl.runtime.distributed import gather_shares, share_of
 
 
 @torch.no_grad()
-def embed(model: nn.Module, store: ImageStore, modality: str, *, batch_size: int, bf16: bool, title: str) -> dict[str, Tensor]:
+def embed(
+    model: nn.Module,
+    store: ImageStore,
+    modality: str,
+    *,
+    batch_size: int,
+    bf16: bool,
+    title: str,
+    rows: np.ndarray | None = None,
+    unit_views: bool = False,
+) -> dict[str, Tensor]:
     """Mean of the eval-mode features of each image and of its mirror image, not normalised.
 
     The processes share the images and each gets all rows back.
 
+    Args:
+        rows: int (N,) images to embed, in this order; None: all of the store.
+        unit_views: bring both features to unit length before they are averaged.
+
     Returns:
-        branch -> float32 (N, D) on the store's device, in the store's order.
+        branch -> float32 (N, D) on the store's device.
     """
     was_training = model.training
     model.eval()
-    mine = np.arange(len(store))[share_of(len(store))]
+    rows = np.arange(len(store)) if rows is None else rows
+    mine = rows[share_of(len(rows))]
     parts: dict[str, list[Tensor]] = {b: [] for b in model.branches}
     batches = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
-    for rows in tqdm(batches, f"embed {title} {modality}", unit="batch", disable=None, leave=False):
-        images = normalize(store.take(rows))
+    for part in tqdm(batches, f"embed {title} {modality}", unit="batch", disable=None, leave=False):
+        images = normalize(store.take(part))
         with torch.autocast(store.device.type, torch.bfloat16, enabled=bf16):
-            plain, mirrored = (model({modality: x})[modality] for x in (images, images.flip(3)))
+            views = [model({modality: x})[modality] for x in (images, images.flip(3))]
         for branch in parts:
-            parts[branch].append((plain[branch].float() + mirrored[branch].float()) / 2)
+            plain, mirrored = (F.normalize(v[branch].float()) if unit_views else v[branch].float() for v in views)
+            parts[branch].append((plain + mirrored) / 2)
     model.train(was_training)
     empty = torch.zeros(0, model.feature_dim, device=store.device)
-    return {b: gather_shares(torch.cat(p) if p else empty, len(store)) for b, p in parts.items()}
+    return {b: gather_shares(torch.cat(p) if p else empty, len(rows)) for b, p in parts.items()}
 
 
 @torch.no_grad()

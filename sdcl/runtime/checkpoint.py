@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
             f"checkpoint {target} cannot be written: {error.strerror}; free space or change --logs-dir, then run again"
         ) from None
     return target
+
+
+def keep_as(folder: Path, name: str) -> None:
+    """A copy of the last checkpoint under a name that stays, such as that of the stage it ended."""
+    part = folder / f"{name}.tmp"
+    try:
+        shutil.copyfile(folder / LAST, part)
+        os.replace(part, folder / name)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ValueError(f"{folder / name} cannot be written: {error.strerror}; free space or change --logs-dir, then run again") from None
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -99,5 +99,5 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _table_line(cells: Any) -> str:
-    widths = (5, 8, 7, 12, 12, 6, 8, 6, 6, 10)
+    widths = (5, 10, 7, 12, 12, 6, 8, 6, 6, 10)
     return "  ".join(str(c).rjust(w) for c, w in zip(cells, widths))

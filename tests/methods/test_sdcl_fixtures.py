@@ -28,7 +28,7 @@ def iteration(a, dataset, epoch, moved=None, **said):
     step = _Iteration(method, epoch, dict.fromkeys(SHORT, shared), instances)
     for b, s in SUFFIX.items():
         one = ClusterMemory(t(a[f"clu_shared{s}"]))
-        step.clusters[b] = {m: one if unified else ClusterMemory(t(a[f"clu_{SHORT[m]}{s}"])) for m in SHORT}
+        step.contrast.memories[b] = {m: one if unified else ClusterMemory(t(a[f"clu_{SHORT[m]}{s}"])) for m in SHORT}
     step.instances = {m: {b: InstanceMemory(instances[m][b]) for b in SUFFIX} for m in SHORT} if step.pairs else {}
     visible_labels = a["labels_rgb_unified"] if unified else a["labels_rgb"]
     batch = Batch(
@@ -66,7 +66,7 @@ def test_released_iteration(parity, dataset, epoch):
             if step.pairs:
                 close(step.instances[m][b].rows, a[expected], 1e-6)
             after = f"{p}after_clu_shared{s}" if method.unified(epoch) else f"{p}after_clu_{short}{s}"
-            close(step.clusters[b][m].rows, a[after], 1e-6)
+            close(step.contrast.memories[b][m].rows, a[after], 1e-6)
         for name, weight, pair in (
             ("rgb_rgb", a_weight, "visible_visible"),
             ("ir_ir", a_weight, "infrared_infrared"),
@@ -109,7 +109,7 @@ def test_unified_stage(parity, k, dataset, monkeypatch):
         np.testing.assert_array_equal(kept, a[f"top{k}_keep_{short}"])
         np.testing.assert_array_equal(stage.labels[m][kept], a[f"top{k}_keep_{short}_label"])
     assert stage.report["visible_associated"].occupied == a[f"top{k}_num_cluster_rgb"]
-    clusters = stage.losses.__self__.clusters
+    clusters = stage.losses.__self__.contrast.memories
     for b in SUFFIX:
         assert clusters[b]["visible"] is clusters[b]["infrared"]
         close(clusters[b]["visible"].rows, a[f"top{k}_shared_memory_{b}"], 1e-5)

@@ -1,0 +1,29 @@
+"""Baseline: cluster contrast within each modality, nothing across (Dai et al., Cluster Contrast, ACCV 2022). The reference row of every table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sdcl.config import Settings
+from sdcl.methods.contrast import ClusterContrast, cluster_each
+from sdcl.methods.stage import Extract, Once, Stage
+
+
+class Baseline:
+    """One stage per epoch."""
+
+    restarts: tuple[int, ...] = ()
+    unit_views = True
+
+    def __init__(self, settings: Settings, cameras: dict[str, np.ndarray] | None = None):
+        self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
+
+    def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
+        """See `Method.stages`."""
+        features = extract()
+        own = cluster_each(features, self.cluster, once, epoch)
+        ids = {m: found.ids for m, found in own.items()}
+        contrast = ClusterContrast({m: (features[m], ids[m]) for m in ids}, self.memory, first=epoch == 0)
+        yield Stage("contrast", ids, self.batch.iters, contrast.losses, own)

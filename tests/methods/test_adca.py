@@ -1,0 +1,54 @@
+"""ADCA's second stage and one of its iterations against the released arrays; its schedule."""
+
+import numpy as np
+import torch
+
+from sdcl.clustering import PseudoLabels
+from sdcl.config import resolve
+from sdcl.methods import ADCA, Batch, adca
+
+SHORT = {"visible": "rgb", "infrared": "ir"}
+
+
+def t(array):
+    return torch.from_numpy(array)
+
+
+def stage_of(a, monkeypatch, epoch, **said):
+    settings, _ = resolve({"method": "adca", **said})
+    own = {m: PseudoLabels(a[f"labels_{s}"], int(a[f"labels_{s}"].max()) + 1) for m, s in SHORT.items()}
+    monkeypatch.setattr(adca, "cluster_each", lambda *_: own)
+    features = {m: {"deep": t(a[f"feat_{s}"])} for m, s in SHORT.items()}
+    (stage,) = ADCA(settings).stages(epoch, lambda: features, lambda make: make())
+    return stage
+
+
+def test_released_aggregation_and_iteration(parity, monkeypatch):
+    a = parity("adca_cma")
+    stage = stage_of(a, monkeypatch, 50)
+    assert stage.name == "aggregated" and stage.iterations == 200
+    memories = stage.losses.__self__.memories["deep"]
+    for m, s in SHORT.items():
+        np.testing.assert_allclose(memories[m].rows, a[f"memory_{s}_cma"], atol=1e-5)
+    features = {m: {"deep": t(a[f"batch_{s}"]).requires_grad_()} for m, s in SHORT.items()}
+    everyone = {m: {"deep": f["deep"].detach()} for m, f in features.items()}
+    labels = {m: a[f"batch_labels_{s}"] for m, s in SHORT.items()}
+    terms = stage.losses(features, everyone, Batch(labels, labels, dict.fromkeys(SHORT, slice(None))))
+    sum(terms.values()).backward()
+    for m, s in SHORT.items():
+        np.testing.assert_allclose(terms[f"cluster_{m}_deep"].item(), a[f"loss_{s}"], atol=1e-5)
+        np.testing.assert_allclose(features[m]["deep"].grad, a[f"grad_{s}"], atol=1e-5 * np.abs(a[f"grad_{s}"]).max())
+        np.testing.assert_allclose(memories[m].rows, a[f"memory_{s}_after"], atol=1e-5)
+
+
+def test_first_stage_and_switch_leave_the_memories_alone(parity, monkeypatch):
+    a = parity("adca_cma")
+    for epoch, said in ((49, {}), (50, {"cma": False})):
+        stage = stage_of(a, monkeypatch, epoch, **said)
+        assert stage.name == "contrast"
+        np.testing.assert_allclose(stage.losses.__self__.memories["deep"]["visible"].rows, a["memory_rgb_before"], atol=1e-5)
+
+
+def test_second_stage_begins_anew():
+    assert ADCA(resolve({"method": "adca"})[0]).restarts == (50,)
+    assert ADCA(resolve({"method": "adca", "cma": False})[0]).restarts == ()
