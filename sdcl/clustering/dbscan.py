@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 import torch.nn.functional as F
-from sklearn.cluster import DBSCAN
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from sdcl.clustering.jaccard import jaccard_distance
+from sdcl.clustering.jaccard import near_pairs
 
 OUTLIER = -1
 
@@ -38,7 +38,7 @@ class PseudoLabels:
 
 
 def dbscan(distance: sp.csr_array, eps: float, min_samples: int = 4) -> PseudoLabels:
-    """DBSCAN on a sparse distance whose missing entries are 1.
+    """DBSCAN on a sparse symmetric distance whose missing entries are 1.
 
     eps is inclusive and an image counts among its own neighbours. Clusters are numbered by their first core image;
     a border image goes to the lowest-numbered cluster that reaches it (scikit-learn's meaning).
@@ -46,15 +46,34 @@ def dbscan(distance: sp.csr_array, eps: float, min_samples: int = 4) -> PseudoLa
     Raises:
         ValueError: eps is outside (0, 1): at 1 every pair would be neighbours.
     """
+    _check_eps(eps)
+    rows = np.repeat(np.arange(distance.shape[0]), np.diff(distance.indptr))
+    near = (distance.data <= eps) & (rows < distance.indices)
+    return _grow(distance.shape[0], rows[near], distance.indices[near], min_samples)
+
+
+def _check_eps(eps: float) -> None:
     if not 0 < eps < 1:
         raise ValueError(f"--eps must lie between 0 and 1 (Jaccard distance), got {eps}")
-    near = distance.data <= eps
-    rows = np.repeat(np.arange(distance.shape[0]), np.diff(distance.indptr))[near]
-    order = np.lexsort((distance.data[near], rows))  # scikit-learn wants each row sorted by distance
-    indptr = np.searchsorted(rows, np.arange(distance.shape[0] + 1))
-    graph = sp.csr_matrix((distance.data[near][order], distance.indices[near][order], indptr), shape=distance.shape)
-    ids = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit(graph).labels_.astype(np.int64)
-    return PseudoLabels(ids, int(ids.max(initial=OUTLIER)) + 1)
+
+
+def _grow(count: int, first: np.ndarray, second: np.ndarray, min_samples: int) -> PseudoLabels:
+    """DBSCAN of `count` images from their near pairs first[p] < second[p] (P,): components of core images, then borders."""
+    neighbors = 1 + np.bincount(first, minlength=count) + np.bincount(second, minlength=count)  # with the image itself
+    core = neighbors >= min_samples
+    joined = core[first] & core[second]
+    graph = sp.coo_array((joined[joined], (first[joined], second[joined])), shape=(count, count))
+    component = connected_components(graph, directed=False)[1][core]
+    _, begin, member = np.unique(component, return_index=True, return_inverse=True)
+    ids = np.full(count, OUTLIER, np.int64)
+    ids[core] = np.argsort(np.argsort(begin))[member]  # numbered by the first core image
+    reached = core[first] != core[second]
+    border = np.where(core[first], second, first)[reached]
+    cluster = ids[np.where(core[first], first, second)[reached]]
+    lowest = np.full(count, len(begin), np.int64)
+    np.minimum.at(lowest, border, cluster)
+    ids[border] = lowest[border]
+    return PseudoLabels(ids, len(begin))
 
 
 def pseudo_labels(
@@ -66,4 +85,6 @@ def pseudo_labels(
         normalize: bring the rows to unit length first; off for what GUR clusters, which is not of unit length on purpose.
     """
     features = F.normalize(features.float()) if normalize else features.float()
-    return dbscan(jaccard_distance(features, k1, k2, backend=backend), eps, min_samples)
+    _check_eps(eps)
+    pairs = near_pairs(features, k1, k2, eps, backend=backend)
+    return _grow(len(features), pairs.rows, pairs.columns, min_samples)

@@ -1,20 +1,49 @@
-"""k-reciprocal Jaccard distance (Zhong et al., CVPR 2017) as a sparse matrix, exact.
+"""k-reciprocal Jaccard distance (Zhong et al., CVPR 2017), exact and sparse, on the device of the features.
 
 Two images are near when they are named by the same reciprocal neighbours. Nothing N x N is ever dense: memory is O(N k).
-N images, D dimensions, E non-zero weights of all images together.
+Weights and their sums are integers (fixed point), so that neither the order of a sum nor the device can change a bit.
+
+N images, D dimensions, k entries of a rank list, h of a half list, E weights of all images, c rows of one chunk, T terms of
+a chunk. A cell is row * N + column, the row counted within its chunk.
 """
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from sdcl.clustering.neighbors import nearest_neighbors
+from sdcl.clustering.neighbors import exact_float32, rank_lists
 
-MAX_PAIRS = 8_000_000  # (weight, weight) pairs that the min-sum expands at once: about 200 MB
-MAX_CELLS = 16_000_000  # cells of the accumulator (rows x N): 128 MB
+ONE = 2**30  # fixed point of a weight and of a row's sum
+HOST_TERMS, HOST_CELLS = 2**20, 2**24  # of a chunk: nearly in the cache, and long enough to share between cores
+DEVICE_TERMS, DEVICE_CELLS = 2**25, 2**28  # about 1 GB each
+
+
+class Rows(NamedTuple):
+    """A sparse (N, N) matrix, its entries row after row.
+
+    Args:
+        start: int64 (N + 1,), first entry of each row. rows, columns: int64 (E,). values: (E,).
+    """
+
+    start: Tensor
+    rows: Tensor
+    columns: Tensor
+    values: Tensor
+
+
+class Pairs(NamedTuple):
+    """Pairs of images row < column, (P,) each, and their distances, on the host."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    distance: np.ndarray
 
 
 def jaccard_distance(features: Tensor, k1: int = 30, k2: int = 6, *, backend: str = "torch") -> sp.csr_array:
@@ -31,91 +60,194 @@ def jaccard_distance(features: Tensor, k1: int = 30, k2: int = 6, *, backend: st
     Returns:
         float32 (N, N) CSR, symmetric. Pairs that are not stored share no neighbour: their distance is exactly 1.
     """
+    weights = image_weights(features, k1, k2, backend=backend)
+    count = len(features)
+    upper = distance_pairs(weights)
+    mass = torch.zeros(count, dtype=torch.long, device=features.device).index_add_(0, weights.rows, weights.values.long())
+    own = np.arange(count, dtype=np.int32)
+    values = np.concatenate((upper.distance, upper.distance, _distance(mass).cpu().numpy()))
+    rows, columns = np.concatenate((upper.rows, upper.columns, own)), np.concatenate((upper.columns, upper.rows, own))
+    return sp.coo_array((values, (rows, columns)), shape=(count, count)).tocsr()
+
+
+def near_pairs(features: Tensor, k1: int, k2: int, eps: float, *, backend: str = "torch") -> Pairs:
+    """The pairs of `jaccard_distance` at most eps apart: all that clustering needs, O(N k) of them."""
+    return distance_pairs(image_weights(features, k1, k2, backend=backend), eps)
+
+
+def image_weights(features: Tensor, k1: int, k2: int, *, backend: str = "torch") -> Rows:
+    """V: what each image says of which others, fixed point (int32, a row sums to `ONE`), after the query expansion."""
     if k1 < 1 or k2 < 1:
         raise ValueError(f"--k1 and --k2 must be at least 1, got {k1} and {k2}")
-    ranks = nearest_neighbors(features, k1, backend=backend)
-    weights = _neighbor_weights(features, _expanded_reciprocal_sets(ranks, k1))
-    if k2 > 1:
-        nearest = _indicator(ranks[:, :k2])
-        weights = (nearest @ weights).tocsr() / np.float32(min(k2, ranks.shape[1]))
-    return _min_sum_distance(weights)
+    ranks = rank_lists(features, k1, backend=backend)
+    k2 = min(k2, ranks.shape[1])
+    weights = neighbor_weights(features, member_sets(ranks, k1))
+    shares = weights._replace(values=(weights.values * (ONE / k2)).round().int())
+    return shares if k2 == 1 else query_expansion(shares, ranks[:, :k2])
 
 
-def _indicator(ranks: np.ndarray) -> sp.csr_array:
-    """(N, k) lists -> (N, N) matrix of ones."""
+def member_sets(ranks: Tensor, k1: int) -> Tensor:
+    """Reciprocal sets A, enlarged by the half sets H_c of members c that lie in them by more than two thirds.
+
+    Args:
+        ranks: int64 (N, k), the image itself first.
+
+    Returns:
+        int64 (E,), sorted row * N + column of every member.
+    """
     count, k = ranks.shape
-    ones = np.ones(count * k, np.float32)
-    return sp.csr_array((ones, ranks.ravel(), np.arange(0, count * k + 1, k)), shape=(count, count))
+    half_length = min(round(k1 / 2) + 1, k)  # Python rounds half to even, as the released code does
+    step = max(1, _limits(ranks.device)[0] // (k * k))
+    parts = [slice(first, min(first + step, count)) for first in range(0, count, step)]
+    mutual = [_mutual(ranks, part, half_length) for part in parts]
+    full, half = (torch.cat(column) for column in zip(*mutual, strict=True))  # (N, k) A, (N, h) H, as masks of the lists
+    inside = torch.zeros(step * count, dtype=torch.bool, device=ranks.device)
+    return torch.cat([part.start * count + _enlarged(ranks, full, half, part, inside) for part in parts])
 
 
-def _reciprocal_sets(ranks: np.ndarray, k: int) -> sp.csr_array:
-    """N(i, k): those among the first k of i that have i among their own first k."""
-    listed = _indicator(ranks[:, :k])
-    return listed.multiply(listed.T).tocsr()
+def _mutual(ranks: Tensor, part: slice, half_length: int) -> tuple[Tensor, Tensor]:
+    """(c, k) and (c, h): is entry j of list i reciprocal, in the full lists and in the half ones."""
+    own = torch.arange(part.start, part.stop, device=ranks.device)
+    back = ranks[ranks[part]] == own[:, None, None]  # (c, k, k)
+    return back.any(2), back[:, :half_length, :half_length].any(2)
 
 
-def _expanded_reciprocal_sets(ranks: np.ndarray, k1: int) -> sp.csr_array:
-    """Reciprocal sets, enlarged by the half sets of members that lie in them by more than two thirds."""
-    full = _reciprocal_sets(ranks, k1)  # A
-    half = _reciprocal_sets(ranks, round(k1 / 2) + 1)  # H; Python rounds half to even, as the released code does
-    size = np.diff(half.indptr)  # |H_c|
-    overlap = full.multiply(full @ half.T).tocoo()  # |H_c ∩ A_i| at (i, c), c in A_i
-    accepted = 3 * overlap.data.astype(np.int64) > 2 * size[overlap.col]  # strictly, in integers: no rounding decides
-    joined = sp.csr_array((overlap.data[accepted], (overlap.row[accepted], overlap.col[accepted])), shape=full.shape)
-    return (full + joined @ half).tocsr()
+def _enlarged(ranks: Tensor, full: Tensor, half: Tensor, part: slice, inside: Tensor) -> Tensor:
+    """Sorted cells of the enlarged sets of a chunk. `inside` (at least c * N) is all False before and after."""
+    listed, members = ranks[part], full[part]  # (c, k)
+    base = torch.arange(len(listed), device=ranks.device) * len(ranks)  # (c,)
+    own = (base[:, None] + listed)[members]
+    row, place = members.nonzero(as_tuple=True)  # (A,): member c of row i
+    member = listed[row, place]
+    cell = base[row, None] + ranks[member, : half.shape[1]]  # (A, h): the half set of c, in the row of i
+    belongs = half[member]
+    inside[own] = True
+    overlap = (inside[cell] & belongs).sum(1)  # |H_c ∩ A_i|
+    inside[own] = False
+    accepted = 3 * overlap > 2 * belongs.sum(1)  # strictly, in integers: no rounding decides
+    return torch.cat((own, cell[belongs & accepted[:, None]])).unique()
 
 
-def _neighbor_weights(features: Tensor, members: sp.csr_array) -> sp.csr_array:
-    """Softmax of -(2 - 2 x_i.x_j) over each row's members. -> (N, N) CSR, rows sum to 1."""
-    rows = np.repeat(np.arange(members.shape[0]), np.diff(members.indptr))  # (E,)
-    rows_t = torch.as_tensor(rows, device=features.device)
-    columns_t = torch.as_tensor(members.indices, dtype=torch.long, device=features.device)
-    step = max(1, 64_000_000 // features.shape[1])
-    products = [(features[r].float() * features[c].float()).sum(1) for r, c in zip(rows_t.split(step), columns_t.split(step))]
-    exponent = 2 * torch.cat(products).cpu().numpy().astype(np.float64) - 2
-    largest = np.maximum.reduceat(exponent, members.indptr[:-1])  # every row holds at least the image itself
-    weight = np.exp(exponent - largest[rows])
-    weight /= np.add.reduceat(weight, members.indptr[:-1])[rows]
-    return sp.csr_array((weight.astype(np.float32), members.indices, members.indptr), shape=members.shape)
+def neighbor_weights(features: Tensor, members: Tensor) -> Rows:
+    """Softmax of -(2 - 2 x_i.x_j) over each row's members (E,) (sorted row * N + column). -> float64 values."""
+    count = len(features)
+    rows, columns = members // count, members % count
+    start = _starts(rows, count)
+    exponent = 2 * _products(features, start, columns).double() - 2  # (E,)
+    largest = torch.full((count,), -torch.inf, dtype=torch.float64, device=features.device).scatter_reduce_(0, rows, exponent, "amax")
+    weight = (exponent - largest[rows]).exp()
+    total = torch.segment_reduce(weight, "sum", offsets=start)  # every row holds at least the image itself
+    return Rows(start, rows, columns, weight / total[rows])
 
 
-def _min_sum_distance(weights: sp.csr_array) -> sp.csr_array:
-    """1 - s / (2 - s) with s_ij = sum_l min(V_il, V_jl), at every pair with a common l."""
-    count = weights.shape[0]
-    by_column = weights.tocsc()
-    column_size = np.diff(by_column.indptr)
-    row_pairs = np.add.reduceat(column_size[weights.indices], weights.indptr[:-1])  # work of each row
+def _products(features: Tensor, start: Tensor, columns: Tensor) -> Tensor:
+    """x_i.x_j at each entry (E,), without gathering E x D numbers."""
+    features = features.float()
+    with warnings.catch_warnings(), exact_float32(features.device):
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        shape = (len(features), len(features))
+        empty = torch.sparse_csr_tensor(start, columns, features.new_zeros(len(columns)), shape, check_invariants=False)
+        return torch.sparse.sampled_addmm(empty, features, features.T, beta=0).values()
+
+
+def query_expansion(weights: Rows, nearest: Tensor) -> Rows:
+    """Row i <- sum of the rows nearest[i] (N, k2) of int32 shares."""
+    count = len(nearest)
+    size = weights.start.diff()[nearest]  # (N, k2)
+    sums = _Sums(weights.start.device, count)
     parts = []
-    for first, last in _row_chunks(row_pairs, max(1, MAX_CELLS // count)):
-        parts.append(_distance_rows(weights, by_column, column_size, first, last))
-    return sp.vstack(parts, format="csr") if len(parts) > 1 else parts[0]
+    for first, last in _chunks(size.sum(1), sums):
+        source, entry = _ragged(weights.start[nearest[first:last]].flatten(), size[first:last].flatten())
+        cell = source // nearest.shape[1] * count + _take(weights.columns, entry)
+        cell, value = sums(cell, _take(weights.values, entry))
+        parts.append((cell // count + first, cell % count, value))
+    rows, columns, values = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Rows(_starts(rows, count), rows, columns, values)
 
 
-def _row_chunks(row_pairs: np.ndarray, max_rows: int) -> list[tuple[int, int]]:
-    chunks, first, pairs = [], 0, 0
-    for row, work in enumerate(row_pairs.tolist()):
-        if row > first and (pairs + work > MAX_PAIRS or row - first >= max_rows):
-            chunks.append((first, row))
-            first, pairs = row, 0
-        pairs += work
-    return [*chunks, (first, len(row_pairs))]
+def distance_pairs(weights: Rows, eps: float = 1.0) -> Pairs:
+    """1 - s / (2 - s) with s_ij = sum_l min(V_il, V_jl), at every pair i < j with a common l, at most eps apart."""
+    count = len(weights.start) - 1
+    columns, order = weights.columns.sort(stable=True)  # column after column, its rows ascending
+    later_row, later_value = weights.rows[order], weights.values[order]
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    end = _starts(columns, count)[1:]
+    size = end[weights.columns] - place - 1  # (E,): entries of the same column in later rows
+    work = torch.zeros(count, dtype=torch.long, device=size.device).index_add_(0, weights.rows, size)
+    sums = _Sums(size.device, count)
+    parts = []
+    for first, last in _chunks(work, sums):
+        span = slice(int(weights.start[first]), int(weights.start[last]))
+        source, entry = _ragged(place[span] + 1, size[span])
+        cell = _take((weights.rows[span] - first) * count, source) + _take(later_row, entry)
+        cell, shared = sums(cell, torch.minimum(_take(weights.values[span], source), _take(later_value, entry)))
+        distance = _distance(shared)
+        near = distance <= eps
+        cell = cell[near]
+        parts.append(((cell // count + first).int().cpu(), (cell % count).int().cpu(), distance[near].cpu()))
+    return Pairs(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
 
 
-def _distance_rows(weights: sp.csr_array, by_column: sp.csc_array, column_size: np.ndarray, first: int, last: int) -> sp.csr_array:
-    """Rows first..last-1 of the distance: expand each weight V_il into its pairs with the whole column l."""
-    count = weights.shape[0]
-    span = slice(weights.indptr[first], weights.indptr[last])
-    columns, values = weights.indices[span], weights.data[span]
-    rows = np.repeat(np.arange(last - first), np.diff(weights.indptr[first : last + 1]))
-    sizes = column_size[columns]
-    starts = np.cumsum(sizes) - sizes
-    inside = np.arange(sizes.sum()) - np.repeat(starts, sizes)  # position within its column
-    partner = np.repeat(by_column.indptr[columns], sizes) + inside  # entry (j, l) of the column-wise copy
-    smaller = np.minimum(np.repeat(values, sizes), by_column.data[partner])
-    cell = np.repeat(rows.astype(np.int64) * count, sizes) + by_column.indices[partner]
-    shared = np.bincount(cell, smaller, minlength=(last - first) * count)  # float64
-    stored = np.flatnonzero(shared)
-    s = shared[stored].astype(np.float32)
-    distance = np.maximum(1 - s / (2 - s), 0)
-    indptr = np.searchsorted(stored, np.arange(last - first + 1) * count)
-    return sp.csr_array((distance, stored % count, indptr), shape=(last - first, count))
+def _distance(shared: Tensor) -> Tensor:
+    """Fixed-point s -> float32 Jaccard distance."""
+    s = shared.double() / ONE
+    return (1 - s / (2 - s)).clamp_min(0).float()
+
+
+class _Sums:
+    """Integer sums by cell, over the cells of c rows of N; the buffers are reused from chunk to chunk."""
+
+    def __init__(self, device: torch.device, count: int):
+        self.max_terms, cells = _limits(device)
+        self.max_rows = max(1, cells // count)
+        self.count = count
+        self.total = torch.zeros(0, dtype=torch.int32, device=device)
+        self.owner = torch.empty(0, dtype=torch.int32, device=device)
+
+    def __call__(self, cell: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Cells int64 (T,) and values int32 (T,), row after row -> distinct cells and their sums, row after row."""
+        self.total.scatter_add_(0, cell, value)
+        position = torch.arange(len(cell), dtype=torch.int32, device=cell.device)
+        self.owner.scatter_(0, cell, position)  # one term of each cell wins: no sort is needed
+        cell = cell.masked_select(self.owner.gather(0, cell) == position)
+        shared = self.total.gather(0, cell)
+        self.total.scatter_(0, cell, 0)
+        return cell, shared
+
+
+def _chunks(work: Tensor, sums: _Sums) -> Iterator[tuple[int, int]]:
+    """Consecutive rows with at most max_terms terms (N,) together, one row at least; sizes the buffers of `sums`."""
+    until = np.concatenate(([0], work.cumsum(0).cpu().numpy()))
+    count, first = len(work), 0
+    size = min(count, sums.max_rows) * count
+    sums.total = sums.total.new_zeros(size)
+    sums.owner = sums.owner.new_empty(size)
+    while first < count:
+        last = int(np.searchsorted(until, until[first] + sums.max_terms, "right")) - 1
+        last = min(max(last, first + 1), first + sums.max_rows, count)
+        yield first, last
+        first = last
+
+
+def _ragged(start: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """start, size (n,) -> (T,) which n, and start[n], start[n] + 1, ... for each."""
+    total = int(size.sum())
+    source = torch.repeat_interleave(size, output_size=total)
+    offset = start - size.cumsum(0) + size
+    return source, _take(offset, source) + torch.arange(total, device=size.device)
+
+
+def _take(values: Tensor, at: Tensor) -> Tensor:
+    """values[at] in one dimension; several times faster than indexing on a host."""
+    return values.index_select(0, at)
+
+
+def _starts(rows: Tensor, count: int) -> Tensor:
+    """Ascending rows (E,) -> (N + 1,) first entry of each."""
+    return torch.searchsorted(rows, torch.arange(count + 1, device=rows.device))
+
+
+def _limits(device: torch.device) -> tuple[int, int]:
+    """Terms and cells of one chunk."""
+    return (HOST_TERMS, HOST_CELLS) if device.type == "cpu" else (DEVICE_TERMS, DEVICE_CELLS)

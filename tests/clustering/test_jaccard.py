@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from sklearn.cluster import DBSCAN
 
@@ -15,12 +16,17 @@ def dense(distance):
     return full
 
 
-def brute_force(features, k1, k2):
-    """FIXTURES item 1, read aloud."""
+def squared_distances(features):
+    x = features.astype(np.float64)
+    return ((x[:, None] - x[None]) ** 2).sum(2)
+
+
+def brute_force(features, k1, k2, ranks=None):
+    """FIXTURES item 1, read aloud; `ranks` where equal distances leave the order open."""
     x = features.astype(np.float64)
     n = len(x)
-    d = ((x[:, None] - x[None]) ** 2).sum(2)
-    ranks = np.argsort(d, axis=1, kind="stable")[:, : min(k1, n)]
+    if ranks is None:
+        ranks = np.argsort(squared_distances(features), axis=1, kind="stable")[:, : min(k1, n)]
 
     def reciprocal(i, k):
         return [j for j in ranks[i, :k] if i in ranks[j, :k]]
@@ -67,13 +73,88 @@ def test_brute_force(n, d, k1, k2):
     np.testing.assert_allclose(dense(distance), brute_force(features, k1, k2), atol=1e-5)
 
 
+def degenerate(name):
+    """Features whose rank lists hold many equal distances."""
+    generator = np.random.default_rng(5)
+    if name == "zeros":
+        return np.zeros((40, 6), np.float32)
+    few = generator.standard_normal((9, 6)).astype(np.float32)
+    few /= np.linalg.norm(few, axis=1, keepdims=True)
+    if name == "duplicates":
+        return few[generator.integers(0, 9, 120)]  # about 13 copies of each, fewer than k1
+    if name == "crowd":
+        return np.concatenate((np.repeat(few[:1], 50, 0), few))  # 50 copies, more than k1
+    if name == "norms":
+        return few[generator.integers(0, 9, 90)] * generator.uniform(0.2, 1.5, (90, 1)).astype(np.float32)  # as GUR's rows
+    return few[: int(name)]  # fewer images than k1
+
+
+@pytest.mark.parametrize("name", ["zeros", "duplicates", "crowd", "norms", "1", "2", "5", "9"])
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+@pytest.mark.parametrize("k1,k2", [(30, 6), (7, 1), (1, 3)])
+def test_degenerate_features(name, backend, k1, k2):
+    if backend == "faiss":
+        pytest.importorskip("faiss", reason="faiss is an extra; the torch search is the default")
+    array = degenerate(name)
+    features = torch.from_numpy(array)
+    ranks = nearest_neighbors(features, k1, backend=backend)
+    distance = jaccard_distance(features, k1, k2, backend=backend)
+    np.testing.assert_allclose(dense(distance), brute_force(array, k1, k2, ranks), atol=1e-6)
+    for eps in (0.3, 0.6):
+        expected = DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit(dense(distance)).labels_
+        np.testing.assert_array_equal(dbscan(distance, eps).ids, expected)
+        direct = pseudo_labels(features, k1=k1, k2=k2, eps=eps, backend=backend, normalize=False)
+        np.testing.assert_array_equal(direct.ids, expected)
+        assert direct.num_clusters == expected.max() + 1
+
+
 def test_row_chunks_do_not_change_a_bit(parity, monkeypatch):
     features = torch.from_numpy(parity("jaccard2")["features"])
     whole = jaccard_distance(features)
-    monkeypatch.setattr(jaccard_module, "MAX_PAIRS", 5000)
-    monkeypatch.setattr(jaccard_module, "MAX_CELLS", 5000)
+    monkeypatch.setattr(jaccard_module, "HOST_TERMS", 5000)
+    monkeypatch.setattr(jaccard_module, "HOST_CELLS", 5000)
     chunked = jaccard_distance(features)
     np.testing.assert_array_equal(whole.toarray(), chunked.toarray())
+
+
+@pytest.mark.parametrize("backend,chunk", [("torch", None), ("torch", 1), ("torch", 7), ("torch", 64), ("torch", 1000), ("faiss", None)])
+@pytest.mark.parametrize("name", ["random", "duplicates", "crowd", "norms", "zeros", "5"])
+def test_neighbors_are_the_nearest(backend, chunk, name):
+    """The distances of a list are the k smallest ones, the image itself comes first, no image twice."""
+    if backend == "faiss":
+        pytest.importorskip("faiss", reason="faiss is an extra; the torch search is the default")
+    array = np.random.default_rng(0).standard_normal((150, 8)).astype(np.float32) if name == "random" else degenerate(name)
+    found = nearest_neighbors(torch.from_numpy(array), 12, backend=backend, chunk=chunk)
+    distance = squared_distances(array)
+    np.testing.assert_allclose(np.take_along_axis(distance, found, 1), np.sort(distance, 1)[:, :12], atol=2e-5)
+    np.testing.assert_array_equal(found[:, 0], np.arange(len(array)))
+    assert all(len(set(row)) == len(row) for row in found.tolist())
+
+
+def test_neighbors_ignore_the_precision_of_the_training_around():
+    features = torch.randn(60, 32, generator=torch.Generator().manual_seed(1))
+    expected = nearest_neighbors(features, 9)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            np.testing.assert_array_equal(nearest_neighbors(features, 9), expected)
+            plain, inside = jaccard_distance(features), torch.get_float32_matmul_precision()
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert inside == "medium"
+    np.testing.assert_array_equal(plain.toarray(), jaccard_distance(features).toarray())
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_dbscan_of_random_graphs(seed):
+    """Sparse enough for border images that two clusters reach, and for outliers."""
+    generator = np.random.default_rng(seed)
+    full = np.triu(generator.uniform(0, 1, (70, 70)), 1).astype(np.float32)
+    full = full + full.T
+    for eps, min_samples in ((0.02, 3), (0.04, 4), (0.06, 5), (0.5, 80), (0.3, 1)):
+        expected = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit(full).labels_
+        np.testing.assert_array_equal(dbscan(sp.csr_array(full), eps, min_samples).ids, expected)
 
 
 @pytest.mark.parametrize("eps", [0.2, 0.5, 0.7, 0.9])
