@@ -10,7 +10,7 @@ pretrain.py     a starting weight from synthetic people
 data/           IMAGES: samples, SYSU-MM01, RegDB, preparing, the synthetic benchmark, decoded store, augmentation, sampler
 models/         IMAGES -> FEATURES: dual-branch ViT, two-stream ResNet, weight formats, extraction
 clustering/     FEATURES -> PSEUDO-LABELS within one modality: neighbours, k-reciprocal Jaccard distance, DBSCAN
-association/    PSEUDO-LABELS ACROSS MODALITIES: collaborative ranking association (CRA)
+association/    PSEUDO-LABELS ACROSS MODALITIES: CRA (SDCL), CMLU and CAE (GUR), CMA (ADCA)
 memory/         cluster and instance memories
 losses/         cluster contrast, collaborative neighbour learning (CNL)
 methods/        WHICH labels, links, memories and losses, WHEN: one file per method

@@ -264,8 +264,9 @@ def test_the_legacy_line_trains_what_it_says(capsys):
     assert expected.items() <= shown.items()
 
 
-def test_resnet_trains_with_its_deep_feature_only(flags, tmp_path):
+def test_resnet_trains_with_its_deep_feature_only(flags, tmp_path, capsys):
     assert train_program.main(flags("sysu", "-a", "resnet_mini", "--epochs", "2")) == 0
+    assert "resnet_mini has no shallow branch" in capsys.readouterr().out
     assert not any("shallow" in name for name in rows(tmp_path / "run")[0]["losses"])
 
 

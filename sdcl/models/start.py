@@ -29,8 +29,11 @@ def starting_model(settings: Settings) -> tuple[nn.Module, str]:
     own, data = settings.model, settings.data
     branches = ("deep", "shallow") if own.shallow else ("deep",)
     model = build_model(own.arch, height=data.height, width=data.width, drop_path=own.drop_path, branches=branches)
+    note = (
+        "" if set(branches) == set(model.branches) else f"note: --arch {own.arch} has no shallow branch; training the deep feature alone\n"
+    )
     if own.pretrained == "none":
-        return model, "starting from random weights (--pretrained none): expect clusters of cameras, not of people"
+        return model, note + "starting from random weights (--pretrained none): expect clusters of cameras, not of people"
     path = _starting_file(own.arch) if own.pretrained == "auto" else Path(own.pretrained)
     if not path.is_file():
         source = STARTING_WEIGHTS.get(own.arch, (None, ""))[1]
@@ -39,7 +42,7 @@ def starting_model(settings: Settings) -> tuple[nn.Module, str]:
             + (f" ({source})" if source else "")
             + "; put it there, name another file with --pretrained FILE, or say --pretrained none to start from random weights"
         )
-    return model, load_weights(model, path, min_share=own.min_loaded).summary()
+    return model, note + load_weights(model, path, min_share=own.min_loaded).summary()
 
 
 def _starting_file(arch: str) -> Path:
