@@ -49,7 +49,7 @@ def dbscan(distance: sp.csr_array, eps: float, min_samples: int = 4) -> PseudoLa
     _check_eps(eps)
     rows = np.repeat(np.arange(distance.shape[0]), np.diff(distance.indptr))
     near = (distance.data <= eps) & (rows < distance.indices)
-    return _grow(distance.shape[0], rows[near], distance.indices[near], min_samples)
+    return grow(distance.shape[0], rows[near], distance.indices[near], min_samples)
 
 
 def _check_eps(eps: float) -> None:
@@ -57,7 +57,7 @@ def _check_eps(eps: float) -> None:
         raise ValueError(f"--eps must lie between 0 and 1 (Jaccard distance), got {eps}")
 
 
-def _grow(count: int, first: np.ndarray, second: np.ndarray, min_samples: int) -> PseudoLabels:
+def grow(count: int, first: np.ndarray, second: np.ndarray, min_samples: int) -> PseudoLabels:
     """DBSCAN of `count` images from their near pairs first[p] < second[p] (P,): components of core images, then borders."""
     neighbors = 1 + np.bincount(first, minlength=count) + np.bincount(second, minlength=count)  # with the image itself
     core = neighbors >= min_samples
@@ -87,4 +87,4 @@ def pseudo_labels(
     features = F.normalize(features.float()) if normalize else features.float()
     _check_eps(eps)
     pairs = near_pairs(features, k1, k2, eps, backend=backend)
-    return _grow(len(features), pairs.rows, pairs.columns, min_samples)
+    return grow(len(features), pairs.rows, pairs.columns, min_samples)

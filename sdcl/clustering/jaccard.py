@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +76,17 @@ def near_pairs(features: Tensor, k1: int, k2: int, eps: float, *, backend: str =
     return distance_pairs(image_weights(features, k1, k2, backend=backend), eps)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Many short operations on a host: a second core gains little, and waiting for one that is busy elsewhere costs up to ten times as much."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def image_weights(features: Tensor, k1: int, k2: int, *, backend: str = "torch") -> Rows:
     """V: what each image says of which others, fixed point (int32, a row sums to `ONE`), after the query expansion."""
     if k1 < 1 or k2 < 1:
@@ -86,6 +98,7 @@ def image_weights(features: Tensor, k1: int, k2: int, *, backend: str = "torch")
     return shares if k2 == 1 else query_expansion(shares, ranks[:, :k2])
 
 
+@_one_thread()
 def member_sets(ranks: Tensor, k1: int) -> Tensor:
     """Reciprocal sets A, enlarged by the half sets H_c of members c that lie in them by more than two thirds.
 
@@ -150,6 +163,7 @@ def _products(features: Tensor, start: Tensor, columns: Tensor) -> Tensor:
         return torch.sparse.sampled_addmm(empty, features, features.T, beta=0).values()
 
 
+@_one_thread()
 def query_expansion(weights: Rows, nearest: Tensor) -> Rows:
     """Row i <- sum of the rows nearest[i] (N, k2) of int32 shares."""
     count = len(nearest)
@@ -165,6 +179,7 @@ def query_expansion(weights: Rows, nearest: Tensor) -> Rows:
     return Rows(_starts(rows, count), rows, columns, values)
 
 
+@_one_thread()
 def distance_pairs(weights: Rows, eps: float = 1.0) -> Pairs:
     """1 - s / (2 - s) with s_ij = sum_l min(V_il, V_jl), at every pair i < j with a common l, at most eps apart."""
     count = len(weights.start) - 1

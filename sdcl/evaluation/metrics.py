@@ -106,7 +106,7 @@ def rank_metrics(
         ValueError: shapes that do not fit, a similarity that is not finite, a rule without cameras, or no valid query at all.
     """
     similarity = torch.as_tensor(similarity)
-    if similarity.ndim != 2 or not torch.isfinite(similarity).all():
+    if similarity.ndim != 2 or not _finite(similarity):
         raise ValueError(f"similarity must be a finite (Q, G) matrix, got shape {tuple(similarity.shape)}")
     num_queries, num_gallery = similarity.shape
     query_ids = _column("query_ids", query_ids, num_queries, similarity.device)
@@ -151,25 +151,74 @@ def mean(metrics: Sequence[Metrics]) -> Metrics:
 def _query_scores(similarity: Tensor, same: Tensor, keep: Tensor | None, identity_of: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Of each valid query of a chunk: CMC position of its first match (from 1), AP, INP.
 
+    Only the ranks of the matches are wanted, so values are sorted without their gallery rows and the matches looked up among
+    them. Where a match is tied with another image the gallery order decides: those queries are ranked one image after another.
+
     Args:
         similarity, same, keep: (q, G) similarity, whether the identity is the query's, whether the image stays (None: all do).
         identity_of: (G,) in 0..P-1 for a CMC over distinct identities, or None.
     """
-    order = similarity.argsort(dim=1, descending=True, stable=True)  # (q, G) gallery rows, best first
-    kept = torch.ones_like(same) if keep is None else keep.gather(1, order)
-    match = same.gather(1, order) & kept
-    valid = match.any(1)
-    order, kept, match = order[valid], kept[valid], match[valid]
+    if keep is not None:
+        similarity, same = similarity.masked_fill(~keep, -torch.inf), same & keep  # behind all others, and no match
+    matches = same.sum(1)  # (q,)
+    valid = matches > 0
+    if not valid.all():
+        similarity, same, matches = similarity[valid], same[valid], matches[valid]
+    if not len(matches):
+        return matches, matches.double(), matches.double()
+    value = _match_values(similarity, same, matches)  # (v, m) best first
+    gallery, count = similarity.shape[1], torch.arange(1, value.shape[1] + 1, device=value.device)  # count: (m,)
+    ascending = _sorted(similarity.contiguous())
+    rank = 1 + gallery - torch.searchsorted(ascending, value, right=True)  # (v, m)
+    last_rank = gallery - torch.searchsorted(ascending, value)  # if all its equals came before it
+    real = count <= matches[:, None]
+    precision = (count.double() / rank * real).sum(1) / matches
+    penalty = matches.double() / rank.gather(1, matches[:, None] - 1)[:, 0]
+    position = rank[:, 0].clone()
+    if identity_of is not None:
+        best = similarity.new_full((len(rank), int(identity_of.max()) + 1), -torch.inf)  # (v, P)
+        best.scatter_reduce_(1, identity_of.expand_as(similarity), similarity, "amax")
+        position = 1 + (best > value[:, :1]).sum(1)  # identities seen before it
+    tied = ((last_rank > rank) & real).any(1)
+    if tied.any():
+        position[tied], precision[tied], penalty[tied] = _ordered_scores(similarity[tied], same[tied], identity_of)
+    return position, precision, penalty
 
-    never = order.shape[1] + 1  # a rank behind all others
-    rank = kept.cumsum(1)  # (v, G) from 1, among the kept
+
+def _finite(similarity: Tensor) -> bool:
+    """Whether no entry is NaN or infinite, in one pass without Q x G temporaries: the extremes carry either."""
+    return similarity.numel() == 0 or bool(torch.isfinite(torch.stack(similarity.aminmax())).all())
+
+
+def _match_values(similarity: Tensor, same: Tensor, matches: Tensor) -> Tensor:
+    """Similarities of each query's matches, best first, filled up with -inf. -> (v, m), m the most matches of any query."""
+    row, column = same.nonzero(as_tuple=True)
+    place = torch.arange(len(row), device=row.device) - (matches.cumsum(0) - matches)[row]
+    value = similarity.new_full((len(matches), int(matches.max())), -torch.inf)
+    value[row, place] = similarity[row, column]
+    return value.sort(dim=1, descending=True).values
+
+
+def _sorted(similarity: Tensor) -> Tensor:
+    """Rows in ascending order. On a host NumPy's sort, which does not carry the indices along, is several times faster."""
+    if similarity.device.type == "cpu" and similarity.dtype in (torch.float32, torch.float64):
+        return torch.from_numpy(np.sort(similarity.numpy(), axis=1))
+    return similarity.sort(dim=1).values
+
+
+def _ordered_scores(similarity: Tensor, match: Tensor, identity_of: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """`_query_scores` of valid queries from the whole stable order, removed images (-inf) at its end."""
+    order = similarity.argsort(dim=1, descending=True, stable=True)  # (v, G) gallery rows, best first
+    match = match.gather(1, order)
     matches = match.sum(1)  # (v,)
-    precision = (match.cumsum(1).double() / rank.clamp_min(1) * match).sum(1) / matches
+    never = order.shape[1] + 1  # a rank behind all others
+    rank = torch.arange(1, never, device=order.device).expand_as(order)  # (v, G) from 1
+    precision = (match.cumsum(1).double() / rank * match).sum(1) / matches
     penalty = matches.double() / (rank * match).amax(1)
     position = torch.where(match, rank, never).amin(1)  # of the first match, over images
     if identity_of is not None:
         first = rank.new_full((len(rank), int(identity_of.max()) + 1), never)  # (v, P) rank of each identity's best image
-        first.scatter_reduce_(1, identity_of[order], torch.where(kept, rank, never), "amin")
+        first.scatter_reduce_(1, identity_of[order], rank, "amin")
         position = 1 + (first < position[:, None]).sum(1)  # identities seen before it
     return position, precision, penalty
 

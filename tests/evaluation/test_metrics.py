@@ -148,7 +148,10 @@ def test_errors_are_said():
         M.rank_metrics(similarity, [1, 2], [1, 2], removed=M.same_room, distinct_identities=True)
     with pytest.raises(ValueError, match="gallery_ids"):
         M.rank_metrics(similarity, [1, 2], [1, 2, 3], distinct_identities=True)
-    with pytest.raises(ValueError, match="finite"):
-        M.rank_metrics(similarity * float("nan"), [1, 2], [1, 2], distinct_identities=True)
+    for value in ("nan", "inf", "-inf"):
+        spoilt = similarity.clone()
+        spoilt[1, 0] = float(value)
+        with pytest.raises(ValueError, match="finite"):
+            M.rank_metrics(spoilt, [1, 2], [1, 2], distinct_identities=True)
     with pytest.raises(ValueError, match=r"ranks 1\.\.3"):
         _ = M.rank_metrics(similarity, [1, 2], [1, 2], distinct_identities=True, max_rank=3).r5

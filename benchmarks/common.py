@@ -1,0 +1,118 @@
+"""What the benchmarks share: a table, the peak memory of a child process, and the rates of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import re
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """A parser with the flags of every benchmark."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds only: shows that the script works, not how fast")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of the arithmetic (default: all cores)")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print a Markdown table, its columns aligned."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    cells.insert(1, ["-" * width for width in widths])
+    for row in cells:
+        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
+    print(flush=True)
+
+
+def seconds(value: float) -> str:
+    return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
+
+
+def mebibytes(value: float) -> str:
+    return f"{value / 2**20:.0f} MiB"
+
+
+def timed(work: Callable[[], Any], repeat: int = 1) -> tuple[Any, float]:
+    """(result, seconds of the fastest of `repeat` calls); a GPU is waited for."""
+    best = float("inf")
+    for _ in range(repeat):
+        begin = time.perf_counter()
+        result = work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - begin)
+    return result, best
+
+
+def in_child(work: Callable[..., Any], arrays: Iterable[np.ndarray], *args: Any, threads: int = 1) -> tuple[Any, int]:
+    """Run `work(*arrays, *args)` in a fresh process.
+
+    Returns:
+        its result, and the bytes by which the peak memory grew while it ran: the arrays themselves are not counted. On a
+        GPU it is the peak of what was allocated there.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f"{place}.npy") for place, _ in enumerate(arrays)]
+        for file, array in zip(files, arrays, strict=True):
+            np.save(file, array)
+        child = context.Process(target=_report, args=(sender, threads, work, files, args))
+        child.start()
+        sender.close()
+        try:
+            return receiver.recv()
+        except EOFError:
+            child.join()
+            raise RuntimeError(f"{work.__name__} ended without a result (exit status {child.exitcode})") from None
+        finally:
+            child.join()
+
+
+def _report(sender: Any, threads: int, work: Callable[..., Any], files: list[Path], args: tuple) -> None:
+    torch.set_num_threads(threads)
+    arrays = [np.load(file) for file in files]
+    before = peak_memory()
+    result = work(*arrays, *args)
+    grown = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else peak_memory() - before
+    sender.send((result, grown))
+
+
+def peak_memory() -> int:
+    """Largest resident size of this program so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux counts a parent's size in its child's ru_maxrss
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def product_rate(device: str = "cpu", size: int = 2048) -> float:
+    """Measured float32 matrix products, in FLOP/s."""
+    left, right = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
+    result = torch.empty(size, size, device=device)
+    return 2 * size**3 / timed(lambda: torch.mm(left, right, out=result), repeat=5)[1]
+
+
+def copy_rate(device: str = "cpu", size: int = 2**26) -> float:
+    """Measured memory bandwidth (bytes read plus bytes written per second)."""
+    source, target = torch.ones(size, device=device), torch.ones(size, device=device)
+    return 8 * size / timed(lambda: target.copy_(source), repeat=5)[1]
+
+
+def machine(device: str = "cpu") -> str:
+    """One line on what the figures were measured on."""
+    name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return f"{name}; torch {torch.__version__}; {product_rate(device) / 1e9:.0f} GFLOP/s float32, {copy_rate(device) / 1e9:.1f} GB/s\n"
