@@ -6,6 +6,7 @@ config.py       every setting, its flag, the recipes (method x data set)
 train.py        the run as one page: images, model, method, optimiser, epochs
 batches.py      the batches of a stage: which images, seen how, on which process
 test.py         checkpoint -> CMC, mAP, mINP
+report.py       run folder -> report.html; several runs -> side by side
 pretrain.py     a starting weight from synthetic people
 data/           IMAGES: samples, SYSU-MM01, RegDB, preparing, the synthetic benchmark, decoded store, augmentation, sampler
 models/         IMAGES -> FEATURES: dual-branch ViT, two-stream ResNet, weight formats, extraction
@@ -15,6 +16,7 @@ memory/         cluster and instance memories
 losses/         cluster contrast, collaborative neighbour learning (CNL)
 methods/        WHICH labels, links, memories and losses, WHEN: one file per method
 evaluation/     metrics, protocols, tables; the comparison of labels with identities, for the log only
+visualization/  what a run left, to look at: curves, ranked grids, embeddings, attention, comparison, the pages
 runtime/        processes, checkpoints, run log
 assets/         the starting weight of the quick start
 """
