@@ -32,7 +32,9 @@ class RunSettings:
     resume: bool = setting(True, "continue from the run folder's last checkpoint when there is one")
     resume_anyway: bool = setting(False, "continue although settings or data differ from the checkpoint's")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
-    precision: str = setting("auto", "bf16 autocast or exact float32; auto: bf16 on a GPU", choices=("auto", "fp32", "bf16"))
+    precision: str = setting(
+        "auto", "bf16 autocast or exact float32; auto: bf16 where the GPU or CPU multiplies it natively", choices=("auto", "fp32", "bf16")
+    )
 
 
 @dataclass(frozen=True)

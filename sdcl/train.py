@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
-from sdcl.batches import draw_batches, load_views, make_batch, training_views, words
 from sdcl.config import Settings, describe, flat, parse
 from sdcl.data import notices, training_samples
 from sdcl.data.samples import MODALITIES
@@ -28,13 +27,20 @@ from sdcl.methods.stage import Features, Rows
 from sdcl.models.extract import calibrate_necks, embed
 from sdcl.models.replicas import Replicas
 from sdcl.models.start import starting_model
-from sdcl.runtime import checkpoint, distributed
+from sdcl.runtime import distributed
+from sdcl.runtime.interruption import EXIT_CODE, Interrupted, Interruption
+from sdcl.runtime.journal import Journal
 from sdcl.runtime.run_log import RunLog, environment
+from sdcl.runtime.run_state import Run, resume
+from sdcl.steps import Trainer
 from sdcl.test import TestSet
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line entry. Exit codes: 0 finished, 2 bad input or a run that cannot go on (the message says why)."""
+    """Command line entry.
+
+    Exit codes: 0 finished; 2 bad input or a run that cannot go on, the message says why; 75 a signal ended it, the same command continues.
+    """
     try:
         settings, origin, _ = parse(argv, "python -m sdcl.train", "Train one method on one data set.")
         train(settings, describe(settings, origin))
@@ -42,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Interrupted as signal:
+        print(f"ended by {signal}; the same command continues", file=sys.stderr)
+        return EXIT_CODE
     finally:
         distributed.stop()
 
@@ -72,92 +81,56 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
     model.to(processes.device)
     bf16 = processes.bf16(settings.run.precision)
     method = METHODS[settings.run.method](settings, cameras)
-    optimizer = make_optimizer(model, settings)
-    first = resume(settings, model, optimizer, data, log)
-    if first == 0 and settings.model.calibrate_necks:
+    run = Run(settings, processes, model, make_optimizer(model, settings), log, data)
+    first, journal = resume(run)
+    if first == 0 and not journal.values and settings.model.calibrate_necks:
         calibrate_necks(model, extract_stores, batch_size=settings.test.test_batch_size, bf16=bf16, seed=settings.run.seed)
-    parallel = wrap(model, settings, processes)
     log.write_json("config.json", flat(settings))
     log.write_json("environment.json", environment(processes.device, processes.count, data))
     if first >= settings.optim.epochs:
         log.line(f"nothing to do: {settings.run_dir} holds all {settings.optim.epochs} epochs")
+
+    clock = Stopwatch(processes.device)
 
     def extract(rows: Rows | None = None) -> Features:
         how = {"batch_size": settings.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
         with clock("embed"):
             return {m: embed(model, extract_stores[m], m, rows=r, **how) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
 
-    for epoch in range(first, settings.optim.epochs):
-        seconds = {"embed": 0.0, "cluster": 0.0, "train": 0.0, "test": 0.0}
-        clock = stopwatch(seconds, processes.device)
-        if epoch in method.restarts:
-            optimizer = make_optimizer(model, settings)
-        lr = learning_rate(settings, epoch - max([0, *(r for r in method.restarts if r <= epoch)]))
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        began, embedded = time.perf_counter(), 0.0
-        done: list[tuple[Stage, dict[str, float]]] = []
-        for stage in method.stages(epoch, extract, distributed.once):
-            seconds["cluster"] += time.perf_counter() - began - (seconds["embed"] - embedded)
-            seed = (settings.run.seed, epoch, len(done))
-            with clock("train"):
-                losses = train_stage(stage, seed, parallel, optimizer, train_stores, cameras, settings, processes, bf16)
-            done.append((stage, losses))
-            distributed.broadcast_buffers(model)
-            began, embedded = time.perf_counter(), seconds["embed"]
-        seconds["cluster"] += time.perf_counter() - began - (seconds["embed"] - embedded)
-        row = {"epoch": epoch, "lr": lr, **summarize(done, truth)}
-        if test_set and (epoch % settings.run.eval_step == settings.run.eval_step - 1 or epoch == settings.optim.epochs - 1):
-            with clock("test"):
-                row["test"] = to_rows(test_set.evaluate(model, bf16))
-        row["seconds"] = seconds
-        finish_epoch(settings, epoch, model, optimizer, data, log, row, processes)
+    def once(make: Callable[[], Any]) -> Any:
+        with clock("cluster"):
+            return distributed.once(make)
+
+    with Interruption() as interruption:
+        trainer = Trainer(
+            wrap(model, settings, processes), run.optimizer, train_stores, cameras, settings, processes, bf16, interruption.check
+        )
+        for epoch in range(first, settings.optim.epochs):
+            restarts = [0, *(r for r in method.restarts if r <= epoch)]
+            if epoch in method.restarts and not journal.stages:
+                run.optimizer = trainer.optimizer = make_optimizer(model, settings)
+            lr = learning_rate(settings, epoch - max(restarts))
+            for group in run.optimizer.param_groups:
+                group["lr"] = lr
+            clock.seconds = journal.seconds = journal.seconds or dict.fromkeys(clock.seconds, 0.0)
+            done: list[tuple[Stage, dict[str, float]]] = []
+            try:
+                for stage in method.stages(epoch, *journal.recalling(extract, once, interruption.check)):
+                    with clock("train"):
+                        seed = (settings.run.seed, epoch, len(done))
+                        done.append((stage, trainer.train(stage, seed, journal.progress(len(done)))))
+                    distributed.broadcast_buffers(model)
+            except Interrupted:
+                run.save_unfinished(epoch, journal)
+                raise
+            row = {"epoch": epoch, "lr": lr, **summarize(done, truth)}
+            if test_set and (epoch % settings.run.eval_step == settings.run.eval_step - 1 or epoch == settings.optim.epochs - 1):
+                with clock("test"):
+                    row["test"] = to_rows(test_set.evaluate(model, bf16))
+            run.save(epoch, {**row, "seconds": clock.seconds})
+            journal = Journal()
+            interruption.check()
     return log.rows[-1]
-
-
-def train_stage(
-    stage: Stage,
-    seed: tuple[int, ...],
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    stores: dict[str, ImageStore],
-    cameras: dict[str, np.ndarray],
-    settings: Settings,
-    processes: distributed.Processes,
-    bf16: bool,
-) -> dict[str, float]:
-    """All steps of one stage. Returns the mean of every loss term, nothing for a stage without steps.
-
-    Args:
-        seed: (seed, epoch, number of the stage in it), from which every random number of the stage follows.
-
-    Raises:
-        ValueError: a loss became NaN or infinite; the last checkpoint on disk is from before.
-    """
-    if not stage.iterations:
-        return {}
-    model.train()
-    title = f"epoch {seed[1]}, stage {stage.name}"
-    views, batches = training_views(settings), draw_batches(stage, cameras, settings, seed)
-    history: list[Tensor] = []
-    bar = tqdm(range(stage.iterations), title, unit="step", disable=None if processes.main else True, leave=False)
-    for step in bar:
-        batch = make_batch(stage, {m: b[step] for m, b in batches.items()}, views, processes)
-        here = (*seed, step)
-        images = {m: load_views(stores[m], batches[m][step], views[m], (*here, i), batch.local[m]) for i, m in enumerate(MODALITIES)}
-        with torch.autocast(processes.device.type, torch.bfloat16, enabled=bf16):
-            features = model(images, seed=words(*here, 99)[0] >> 33)
-        features = {m: {b: f.float() for b, f in branches.items()} for m, branches in features.items()}
-        everyone = {m: {b: distributed.gather_rows(f.detach()) for b, f in branches.items()} for m, branches in features.items()}
-        terms = stage.losses(features, everyone, batch)
-        optimizer.zero_grad(set_to_none=True)
-        sum(terms.values()).backward()
-        optimizer.step()
-        history.append(torch.stack([t.detach() for t in terms.values()]))
-        if (step + 1) % settings.run.print_freq == 0 or step + 1 == stage.iterations:
-            recent = read_losses(history, list(terms), title, settings)
-            bar.set_postfix({"loss": f"{sum(recent.values()):.3f}"})
-    return recent
 
 
 def summarize(done: list[tuple[Stage, dict[str, float]]], truth: Truth) -> dict[str, Any]:
@@ -180,19 +153,6 @@ def summarize(done: list[tuple[Stage, dict[str, float]]], truth: Truth) -> dict[
 def learning_rate(settings: Settings, epochs: int) -> float:
     """StepLR, `epochs` after its start."""
     return settings.optim.lr * settings.optim.gamma ** (epochs // settings.optim.step_size)
-
-
-def read_losses(history: list[Tensor], names: list[str], title: str, settings: Settings) -> dict[str, float]:
-    """Mean of each term over the steps so far and over the processes: the one place where the device is waited for."""
-    terms = distributed.gather_rows(torch.stack(history)[None]).mean(0).cpu()  # (steps, terms)
-    bad = (~torch.isfinite(terms)).nonzero()
-    if len(bad):
-        step, term = bad[0].tolist()
-        raise ValueError(
-            f"{title}, step {step}: the loss term {names[term]} became {terms[step, term].item()}. Nothing of "
-            f"this epoch was saved; {settings.run_dir} holds the epochs before. Try a lower --lr, --precision fp32 or a larger --temp"
-        )
-    return dict(zip(names, terms.mean(0).tolist()))
 
 
 def open_stores(
@@ -241,53 +201,19 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
     return torch.optim.SGD(trained, lr=own.lr, momentum=own.optimizer_momentum, weight_decay=own.weight_decay)
 
 
-def resume(settings: Settings, model: nn.Module, optimizer: torch.optim.Optimizer, data: str, log: RunLog) -> int:
-    """Take over the run folder's last checkpoint, if there is one. Returns the first epoch to train."""
-    state, said = checkpoint.latest(settings.run_dir) if settings.run.resume else (None, "")
-    if said:
-        log.line(f"note: {said}")
-    if state is None:
-        log.restore([])
-        return 0
-    changed = checkpoint.refuse_differences(state, settings, data, settings.run.resume_anyway)
-    if changed:
-        log.line(f"note: continuing although these changed:\n{changed}")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    log.restore(state["rows"])
-    log.line(f"continuing after epoch {state['epoch']} of {settings.run_dir}")
-    return state["epoch"] + 1
-
-
-def finish_epoch(
-    settings: Settings, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, data: str, log: RunLog, row: dict, processes: Any
-) -> None:
-    """Save the state, then tell. Random numbers need no state: each is a function of seed, epoch and step."""
-    ended = log.rows[-1]["stage"] if log.rows and log.rows[-1]["stage"] != row["stage"] else ""
-    log.rows.append(row)
-    if processes.main:
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch, "settings": flat(settings)}
-        state |= {"data": data, "rows": log.rows}
-        if ended:
-            checkpoint.keep_as(settings.run_dir, f"stage_{ended}.pt")
-        checkpoint.save(settings.run_dir, checkpoint.LAST, state)
-    log.rows.pop()
-    log.epoch(row)
-    distributed.barrier()
-
-
-def stopwatch(seconds: dict[str, float], device: torch.device) -> Any:
+class Stopwatch:
     """clock("train") adds the seconds of a with-block to its phase; the GPU is waited for, once per phase."""
 
+    def __init__(self, device: torch.device):
+        self.device, self.seconds = device, dict.fromkeys(("embed", "cluster", "train", "test"), 0.0)
+
     @contextmanager
-    def clock(phase: str) -> Any:
+    def __call__(self, phase: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds[phase] += time.perf_counter() - began
-
-    return clock
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[phase] += time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import raw_trees
 import torch
+from small_runs import SMALL
 
 FIXTURES = Path(__file__).parent / "fixtures"
 torch.set_num_threads(2)
@@ -17,3 +19,34 @@ def parity():
             return dict(arrays)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    people = tuple(range(1, 9))
+    return {
+        "sysu": raw_trees.sysu(root / "sysu", train=people[:4], val=people[4:6], test=people[6:], images=3),
+        "regdb": raw_trees.regdb(root / "regdb", people=5, images=6),
+    }
+
+
+@pytest.fixture
+def flags(data, tmp_path):
+    """Flags of a small run, in its own folder."""
+
+    def make(dataset, *more, cache=tmp_path / "cache"):
+        return [
+            "-d",
+            dataset,
+            "--data-dir",
+            str(data[dataset]),
+            "--logs-dir",
+            str(tmp_path / "run"),
+            "--cache-dir",
+            str(cache),
+            *SMALL,
+            *more,
+        ]
+
+    return make

@@ -5,65 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import raw_trees
 import torch
 from safetensors.torch import save_file
+from small_runs import METHOD_FLAGS, ROOT, SMALL, rows, state
 
 from sdcl import test as test_program
 from sdcl import train as train_program
 from sdcl.config import from_flat
 from sdcl.models.dual_branch import build_model
-
-ROOT = Path(__file__).parents[1]
-SMALL = (
-    "-a vit_mini --pretrained none --height 32 --width 16 --pad 2 -b 8 --num-instances 4 --iters 3 --iters-unified 2 --epochs 2 "
-    "--unify-from 1 --k1 8 --k1-visible-unified 8 --k2 3 --eps 0.5 --cra-k 3 --lr 3e-5 --momentum 0.9 --momentum-first 0.9 "
-    "--calibrate-necks --test-batch-size 64 --device cpu"
-).split()
-
-# Every part of GUR and ADCA within the two epochs of SMALL, on top of it.
-METHOD_FLAGS = (
-    "--no-shallow --batch-size-visible 8 --bn-replicas 2 --camera-iters 2 --camera-eps 0.4 --k1 5 --min-samples 3 --propagate-from 1 "
-    "--structure-from 1 --inter-modality-until 2 --propagation-k 3 --structure-k 3 --aggregate-from 1 --cma-threshold 0.3"
-).split()
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    people = tuple(range(1, 9))
-    return {
-        "sysu": raw_trees.sysu(root / "sysu", train=people[:4], val=people[4:6], test=people[6:], images=3),
-        "regdb": raw_trees.regdb(root / "regdb", people=5, images=6),
-    }
-
-
-@pytest.fixture
-def flags(data, tmp_path):
-    """Flags of a small run, in its own folder."""
-
-    def make(dataset, *more, cache=tmp_path / "cache"):
-        return [
-            "-d",
-            dataset,
-            "--data-dir",
-            str(data[dataset]),
-            "--logs-dir",
-            str(tmp_path / "run"),
-            "--cache-dir",
-            str(cache),
-            *SMALL,
-            *more,
-        ]
-
-    return make
-
-
-def rows(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_both_stages_then_test(flags, tmp_path, capsys):
@@ -106,10 +57,6 @@ def test_regdb_trials_and_the_leak_that_is_refused(flags, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "trained on RegDB trial 3, this test is of trial 5" in error
     assert test_program.main(["-d", "sysu", *wrong[2:]]) == 2
-
-
-def state(folder):
-    return torch.load(folder / "last.pt", weights_only=True)["model"]
 
 
 def test_a_stopped_run_continues_to_the_same_weights(flags, data, tmp_path, capsys):

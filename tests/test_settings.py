@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import raw_trees
-from test_run import METHOD_FLAGS, SMALL
+from small_runs import METHOD_FLAGS, SMALL
 
 from sdcl import config
 from sdcl import test as test_program

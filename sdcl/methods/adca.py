@@ -44,7 +44,7 @@ class ADCA:
             pairs = once(lambda: self.matches(features, ids))
             visible, infrared = (contrast.memories["deep"][m].rows for m in MODALITIES)
             visible.copy_(aggregate(visible, infrared, pairs, self.own.cma_weight))
-        yield Stage("aggregated" if aggregated else "contrast", ids, self.batch.iters, contrast.losses, own)
+        yield Stage("aggregated" if aggregated else "contrast", ids, self.batch.iters, contrast, own)
 
     def matches(self, features: Features, ids: dict[str, np.ndarray]) -> np.ndarray:
         """CMA's pairs of clusters, int (A, 2), from pairs of images that reach the threshold."""

@@ -26,4 +26,4 @@ class Baseline:
         own = cluster_each(features, self.cluster, once, epoch)
         ids = {m: found.ids for m, found in own.items()}
         contrast = ClusterContrast({m: (features[m], ids[m]) for m in ids}, self.memory, first=epoch == 0)
-        yield Stage("contrast", ids, self.batch.iters, contrast.losses, own)
+        yield Stage("contrast", ids, self.batch.iters, contrast, own)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdcl.clustering import PseudoLabels, pseudo_labels
 from sdcl.config import ClusterSettings, MemorySettings
@@ -43,7 +43,7 @@ def shared(features: Features, ids: dict[str, np.ndarray]) -> Banked:
     return dict.fromkeys(MODALITIES, (joined, np.concatenate([ids[m] for m in MODALITIES])))
 
 
-class ClusterContrast:
+class ClusterContrast(nn.Module):
     """The cluster memories of a stage, one for each branch and modality, and their loss terms (ClusterNCE).
 
     Modalities that are given the same images and labels (the same tuple) share the memory. In the `first` epoch, which can collapse,
@@ -51,18 +51,19 @@ class ClusterContrast:
     """
 
     def __init__(self, banked: Banked, own: MemorySettings, *, first: bool):
+        super().__init__()
         self.own = own
         self.momentum = own.momentum_first if first else own.momentum
-        self.memories: dict[str, dict[str, ClusterMemory]] = {}  # branch -> modality -> memory
+        self.memories = nn.ModuleDict()  # branch -> modality -> memory
         for branch in next(iter(banked.values()))[0]:
             made: dict[int, ClusterMemory] = {}
             for m, (images, ids) in banked.items():
                 if id(banked[m]) not in made:
                     made[id(banked[m])] = ClusterMemory(centroids(images[branch], ids))
-                self.memories.setdefault(branch, {})[m] = made[id(banked[m])]
+            self.memories[branch] = nn.ModuleDict({m: made[id(banked[m])] for m in banked})
 
-    def losses(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
-        """-log softmax(f M^T / tau)[y], one term per modality and branch, weight 1. Moves the memories on; see `Stage.losses`.
+    def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
+        """-log softmax(f M^T / tau)[y], one term per modality and branch, weight 1. Moves the memories on; see `Stage.objective`.
 
         A shared memory is moved by the visible batch first; with `late_gradients` the infrared term's gradient meets it moved.
         """

@@ -76,8 +76,8 @@ class GUR:
             contrast = ClusterContrast(banked, self.memory, first=epoch == 0) if usable else None
             labels = {m: spread(found[m], scope[m], self.sizes[m]) for m in MODALITIES}
             yield Stage(
-                f"cameras_{pair[0]}_{pair[1]}", {m: labels[m].ids for m in MODALITIES}, self.own.camera_iters if usable else 0,
-                contrast.losses if contrast else no_losses, {f"{m}_camera_{camera[m]}": labels[m] for m in MODALITIES}, scope,
+                f"cameras_{pair[0]}_{pair[1]}", {m: labels[m].ids for m in MODALITIES}, self.own.camera_iters,
+                contrast, {f"{m}_camera_{camera[m]}": labels[m] for m in MODALITIES}, scope,
             )  # fmt: skip
             if contrast:
                 trained += 1
@@ -107,8 +107,8 @@ class GUR:
             require_links(linked, f"--propagation-k {self.own.propagation_k}", "--propagate-from", epoch)
             labels["visible"] = linked.ids
             contrast = ClusterContrast(dict.fromkeys(MODALITIES, banked["infrared"]), self.memory, first=False)
-        iterations = self.batch.iters if unified or self.own.inter_camera else 0
-        yield Stage("unified" if unified else "modalities", labels, iterations, contrast.losses, report)
+        trained = contrast if unified or self.own.inter_camera else None
+        yield Stage("unified" if unified else "modalities", labels, self.batch.iters, trained, report)
         return {"visible": [visible.rows], "infrared": [contrast.memories["deep"]["infrared"].rows]}
 
     def _seen_by(self, features: dict[str, Tensor], memories: list[Tensor]) -> Tensor:
@@ -141,8 +141,8 @@ class GUR:
         found = {m: PseudoLabels(ids, both.num_clusters) for m, ids in zip(MODALITIES, parts)}
         labels = {m: found[m].ids for m in MODALITIES}
         usable = both.occupied >= 2 and all(p.occupied for p in found.values())
-        losses = ClusterContrast(shared(features, labels), self.memory, first=epoch == 0).losses if usable else no_losses
-        yield Stage("joint", labels, self.batch.iters if usable else 0, losses, {f"{m}_joint": found[m] for m in MODALITIES})
+        contrast = ClusterContrast(shared(features, labels), self.memory, first=epoch == 0) if usable else None
+        yield Stage("joint", labels, self.batch.iters, contrast, {f"{m}_joint": found[m] for m in MODALITIES})
 
     def _cluster(self, rows: Tensor, eps: float) -> PseudoLabels:
         return cluster(rows, self.cluster, normalize=False, eps=eps)
@@ -153,8 +153,3 @@ def spread(found: PseudoLabels, rows: np.ndarray, size: int) -> PseudoLabels:
     ids = np.full(size, -1, np.int64)
     ids[rows] = found.ids
     return PseudoLabels(ids, found.num_clusters)
-
-
-def no_losses(*_: object) -> dict[str, Tensor]:
-    """Of a stage that only reports."""
-    raise AssertionError("a stage without iterations has no losses")

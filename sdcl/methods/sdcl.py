@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdcl.association import collaborative_ranking, majority_of_neighbors
 from sdcl.clustering import PseudoLabels
@@ -60,7 +60,7 @@ class SDCL:
             banked = shared(features, {**labels, "visible": associated.ids} if self.own.shared_memory_all else labels)
         step = _Iteration(self, epoch, banked, features)
         iterations = self.batch.iters_unified if self.unified(epoch) else self.batch.iters
-        yield Stage("unified" if self.unified(epoch) else "contrast", labels, iterations, step.losses, report)
+        yield Stage("unified" if self.unified(epoch) else "contrast", labels, iterations, step, report)
 
     def _cluster(self, features: dict[str, Tensor], modality: str, epoch: int) -> PseudoLabels:
         """One label per image from both branches: raw halves joined, then normalised as a whole."""
@@ -75,20 +75,22 @@ class SDCL:
         return PseudoLabels(ids, infrared.num_clusters)
 
 
-class _Iteration:
+class _Iteration(nn.Module):
     """Memories of one epoch, and the losses of one of its steps."""
 
     def __init__(self, method: SDCL, epoch: int, banked: Banked, features: Features):
+        super().__init__()
         self.own, self.memory = method.own, method.memory
         self.pairs = method_pairs(method, epoch)
         self.contrast = ClusterContrast(banked, method.memory, first=epoch == 0 and not method.unified(epoch))
-        self.instances: dict[str, dict[str, InstanceMemory]] = {}  # modality -> branch -> W, rows of all N images
+        self.instances = nn.ModuleDict()  # modality -> branch -> W, rows of all N images
         if self.pairs:
-            self.instances = {m: {b: InstanceMemory(f) for b, f in features[m].items()} for m in MODALITIES}
+            for m in MODALITIES:
+                self.instances[m] = nn.ModuleDict({b: InstanceMemory(f) for b, f in features[m].items()})
 
-    def losses(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
-        """Weighted terms of one step; moves the memories on. See `Stage.losses`."""
-        return {**self._neighbor_terms(features, everyone, batch), **self.contrast.losses(features, everyone, batch)}
+    def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
+        """Weighted terms of one step; moves the memories on. See `Stage.objective`."""
+        return {**self._neighbor_terms(features, everyone, batch), **self.contrast(features, everyone, batch)}
 
     def _neighbor_terms(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
         """CNL: masks and probabilities from W as it was, then W takes in the batch, then (released) the gradients use it."""

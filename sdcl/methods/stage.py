@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdcl.clustering import PseudoLabels
 
@@ -38,9 +38,10 @@ class Stage:
     Args:
         name: what the log calls it.
         labels: modality -> int (N,), the labels that are sampled; images with -1 rest.
-        iterations: optimiser steps; a stage with none only reports.
-        losses: (features of this process with gradient, features of the global batch without, batch) -> named, weighted
-            terms whose sum is the loss. It updates the memories, so it is called once a step, on every process alike.
+        iterations: optimiser steps.
+        objective: (features of this process with gradient, features of the global batch without, batch) -> named, weighted
+            terms whose sum is the loss. It owns the memories and moves them on, so it is called once a step, on every process alike.
+            None: the stage only reports.
         report: pseudo-labels by name, the modality first, for the log only.
         scope: modality -> the rows that the stage looks at, if not all.
     """
@@ -48,7 +49,7 @@ class Stage:
     name: str
     labels: dict[str, np.ndarray]
     iterations: int
-    losses: Callable[[Features, Features, Batch], dict[str, Tensor]]
+    objective: nn.Module | None
     report: dict[str, PseudoLabels] = field(default_factory=dict)
     scope: Rows = field(default_factory=dict)
 

@@ -1,7 +1,9 @@
-"""The state of a run on disk: written whole or not at all, the previous one kept."""
+"""The state of a run on disk: written whole or not at all, with a checksum at the end, the previous one kept."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +13,9 @@ import torch
 
 from sdcl.config import Settings, flat
 
-LAST, PREVIOUS = "last.pt", "previous.pt"
+LAST, PREVIOUS, UNFINISHED = "last.pt", "previous.pt", "unfinished.pt"
+MARK = b"\nsdcl-sha256:"  # and 64 hexadecimal digits, behind what torch.save wrote; torch.load does not mind
+ELSE = "A file of weights only is given to --pretrained instead"
 # Settings that may change between a checkpoint and its continuation without changing what is computed by the epochs done.
 SAFE = {
     "logs_dir", "eval_step", "print_freq", "resume", "resume_anyway", "device", "data_dir", "allow_incomplete", "cache_dir", "workers",
@@ -27,8 +31,11 @@ def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
     """
     target, part = folder / name, folder / f"{name}.tmp"
     try:
+        written = io.BytesIO()
+        torch.save(state, written)
         with open(part, "wb") as file:
-            torch.save(state, file)
+            file.write(written.getbuffer())
+            file.write(MARK + hashlib.sha256(written.getbuffer()).hexdigest().encode())
             file.flush()
             os.fsync(file.fileno())
         if name == LAST and target.exists():
@@ -60,13 +67,22 @@ def load(path: Path) -> dict[str, Any]:
         ValueError: no such file, damaged, or not one of ours.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"no checkpoint at {path}; train first, or name one with --checkpoint") from None
-    except Exception as error:  # torch raises many kinds for a damaged or foreign file
-        raise ValueError(f"checkpoint {path} is damaged or no checkpoint: {str(error).splitlines()[0]}") from None
+    except OSError as error:
+        raise ValueError(f"checkpoint {path} cannot be read: {error.strerror}") from None
+    payload, mark, digest = content.rpartition(MARK)
+    if not mark:
+        raise ValueError(f"{path} is damaged or no checkpoint of a run: it does not end with a checksum. {ELSE}")
+    if hashlib.sha256(payload).hexdigest().encode() != digest:
+        raise ValueError(f"checkpoint {path} is damaged: its checksum does not fit")
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for what it does not want to read
+        raise ValueError(f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(state, dict) or not {"model", "settings", "epoch"} <= state.keys():
-        raise ValueError(f"{path} is no checkpoint of a run; a file of weights only is given to --pretrained instead")
+        raise ValueError(f"{path} is no checkpoint of a run. {ELSE}")
     return state
 
 
@@ -82,6 +98,21 @@ def latest(folder: Path) -> tuple[dict[str, Any] | None, str]:
     if said:
         raise ValueError(f"no readable checkpoint in {folder}: {said}. Remove the folder to start anew")
     return None, said
+
+
+def unfinished(folder: Path, epoch: int) -> tuple[dict[str, Any] | None, str]:
+    """The state saved within `epoch`, if a signal ended the run there, and a sentence when it is there but cannot be read."""
+    if not (folder / UNFINISHED).exists():
+        return None, ""
+    try:
+        state = load(folder / UNFINISHED)
+    except ValueError as error:
+        return None, f"{error}; starting epoch {epoch} again"
+    return (state, "") if state["epoch"] == epoch and "journal" in state else (None, "")
+
+
+def forget_unfinished(folder: Path) -> None:
+    (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 def refuse_differences(state: dict[str, Any], settings: Settings, data_fingerprint: str, anyway: bool) -> str:

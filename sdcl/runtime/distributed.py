@@ -34,8 +34,12 @@ class Processes:
         return self.rank == 0
 
     def bf16(self, precision: str) -> bool:
-        """Whether --precision means bf16 autocast on this device: asked for, or "auto" on a GPU that has it."""
-        return precision == "bf16" or (precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported())
+        """Whether --precision means bf16 autocast on this device: asked for, or "auto" on hardware that multiplies it natively."""
+        if precision != "auto":
+            return precision == "bf16"
+        if self.device.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())  # torch has no public name for it yet
 
 
 def start(device: str) -> Processes:
@@ -71,6 +75,20 @@ def _world() -> tuple[int, int]:
 def barrier() -> None:
     if dist.is_initialized():
         dist.barrier()
+
+
+def alone() -> bool:
+    return _world()[1] == 1
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set on any process; all must ask."""
+    if alone():
+        return flag
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    box = torch.tensor(int(flag), device=device)
+    dist.all_reduce(box, dist.ReduceOp.MAX)
+    return bool(box)
 
 
 def once(make: Callable[[], T]) -> T:

@@ -27,13 +27,13 @@ def test_released_aggregation_and_iteration(parity, monkeypatch):
     a = parity("adca_cma")
     stage = stage_of(a, monkeypatch, 50)
     assert stage.name == "aggregated" and stage.iterations == 200
-    memories = stage.losses.__self__.memories["deep"]
+    memories = stage.objective.memories["deep"]
     for m, s in SHORT.items():
         np.testing.assert_allclose(memories[m].rows, a[f"memory_{s}_cma"], atol=1e-5)
     features = {m: {"deep": t(a[f"batch_{s}"]).requires_grad_()} for m, s in SHORT.items()}
     everyone = {m: {"deep": f["deep"].detach()} for m, f in features.items()}
     labels = {m: a[f"batch_labels_{s}"] for m, s in SHORT.items()}
-    terms = stage.losses(features, everyone, Batch(labels, labels, dict.fromkeys(SHORT, slice(None))))
+    terms = stage.objective(features, everyone, Batch(labels, labels, dict.fromkeys(SHORT, slice(None))))
     sum(terms.values()).backward()
     for m, s in SHORT.items():
         np.testing.assert_allclose(terms[f"cluster_{m}_deep"].item(), a[f"loss_{s}"], atol=1e-5)
@@ -46,7 +46,7 @@ def test_first_stage_and_switch_leave_the_memories_alone(parity, monkeypatch):
     for epoch, said in ((49, {}), (50, {"cma": False})):
         stage = stage_of(a, monkeypatch, epoch, **said)
         assert stage.name == "contrast"
-        np.testing.assert_allclose(stage.losses.__self__.memories["deep"]["visible"].rows, a["memory_rgb_before"], atol=1e-5)
+        np.testing.assert_allclose(stage.objective.memories["deep"]["visible"].rows, a["memory_rgb_before"], atol=1e-5)
 
 
 def test_second_stage_begins_anew():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import ModuleDict
 
 from sdcl.config import resolve
 from sdcl.memory import ClusterMemory, InstanceMemory
@@ -28,8 +29,9 @@ def iteration(a, dataset, epoch, moved=None, **said):
     step = _Iteration(method, epoch, dict.fromkeys(SHORT, shared), instances)
     for b, s in SUFFIX.items():
         one = ClusterMemory(t(a[f"clu_shared{s}"]))
-        step.contrast.memories[b] = {m: one if unified else ClusterMemory(t(a[f"clu_{SHORT[m]}{s}"])) for m in SHORT}
-    step.instances = {m: {b: InstanceMemory(instances[m][b]) for b in SUFFIX} for m in SHORT} if step.pairs else {}
+        step.contrast.memories[b] = ModuleDict({m: one if unified else ClusterMemory(t(a[f"clu_{SHORT[m]}{s}"])) for m in SHORT})
+    if step.pairs:
+        step.instances = ModuleDict({m: ModuleDict({b: InstanceMemory(instances[m][b]) for b in SUFFIX}) for m in SHORT})
     visible_labels = a["labels_rgb_unified"] if unified else a["labels_rgb"]
     batch = Batch(
         {"visible": visible_labels, "infrared": a["labels_ir"]},
@@ -40,7 +42,7 @@ def iteration(a, dataset, epoch, moved=None, **said):
     for (m, b), feature in (moved or {}).items():
         features[m][b] = feature
     everyone = {m: {b: f.detach() for b, f in branches.items()} for m, branches in features.items()}
-    terms = step.losses(features, everyone, batch)
+    terms = step(features, everyone, batch)
     if moved is None:
         sum(terms.values()).backward()
     return method, step, features, terms
@@ -109,7 +111,7 @@ def test_unified_stage(parity, k, dataset, monkeypatch):
         np.testing.assert_array_equal(kept, a[f"top{k}_keep_{short}"])
         np.testing.assert_array_equal(stage.labels[m][kept], a[f"top{k}_keep_{short}_label"])
     assert stage.report["visible_associated"].occupied == a[f"top{k}_num_cluster_rgb"]
-    clusters = stage.losses.__self__.contrast.memories
+    clusters = stage.objective.contrast.memories
     for b in SUFFIX:
         assert clusters[b]["visible"] is clusters[b]["infrared"]
         close(clusters[b]["visible"].rows, a[f"top{k}_shared_memory_{b}"], 1e-5)
