@@ -6,11 +6,12 @@ B images, P patches, D dimensions. Blocks are timm's.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -63,16 +64,39 @@ class Stem(nn.Module):
         return self.proj(self.conv(images)).flatten(2).transpose(1, 2)
 
 
+class ClassTokenBlock(Block):
+    """A block of which only the class token is wanted: keys and values of all tokens, everything else of that one (SDCL's heads).
+
+    The same numbers as the whole block's first token; for ViT-B at 163 tokens, 11.8 % less work in the model with two heads.
+    """
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, 1 + P, D) -> (B, D)."""
+        mixed = self._attend(self.norm1(tokens))
+        token = tokens[:, :1] + self.drop_path1(self.ls1(mixed))  # (B, 1, D)
+        return (token + self.drop_path2(self.ls2(self.mlp(self.norm2(token)))))[:, 0]
+
+    def _attend(self, x: Tensor) -> Tensor:
+        """Attention of the first token to all. (B, N, D) -> (B, 1, D)."""
+        own, (batch, count, dim) = self.attn, x.shape
+        (weight_q, weight_kv), (bias_q, bias_kv) = (t.split([dim, 2 * dim]) for t in (own.qkv.weight, own.qkv.bias))
+        query = F.linear(x[:, :1], weight_q, bias_q).view(batch, 1, own.num_heads, -1).transpose(1, 2)  # (B, heads, 1, d)
+        keys, values = F.linear(x, weight_kv, bias_kv).view(batch, count, 2, own.num_heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, keys, values)  # (B, heads, 1, d)
+        return own.proj(mixed.transpose(1, 2).reshape(batch, 1, dim))
+
+
 class Head(nn.Module):
     """A copy of the last block and norm, then the BN neck, on the class token."""
 
-    def __init__(self, block: nn.Module, norm: nn.Module, dim: int):
+    def __init__(self, block: Block, norm: nn.Module, make: Callable[..., Block]):
         super().__init__()
-        self.block, self.norm = copy.deepcopy(block), copy.deepcopy(norm)
-        self.neck = bn_neck(dim)
+        self.block, self.norm = make(), copy.deepcopy(norm)
+        self.block.load_state_dict(block.state_dict())
+        self.neck = bn_neck(norm.normalized_shape[0])
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.neck(self.norm(self.block(tokens)[:, 0]))  # (B, D)
+        return self.neck(self.norm(self.block(tokens)))  # (B, D)
 
 
 def bn_neck(dim: int) -> nn.BatchNorm1d:
@@ -82,11 +106,13 @@ def bn_neck(dim: int) -> nn.BatchNorm1d:
     return neck
 
 
+def make_block(shape: ViTShape, drop_path: float, kind: type[Block] = Block) -> Block:
+    return kind(shape.dim, shape.heads, qkv_bias=True, drop_path=drop_path, norm_layer=partial(nn.LayerNorm, eps=1e-6))
+
+
 def make_blocks(shape: ViTShape, drop_path: float) -> nn.ModuleList:
     """Stochastic depth grows linearly from 0 to `drop_path`."""
-    norm = partial(nn.LayerNorm, eps=1e-6)
-    rates = torch.linspace(0, drop_path, shape.depth, device="cpu").tolist()
-    return nn.ModuleList(Block(shape.dim, shape.heads, qkv_bias=True, drop_path=rate, norm_layer=norm) for rate in rates)
+    return nn.ModuleList(make_block(shape, rate) for rate in torch.linspace(0, drop_path, shape.depth, device="cpu").tolist())
 
 
 def grid_of(shape: ViTShape, height: int, width: int) -> tuple[int, int]:
@@ -128,7 +154,8 @@ class DualBranchViT(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.blocks = blocks[:-1]
         norm = nn.LayerNorm(shape.dim, eps=1e-6)
-        self.heads = nn.ModuleDict({b: Head(blocks[-1], norm, shape.dim) for b in self.branches})
+        last = partial(make_block, shape, drop_path, ClassTokenBlock)
+        self.heads = nn.ModuleDict({b: Head(blocks[-1], norm, last) for b in self.branches})
 
     def forward(self, images: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """modality -> (B_m, 3, H, W) gives modality -> branch -> (B_m, D), raw outputs of the BN necks.

@@ -7,7 +7,7 @@ from recipe import released
 
 from sdcl.models.dual_branch import ARCHS, build_model
 from sdcl.models.extract import joined
-from sdcl.models.vit import ViTShape
+from sdcl.models.vit import ClassTokenBlock, ViTShape, make_block
 from sdcl.models.weights import load_weights, resize_pos_embed
 
 SHORT = {"visible": "rgb", "infrared": "ir"}
@@ -122,3 +122,25 @@ def test_bad_architecture_and_size_are_named():
         build_model("vit_huge", height=288, width=144)
     with pytest.raises(ValueError, match="--height 100"):
         build_model("vit_base", height=100, width=48)
+
+
+def test_class_token_block_is_the_first_token_of_the_whole_block():
+    """Values and gradients, and the same draws of stochastic depth; at ViT-B's own width."""
+    shape = ViTShape(768, 12, 12)
+    torch.manual_seed(0)
+    whole = make_block(shape, 0.3)
+    short = make_block(shape, 0.3, ClassTokenBlock)
+    short.load_state_dict(whole.state_dict())
+    tokens = torch.randn(4, 163, 768)
+    for training in (False, True):
+        found = []
+        for block in (whole, short):
+            block.train(training).zero_grad()
+            x = tokens.clone().requires_grad_()
+            torch.manual_seed(1)
+            out = block(x)
+            out = out[:, 0] if block is whole else out
+            out.square().sum().backward()
+            found.append((out.detach(), x.grad, *(p.grad for p in block.parameters())))
+        for a, b in zip(*found):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(a.abs().max()))
