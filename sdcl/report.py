@@ -50,6 +50,10 @@ def write_comparison(runs: Sequence[Path], out: Path) -> list[Path]:
     require_matplotlib()
     from sdcl.visualization import record, several
 
+    places = [Path(run).resolve() for run in runs]
+    twice = sorted({str(p) for p in places if places.count(p) > 1})
+    if twice:
+        raise ValueError(f"named more than once, which would count it twice: {', '.join(twice)}")
     return several.write([record.read(Path(run)) for run in runs], Path(out))
 
 

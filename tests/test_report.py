@@ -10,8 +10,11 @@ import subprocess
 
 import pytest
 import raw_trees
+import torch
 
 from sdcl import report
+from sdcl import test as test_program
+from sdcl import train as train_program
 from sdcl.config import flat, resolve
 from sdcl.models.dual_branch import build_model
 from sdcl.runtime import checkpoint
@@ -28,7 +31,7 @@ SMALL = {
     "eps": 0.5,
     "cra_k": 3,
     "test_batch_size": 64,
-    "unify_from": 1,
+    "unify_from": 5,
 }
 GUR = {"method": "gur", "shallow": False, "camera_eps": 0.4, "k1": 5, "min_samples": 3, "propagate_from": 1}
 
@@ -53,6 +56,7 @@ def make_run(data, tmp_path):
         settings, _ = resolve(SMALL | said | more)
         folder = tmp_path / name
         folder.mkdir()
+        torch.manual_seed(0)
         model = build_model(arch, height=32, width=16)
         state = {"model": model.state_dict(), "epoch": 1, "settings": flat(settings), "data": "d", "rows": []}
         checkpoint.save(folder, checkpoint.LAST, state)
@@ -113,6 +117,24 @@ def test_a_whole_run(make_run, capsys):
     assert (run / "report.html").stat().st_size < 5_000_000
     after = {p.name: p.read_bytes() for p in run.iterdir() if p.name != "report.html"}
     assert after == before  # looking at a run changes nothing of it
+
+
+def test_after_real_training_and_testing(data, tmp_path):
+    """What training and testing write is what the report reads."""
+    run = ["--data-dir", data["sysu"], "--cache-dir", tmp_path / "cache", "--logs-dir", tmp_path / "run", "--device", "cpu"]
+    small = "-a vit_mini --pretrained none --calibrate-necks -b 8 --num-instances 4 --iters 2 --iters-unified 2 --epochs 2 --pad 2".split()
+    small += [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", value)]
+    assert train_program.main([*map(str, run + small)]) == 0
+    assert test_program.main(["-d", "sysu", *map(str, run)]) == 0
+    assert report.main([str(tmp_path / "run")]) == 0
+    page = body_of(tmp_path / "run/report.html")
+    assert missing_on(page) == "" and "from test.json" in page and "last in stage contrast" in page
+    for part in (
+        "Loss terms: cluster over epochs",
+        "Clusters (thin: the true number) over epochs",
+        "Bars of the seconds of each phase: embed",
+    ):
+        assert part in page, part
 
 
 def test_regdb_and_a_resnet_without_attention(make_run):
@@ -193,7 +215,10 @@ def test_several_runs(make_run, tmp_path, capsys):
     assert "34.50 ± 0.71" in (tmp_path / "both.md").read_text()
 
 
-def test_bad_input(tmp_path, capsys):
+def test_bad_input(make_run, tmp_path, capsys):
+    run = str(make_run())
+    assert report.main([run, f"{run}/../run"]) == 2
+    assert "more than once" in capsys.readouterr().err
     assert report.main([str(tmp_path)]) == 2
     assert "no run folder" in capsys.readouterr().err
 

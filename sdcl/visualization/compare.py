@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,10 +17,10 @@ from sdcl.data import LAYOUTS
 from sdcl.evaluation.tables import COLUMNS
 from sdcl.visualization.record import Record, number
 
-# What may differ between repetitions of one experiment. Where a data set lies is replaced by what is in it.
+# What may differ between repetitions of one experiment; a result names its protocol itself. Where a data set lies is replaced by what is in it.
 REPEATED = {
     "seed", "trial", "logs_dir", "data_dir", "cache_dir", "workers", "device", "print_freq", "eval_step", "resume", "resume_anyway",
-    "allow_incomplete", "checkpoint", "test_batch_size", "trials",
+    "allow_incomplete", "checkpoint", "test_batch_size", "trials", "modes", "shots", "draws", "official_draws",
 }  # fmt: skip
 EXACT_UP_TO = 12  # pairs whose sign flips are all tried
 TEX = str.maketrans(
@@ -113,10 +114,10 @@ def headings(runs: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def paired_tests(groups: Sequence[Group], metrics: Sequence[str] = ("R1", "mAP", "mINP")) -> list[Paired]:
-    """Each further group against the first one, over the seeds and trials that both have; at least two of them."""
+    """Each further group against the first one, over the seeds and trials that both have once; at least two of them."""
     found = []
     for second in groups[1:]:
-        first_runs, second_runs = ({_repetition(r): r for r in g.runs} for g in (groups[0], second))
+        first_runs, second_runs = (_by_repetition(g) for g in (groups[0], second))
         both = sorted(first_runs.keys() & second_runs.keys())
         for protocol, direction in headings(groups[0].runs):
             results = [(_result(first_runs[k], protocol, direction), _result(second_runs[k], protocol, direction)) for k in both]
@@ -177,6 +178,16 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 def _result(run: Record, protocol: str, direction: str) -> dict[str, Any] | None:
     return next((r for r in run.results if str(r["protocol"]) == protocol and str(r.get("direction", "")) == direction), None)
+
+
+def repeated_seeds(group: Group) -> list[tuple[str, str]]:
+    """(trial, seed) that several runs of the group share: they say nothing about how seeds vary, and cannot be paired."""
+    return [key for key, count in Counter(map(_repetition, group.runs)).items() if count > 1]
+
+
+def _by_repetition(group: Group) -> dict[tuple[str, str], Record]:
+    twice = repeated_seeds(group)
+    return {_repetition(r): r for r in group.runs if _repetition(r) not in twice}
 
 
 def _repetition(run: Record) -> tuple[str, str]:

@@ -183,7 +183,8 @@ def _mark_stages(axes: Axes, rows: Sequence[Row]) -> None:
 def _finish(figure: Figure, axes: Axes, lines: int) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     if lines > 1:
-        figure.legend(loc="outside lower center", ncols=2 if lines > 3 else lines)
+        tight = {"fontsize": 7, "handlelength": 1.6, "columnspacing": 1.0} if lines > 3 else {}
+        figure.legend(loc="outside lower center", ncols=2 if lines > 3 else lines, **tight)
 
 
 def _in_words(name: str, points: Mapping[int, float]) -> str:

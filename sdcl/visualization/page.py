@@ -80,7 +80,11 @@ def figures(drawn: Sequence[Drawn], large: bool = False) -> Markup:
 
 def table(header: Sequence[object], rows: Iterable[Sequence[object]], caption: str = "") -> Markup:
     """Cells that are numbers, or numbers with a deviation, stand right. A cell may be Markup; all else is escaped."""
-    head = joined(Markup('<th scope="col">{}</th>').format(cell) for cell in header)
+    rows = [list(row) for row in rows]
+    numeric = [bool(column) and all(map(_is_number, column)) for column in zip(*rows)] or [False] * len(header)
+    head = joined(
+        Markup('<th scope="col"{}>{}</th>').format(Markup(' class="n"') if right else "", cell) for cell, right in zip(header, numeric)
+    )
     body = joined(Markup("<tr>{}</tr>").format(joined(_cell(cell) for cell in row)) for row in rows)
     title = Markup("<caption>{}</caption>").format(caption) if caption else ""
     return Markup('<div class="wide"><table>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(title, head, body)
@@ -93,6 +97,9 @@ def cards(pairs: Iterable[tuple[str, str]]) -> Markup:
 
 
 def _cell(cell: object) -> Markup:
+    return Markup("<td{}>{}</td>").format(Markup(' class="n"') if _is_number(cell) else "", escape(cell))
+
+
+def _is_number(cell: object) -> bool:
     words = str(cell)
-    number = words[:1].isdigit() or (words[:1] in "+-−" and words[1:2].isdigit())
-    return Markup("<td{}>{}</td>").format(Markup(' class="n"') if number else "", escape(cell))
+    return words[:1].isdigit() or (words[:1] in "+-−" and words[1:2].isdigit())

@@ -81,7 +81,7 @@ def mapping(value: object) -> dict[str, Any]:
 
 def results_in(value: object) -> list[dict[str, Any]]:
     """The entries that are rows of a results table."""
-    return [r for r in value if isinstance(r, dict) and "protocol" in r] if isinstance(value, list) else []
+    return [r for r in value if isinstance(r, dict) and isinstance(r.get("protocol"), str)] if isinstance(value, list) else []
 
 
 def stage_name(row: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from sdcl.visualization.compare import (
     latex,
     markdown,
     paired_tests,
+    repeated_seeds,
     summarize,
 )
 from sdcl.visualization.curves import METRICS, Series, overlay
@@ -60,6 +61,10 @@ def groups_table(groups: Sequence[Group]) -> Markup:
     missing = [f"{r.name}: {m}" for g in groups for r in g.runs for m in r.missing]
     parts = [note(n) for n in notices] + [text("Runs of a group have equal settings but for the seed, RegDB's trial, and places.")]
     parts.append(table(["group", "runs", "names"], members))
+    twice = [
+        f"Group {g.letter} holds several runs of trial {t}, seed {s}: they are no pairs." for g in groups for t, s in repeated_seeds(g)
+    ]
+    parts.append(listed(twice))
     if names:
         values = [[n, *(repr(key.get(n, "unset")) for key in keys)] for n in names]
         parts += [Markup("<h3>What differs between the groups</h3>"), table(["setting", *(g.letter for g in groups)], values)]

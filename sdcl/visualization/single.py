@@ -125,7 +125,7 @@ def seen_sections(record: Record, missing: list[str], wanted: Sequence[str], ins
         _tell_notices(record, notices(settings.data.dataset, settings.data_dir, settings.data.trial))
         trained = load(record.folder, settings)
         missing += [trained.said] if trained.said else []
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that is not there, or too small
         missing.append(f"grids, embeddings, attention and cluster sheets: {error}")
         return []
     parts: list[tuple[str, str, Callable[[], Markup]]] = [
@@ -138,7 +138,7 @@ def seen_sections(record: Record, missing: list[str], wanted: Sequence[str], ins
     for name, title, make in parts:
         try:
             sections.append(Section(name, title, make()))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError) as error:
             missing.append(f"{title}: {error}")
     return sections
 

@@ -28,6 +28,7 @@ table { border-collapse: collapse; font-size: 0.9rem; }
 caption { text-align: left; color: var(--dim); padding-bottom: 0.2rem; }
 th, td { text-align: left; padding: 0.25rem 0.7rem 0.25rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: normal; }
+th.n { text-align: right; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td:first-child { min-width: 9rem; }
 th { white-space: nowrap; }
@@ -57,6 +58,7 @@ summary { cursor: pointer; padding: 0.3rem 0; font-weight: 600; }
   .figures { grid-template-columns: repeat(2, 1fr); }
   figure, tr, .cards { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
+  details:first-of-type::details-content { content-visibility: visible; block-size: auto; }
   .figures.large { grid-template-columns: 1fr; }
   .tile { width: 1.45cm; font-size: 0.62rem; }
   .strip { gap: 0.12cm; }

@@ -216,6 +216,8 @@ def cluster_sheets(trained: Trained) -> dict[str, list[Cluster]]:
 def relabel(trained: Trained, stores: dict[str, ImageStore], cameras: Rows) -> dict[str, PseudoLabels]:
     """The pseudo-labels that the run's method makes of these images, by name, until each modality has its own."""
     own = trained.settings
+    if own.run.method not in METHODS:
+        raise ValueError(f"config.json names a method that this version does not have: {own.run.method}")
     method = METHODS[own.run.method](own, cameras)
     bf16 = Processes(0, 1, 0, next(trained.model.parameters()).device).bf16(own.run.precision)
     how = {"batch_size": own.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}

@@ -52,6 +52,13 @@ def test_pairs_are_of_the_same_seed():
     assert compare.paired_tests(compare.group_runs([run(1, 30.0), run(2, 31.0, eps=0.5)])) == []
 
 
+def test_runs_of_the_same_seed_are_no_pairs():
+    twice = compare.group_runs([run(1, 30.0), run(1, 31.0), run(2, 30.0), run(1, 3.0, eps=0.5), run(2, 4.0, eps=0.5)])
+    assert compare.repeated_seeds(twice[0]) == [("1", "1")] and compare.repeated_seeds(twice[1]) == []
+    assert compare.paired_tests(twice) == []  # one seed is left
+    assert "several runs of trial 1, seed 1" in several.groups_table(twice)
+
+
 def test_sign_flip_against_all_signs_by_hand():
     draw = np.random.default_rng(0)
     a, b = draw.normal(size=7), draw.normal(0.6, size=7)

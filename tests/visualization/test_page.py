@@ -29,4 +29,4 @@ def test_the_page_stands_alone():
 
 def test_numbers_stand_right():
     html = page.table(["a", "b"], [["-0.5", "word"], ["12.00 ± 0.50", "+1"]])
-    assert html.count('class="n"') == 3
+    assert html.count('<td class="n"') == 3 and '<th scope="col" class="n">a' in html and '<th scope="col">b' in html
