@@ -106,6 +106,8 @@ class ClusterSettings:
     k1_visible_unified: int = setting(30, "the same for visible images in the unified stage")
     k2: int = setting(6, "neighbours of the local query expansion; 1: off")
     knn: str = setting("torch", "neighbour search", choices=("torch", "faiss"))
+    eps_backoff: int = setting(3, "times eps is moved when there are fewer than two clusters: up for outliers, down for one cluster")
+    eps_step: float = setting(0.05, "how far, each time")
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,17 @@ class MemorySettings:
     use_hard: bool = setting(False, "update a cluster's row with its least similar sample only")
     late_gradients: bool = setting(True, "released: gradients meet memories already updated by the same step; clean: off")
     instance_momentum: float = setting(0.9, "weight of an instance memory's old row")
+
+
+@dataclass(frozen=True)
+class HealthSettings:
+    max_similarity: float = setting(0.999, "stop when two images have a larger mean cosine: collapsed features; 1: never")
+    min_rank: float = setting(1.5, "stop when the effective rank of a modality's features is smaller; 0: never")
+    max_outliers: float = setting(0.8, "warn when a larger share of a modality's images are outliers")
+    max_camera_purity: float = setting(0.9, "warn when clusters are cameras to a larger share")
+    max_skipped: int = setting(10, "optimiser steps of a stage that may be skipped because a gradient was not finite; more: stop")
+    watch: bool = setting(False, "compare each epoch with the published curve of the recipe, where there is one, and say when it leaves it")
+    check_ranks: bool = setting(False, "after every step compare a hash of the memories and weights of all processes (slow; for debugging)")
 
 
 @dataclass(frozen=True)
@@ -190,6 +203,7 @@ class Settings:
     optim: OptimSettings = field(default_factory=OptimSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
     sdcl: SDCLSettings = field(default_factory=SDCLSettings)
     gur: GURSettings = field(default_factory=GURSettings)
     adca: ADCASettings = field(default_factory=ADCASettings)
@@ -352,7 +366,7 @@ def check(settings: Settings) -> None:
         "lr": s.optim.lr, "bn-replicas": s.model.bn_replicas, "draws": s.test.draws, "test-batch-size": s.test.test_batch_size,
         "cra-k": s.sdcl.cra_k, "smoothing-k": s.sdcl.smoothing_k, "print-freq": s.run.print_freq,
         "camera-iters": s.gur.camera_iters, "cae-scale": s.gur.cae_scale, "propagation-k": s.gur.propagation_k,
-        "structure-k": s.gur.structure_k,
+        "structure-k": s.gur.structure_k, "eps-step": s.cluster.eps_step,
     }  # fmt: skip
     for name, value in positive.items():
         if not value > 0:
@@ -360,7 +374,8 @@ def check(settings: Settings) -> None:
     shares = {
         "eps": s.cluster.eps, "momentum": s.memory.momentum, "momentum-first": s.memory.momentum_first,
         "instance-momentum": s.memory.instance_momentum, "flip": s.augment.flip, "erase": s.augment.erase,
-        "camera-eps": s.gur.camera_eps, "cma-weight": s.adca.cma_weight, "min-loaded": s.model.min_loaded, "drop-path": s.model.drop_path, "cnl-threshold": s.sdcl.cnl_threshold,
+        "max-similarity": s.health.max_similarity, "max-outliers": s.health.max_outliers,
+        "max-camera-purity": s.health.max_camera_purity, "camera-eps": s.gur.camera_eps, "cma-weight": s.adca.cma_weight, "min-loaded": s.model.min_loaded, "drop-path": s.model.drop_path, "cnl-threshold": s.sdcl.cnl_threshold,
     }  # fmt: skip
     for name, value in shares.items():
         if not 0 <= value <= 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ class Trainer:
         views, batches = training_views(self.settings), draw_batches(stage, self.cameras, self.settings, seed)
         every = self.settings.run.print_freq
         silent = None if self.processes.main else True
+        scaler = skipping_scaler(self.processes.device)
         for step in (bar := tqdm(range(progress.step, stage.iterations), title, unit="step", disable=silent, leave=False)):
             batch = make_batch(stage, {m: b[step] for m, b in batches.items()}, views, self.processes)
             here = (*seed, step)
@@ -68,15 +70,32 @@ class Trainer:
             everyone = {m: {b: distributed.gather_rows(f.detach()) for b, f in branches.items()} for m, branches in features.items()}
             terms = stage.objective(features, everyone, batch)
             self.optimizer.zero_grad(set_to_none=True)
-            sum(terms.values()).backward()
-            self.optimizer.step()
+            scaler.scale(sum(terms.values())).backward()
+            scaler.step(self.optimizer)  # not when a gradient is infinite or NaN
+            scaler.update()
             progress.history.append(torch.stack([t.detach() for t in terms.values()]))
             progress.names, progress.step = list(terms), step + 1
             told = (step + 1) % every == 0 or step + 1 == stage.iterations
+            if self.settings.health.check_ranks:
+                distributed.assert_equal([*self.model.parameters(), *stage.objective.buffers()], f"{title}, step {step}")
             if told:
+                progress.skipped += count_skipped(scaler)
                 bar.set_postfix({"loss": f"{sum(read_losses(progress, title, self.settings).values()):.3f}"})
             self.check(together=told)
         return read_losses(progress, title, self.settings)
+
+
+def skipping_scaler(device: torch.device) -> torch.amp.GradScaler:
+    """Scales by 1, but leaves out a step whose gradients are not finite, and halves its scale then: by which they are counted."""
+    return torch.amp.GradScaler(device.type, init_scale=1.0, growth_interval=2**30)
+
+
+def count_skipped(scaler: torch.amp.GradScaler) -> int:
+    """Steps left out so far; the count begins anew."""
+    skipped = round(-math.log2(scaler.get_scale()))
+    if skipped:
+        scaler.update(1.0)
+    return skipped
 
 
 def read_losses(progress: Progress, title: str, settings: Settings) -> dict[str, float]:
@@ -88,5 +107,10 @@ def read_losses(progress: Progress, title: str, settings: Settings) -> dict[str,
         raise ValueError(
             f"{title}, step {step}: the loss term {progress.names[term]} became {terms[step, term].item()}. Nothing of "
             f"this epoch was saved; {settings.run_dir} holds the epochs before. Try a lower --lr, --precision fp32 or a larger --temp"
+        )
+    if progress.skipped > settings.health.max_skipped:
+        raise ValueError(
+            f"{title}: {progress.skipped} steps were left out because a gradient was infinite or NaN, more than --max-skipped "
+            f"{settings.health.max_skipped}. Nothing of this epoch was saved; try a lower --lr, --precision fp32 or a larger --temp"
         )
     return dict(zip(progress.names, terms.mean(0).tolist()))

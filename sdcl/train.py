@@ -28,6 +28,7 @@ from sdcl.models.extract import calibrate_necks, embed
 from sdcl.models.replicas import Replicas
 from sdcl.models.start import starting_model
 from sdcl.runtime import distributed
+from sdcl.runtime.health import Health
 from sdcl.runtime.interruption import EXIT_CODE, Interrupted, Interruption
 from sdcl.runtime.journal import Journal
 from sdcl.runtime.run_log import RunLog, environment
@@ -64,7 +65,8 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
 
     # images: from here on a training image is a path and a camera
     samples = training_samples(*where, trial=settings.data.trial, allow_incomplete=settings.data.allow_incomplete)
-    for notice in notices(*where, settings.data.trial):
+    said_of_data = notices(*where, settings.data.trial)
+    for notice in said_of_data:
         log.line(f"note: {notice}")
     paths = {m: [s.path for s in samples[m]] for m in MODALITIES}
     cameras = {m: np.array([s.camera for s in samples[m]]) for m in MODALITIES}
@@ -90,12 +92,17 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
     if first >= settings.optim.epochs:
         log.line(f"nothing to do: {settings.run_dir} holds all {settings.optim.epochs} epochs")
 
-    clock = Stopwatch(processes.device)
+    clock, health = (
+        Stopwatch(processes.device),
+        Health(settings, cameras, log, synthetic=any("synthetic" in notice for notice in said_of_data)),
+    )
 
     def extract(rows: Rows | None = None) -> Features:
         how = {"batch_size": settings.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
         with clock("embed"):
-            return {m: embed(model, extract_stores[m], m, rows=r, **how) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
+            found = {m: embed(model, extract_stores[m], m, rows=r, **how) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
+        health.features(found)
+        return found
 
     def once(make: Callable[[], Any]) -> Any:
         with clock("cluster"):
@@ -112,10 +119,12 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
             lr = learning_rate(settings, epoch - max(restarts))
             for group in run.optimizer.param_groups:
                 group["lr"] = lr
+            health.begin(epoch)
             clock.seconds = journal.seconds = journal.seconds or dict.fromkeys(clock.seconds, 0.0)
             done: list[tuple[Stage, dict[str, float]]] = []
             try:
                 for stage in method.stages(epoch, *journal.recalling(extract, once, interruption.check)):
+                    health.labels(stage)
                     with clock("train"):
                         seed = (settings.run.seed, epoch, len(done))
                         done.append((stage, trainer.train(stage, seed, journal.progress(len(done)))))
@@ -123,10 +132,12 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
             except Interrupted:
                 run.save_unfinished(epoch, journal)
                 raise
-            row = {"epoch": epoch, "lr": lr, **summarize(done, truth)}
+            skipped = sum(progress.skipped for progress in journal.stages)
+            row = {"epoch": epoch, "lr": lr, **summarize(done, truth), "skipped_steps": skipped, "features": health.seen}
             if test_set and (epoch % settings.run.eval_step == settings.run.eval_step - 1 or epoch == settings.optim.epochs - 1):
                 with clock("test"):
                     row["test"] = to_rows(test_set.evaluate(model, bf16))
+            health.compare(row)
             run.save(epoch, {**row, "seconds": clock.seconds})
             journal = Journal()
             interruption.check()

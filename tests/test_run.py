@@ -14,6 +14,7 @@ from small_runs import METHOD_FLAGS, ROOT, SMALL, rows, state
 from sdcl import test as test_program
 from sdcl import train as train_program
 from sdcl.config import from_flat
+from sdcl.methods.contrast import ClusterContrast
 from sdcl.models.dual_branch import build_model
 
 
@@ -258,6 +259,44 @@ def test_weight_file_of_another_architecture(flags, tmp_path, capsys):
 def test_first_epoch_without_clusters(flags, tmp_path, capsys):
     refused(capsys, flags("sysu", "--min-samples", "60"), "epoch 0", "0 cluster(s)", "--eps", "--pretrained none", "--momentum-first")
     assert not (tmp_path / "run/last.pt").exists()
+
+
+def test_eps_is_moved_when_there_are_too_few_clusters(flags, tmp_path, capsys):
+    assert train_program.main(flags("sysu", "--eps", "0.02", "--eps-step", "0.3", "--epochs", "1")) == 0
+    labels = rows(tmp_path / "run")[0]["labels"]
+    assert all(labels[m]["eps"] > 0.3 and labels[m]["clusters"] >= 2 for m in labels)
+    refused(capsys, flags("sysu", "--eps", "0.001", "--eps-step", "0.001", "--logs-dir", str(tmp_path / "two")), "up to 0.00", "--eps-step")
+
+
+def test_collapsed_features_stop_the_run(flags, tmp_path, capsys):
+    refused(capsys, flags("sysu", "--max-similarity", "0"), "epoch 0", "have collapsed", "--momentum-first")
+    refused(capsys, flags("sysu", "--min-rank", "1000"), "have collapsed", "--min-rank 1000")
+    assert not (tmp_path / "run/last.pt").exists()
+
+
+def break_gradients(monkeypatch, at):
+    """Add a term of value 0 whose gradient is infinite, in the given steps of every stage."""
+    plain, step = ClusterContrast.forward, [0]
+
+    def forward(self, features, everyone, batch):
+        terms = plain(self, features, everyone, batch)
+        if step[0] in at:
+            terms["broken"] = (features["visible"]["deep"].sum() * 0).abs().sqrt()
+        else:
+            terms["broken"] = features["visible"]["deep"].sum() * 0
+        step[0] += 1
+        return terms
+
+    monkeypatch.setattr(ClusterContrast, "forward", forward)
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_and_counted(flags, tmp_path, monkeypatch, capsys):
+    break_gradients(monkeypatch, {1})
+    assert train_program.main(flags("sysu", "--epochs", "1")) == 0
+    assert rows(tmp_path / "run")[0]["skipped_steps"] == 1
+    assert all(torch.isfinite(v).all() for v in state(tmp_path / "run").values())
+    break_gradients(monkeypatch, {0, 1, 2})
+    refused(capsys, flags("sysu", "--max-skipped", "1", "--logs-dir", str(tmp_path / "two")), "left out", "--max-skipped 1")
 
 
 def test_loss_that_becomes_nan(flags, tmp_path, capsys):

@@ -22,10 +22,12 @@ class PseudoLabels:
     Args:
         ids: int64 (N,), 0 .. num_clusters - 1, or -1 for an outlier.
         num_clusters: clusters that the ids may name; one of them can be empty after a relabelling.
+        eps: DBSCAN's radius, where that made them.
     """
 
     ids: np.ndarray
     num_clusters: int
+    eps: float | None = None
 
     @property
     def outliers(self) -> int:
@@ -87,4 +89,5 @@ def pseudo_labels(
     features = F.normalize(features.float()) if normalize else features.float()
     _check_eps(eps)
     pairs = near_pairs(features, k1, k2, eps, backend=backend)
-    return grow(len(features), pairs.rows, pairs.columns, min_samples)
+    found = grow(len(features), pairs.rows, pairs.columns, min_samples)
+    return PseudoLabels(found.ids, found.num_clusters, eps)

@@ -34,6 +34,7 @@ class Truth:
         return {
             "clusters": found.occupied,
             "outliers": int((~kept).sum()),
+            **({} if found.eps is None else {"eps": found.eps}),
             "true_identities": len(np.unique(identities)),
             "ari": float(adjusted_rand_score(identities, alone)),
             "purity": purity(ids[kept], identities[kept]),

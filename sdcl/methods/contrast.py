@@ -20,10 +20,20 @@ Banked = dict[str, tuple[dict[str, Tensor], np.ndarray]]  # modality -> the imag
 
 
 def cluster(features: Tensor, own: ClusterSettings, *, normalize: bool, eps: float | None = None, k1: int | None = None) -> PseudoLabels:
-    """Jaccard distance and DBSCAN with the run's settings; `eps` and `k1` where a method has its own."""
-    return pseudo_labels(
-        features, k1=k1 or own.k1, k2=own.k2, eps=eps or own.eps, min_samples=own.min_samples, backend=own.knn, normalize=normalize
-    )
+    """Jaccard distance and DBSCAN with the run's settings; `eps` and `k1` where a method has its own.
+
+    With fewer than two clusters, where the released code ends in an error, eps is moved: up if most images are outliers, else down.
+    """
+    radius = first = eps or own.eps
+    for _ in range(own.eps_backoff + 1):
+        found = pseudo_labels(
+            features, k1=k1 or own.k1, k2=own.k2, eps=radius, min_samples=own.min_samples, backend=own.knn, normalize=normalize
+        )
+        moved = radius + (own.eps_step if 2 * found.outliers > len(found.ids) else -own.eps_step)
+        if found.occupied >= 2 or not 0 < moved < 1 or (moved - radius) * (radius - first) < 0:  # never back and forth
+            break
+        radius = moved
+    return found
 
 
 def cluster_each(features: Features, own: ClusterSettings, once: Once, epoch: int) -> dict[str, PseudoLabels]:

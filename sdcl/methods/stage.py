@@ -100,9 +100,10 @@ def require_clusters(labels: dict[str, PseudoLabels], eps: float, epoch: int) ->
     """
     for modality, found in labels.items():
         if found.occupied < 2:
+            tried = f" and, moving it by --eps-step, up to {found.eps:.2f}" if found.eps not in (None, eps) else ""
             raise NoClusters(
                 f"epoch {epoch}: DBSCAN found {found.occupied} cluster(s) among {len(found.ids)} {modality} images, with "
-                f"{found.outliers} outliers, at --eps {eps}; training needs at least 2. "
+                f"{found.outliers} outliers, at --eps {eps}{tried}; training needs at least 2. "
                 "If nearly all are outliers raise --eps; if all fell into one cluster lower it. "
                 "From random weights (--pretrained none) features show cameras, not people: start from pre-trained weights. "
                 "If this happens after the first epoch, try --momentum-first 0.9 (or 0.99) and a lower --lr."

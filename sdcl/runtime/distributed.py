@@ -5,6 +5,7 @@ Everything here works with one process and no process group.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,6 +90,23 @@ def any_process(flag: bool) -> bool:
     box = torch.tensor(int(flag), device=device)
     dist.all_reduce(box, dist.ReduceOp.MAX)
     return bool(box)
+
+
+def assert_equal(tensors: list[Tensor], where: str) -> None:
+    """Compare a hash of the tensors over the processes; bit for bit.
+
+    Raises:
+        ValueError: some process holds other values.
+    """
+    if alone():
+        return
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    digests: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(digests, digest.hexdigest())
+    if len(set(digests)) > 1:
+        raise ValueError(f"{where}: the processes hold different weights or memories: {digests}")
 
 
 def once(make: Callable[[], T]) -> T:

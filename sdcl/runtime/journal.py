@@ -19,9 +19,10 @@ from sdcl.clustering import PseudoLabels
 
 @dataclass
 class Progress:
-    """How far a stage has come: steps done, the names and values of the loss terms of each, and the state of its memories."""
+    """How far a stage has come: steps done, those skipped, the names and values of the loss terms of each, and the state of its memories."""
 
     step: int = 0
+    skipped: int = 0
     names: list[str] = field(default_factory=list)
     history: list[Tensor] = field(default_factory=list)
     memories: dict[str, Tensor] = field(default_factory=dict)
@@ -66,19 +67,23 @@ class Journal:
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values only, for a checkpoint."""
-        stages = [{"step": p.step, "names": p.names, "history": p.history, "memories": p.memories} for p in self.stages]
+        stages = [
+            {"step": p.step, "skipped": p.skipped, "names": p.names, "history": p.history, "memories": p.memories} for p in self.stages
+        ]
         return {"values": [_plain(v) for v in self.values], "stages": stages, "seconds": self.seconds}
 
     @staticmethod
     def of(state: dict[str, Any], device: torch.device) -> Journal:
         """The journal that `state` came from, its tensors on `device`."""
-        stages = [Progress(s["step"], s["names"], [t.to(device) for t in s["history"]], s["memories"]) for s in state["stages"]]
+        stages = [
+            Progress(s["step"], s["skipped"], s["names"], [t.to(device) for t in s["history"]], s["memories"]) for s in state["stages"]
+        ]
         return Journal([_rich(v, device) for v in state["values"]], stages, state["seconds"])
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, PseudoLabels):
-        return {"labels": torch.from_numpy(value.ids), "clusters": value.num_clusters}
+        return {"labels": torch.from_numpy(value.ids), "clusters": value.num_clusters, "eps": value.eps}
     if isinstance(value, np.ndarray):
         return {"array": torch.from_numpy(value)}
     if isinstance(value, dict):
@@ -92,7 +97,7 @@ def _rich(value: Any, device: torch.device) -> Any:
     if not isinstance(value, dict):
         return value
     if "labels" in value:
-        return PseudoLabels(value["labels"].numpy(), value["clusters"])
+        return PseudoLabels(value["labels"].numpy(), value["clusters"], value["eps"])
     if "array" in value:
         return value["array"].numpy()
     return {k: _rich(v, device) for k, v in value["dict"].items()}

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, NullFormatter
 
+from sdcl.evaluation.published import SOURCE
 from sdcl.visualization.page import Drawn
-from sdcl.visualization.published import SOURCE
 from sdcl.visualization.record import mapping, number, results_in, stage_name
 from sdcl.visualization.style import COLOURS, GREY, PANEL, line_style, panel, svg_uri
 

@@ -10,8 +10,8 @@ import numpy as np
 from markupsafe import Markup
 
 from sdcl.data import notices
+from sdcl.evaluation import published
 from sdcl.evaluation.tables import COLUMNS
-from sdcl.visualization import published
 from sdcl.visualization.curves import label_panels, loss_panels, metric_panels, rate_panel, time_bar
 from sdcl.visualization.embedding import flatten, map_panel, similarity_panels, some_people
 from sdcl.visualization.grids import clusters_html, looks_html, ranked_html

@@ -89,12 +89,18 @@ def wait_for(path, seconds=120):
 
 def test_journal_survives_the_disk(tmp_path):
     features = {"visible": {"deep": torch.randn(4, 3)}, "infrared": {"deep": torch.randn(2, 3)}}
-    labels = {"visible": PseudoLabels(np.array([0, -1, 1, 0]), 2)}
-    journal = Journal([features, labels, np.array([[1, 2]])], [Progress(3, ["a"], [torch.randn(1)], {"m": torch.randn(2)})], {"embed": 1.5})
+    labels = {"visible": PseudoLabels(np.array([0, -1, 1, 0]), 2, 0.5)}
+    journal = Journal(
+        [features, labels, np.array([[1, 2]])], [Progress(3, 1, ["a"], [torch.randn(1)], {"m": torch.randn(2)})], {"embed": 1.5}
+    )
     checkpoint.save(tmp_path, "x.pt", {"model": {}, "settings": {}, "epoch": 0, "journal": journal.state()})
     found = Journal.of(checkpoint.load(tmp_path / "x.pt")["journal"], torch.device("cpu"))
     assert torch.equal(found.values[0]["infrared"]["deep"], features["infrared"]["deep"])
     np.testing.assert_array_equal(found.values[1]["visible"].ids, labels["visible"].ids)
     np.testing.assert_array_equal(found.values[2], [[1, 2]])
-    assert found.stages[0].step == 3 and found.seconds == {"embed": 1.5} and json.dumps(found.stages[0].names) == '["a"]'
+    assert (
+        (found.stages[0].step, found.stages[0].skipped, found.values[1]["visible"].eps) == (3, 1, 0.5)
+        and found.seconds == {"embed": 1.5}
+        and json.dumps(found.stages[0].names) == '["a"]'
+    )
     assert found.recall(lambda: 1 / 0) is found.values[0]  # a noted value is not made again

@@ -3,8 +3,8 @@
 import base64
 import xml.etree.ElementTree as ElementTree
 
+from sdcl.evaluation.published import COUNTS, CURVES
 from sdcl.visualization import curves
-from sdcl.visualization.published import COUNTS, CURVES
 
 
 def rows():

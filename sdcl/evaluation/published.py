@@ -1,4 +1,4 @@
-"""What the authors' released training log says, drawn behind a run of the same recipe on the same real data, and never elsewhere."""
+"""What the authors' released training log says. It belongs beside a run of the same recipe on the same real data, and nowhere else."""
 
 from __future__ import annotations
 
