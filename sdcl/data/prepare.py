@@ -29,7 +29,7 @@ FOLDERS = {"visible": "rgb_modify", "infrared": "ir_modify"}
 SPLITS = {"train": "bounding_box_train", "test": "bounding_box_test"}
 MANIFEST, SYNTHETIC = "prepared.json", "synthetic.json"
 QUERIES_PER_IDENTITY = 4  # of the family's single-modality evaluator
-NAME = re.compile(r"(\d+)_c(\d+)")
+NAME = re.compile(r"([0-9]{1,9})_c([0-9]{1,9})(?![0-9])")
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp"}
 
 Split = dict[str, list[Sample]]  # modality -> samples
@@ -226,9 +226,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({error}); remove it and prepare again") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no table of names and values; remove it and prepare again")
+    return content
 
 
 # ------------------------------------------------------------------ writing

@@ -20,6 +20,8 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+MAX_PIXELS = 2**25  # of one image; a person's crop has a thousandth of it
+FORMATS = ("JPEG", "PNG", "BMP")  # no format that runs another program
 DEVICE_SHARE = 0.4  # of the free memory of a GPU that images may take
 
 
@@ -125,8 +127,17 @@ def decode(path: str, height: int, width: int, resize: str) -> np.ndarray:
         ValueError: naming the file, when it is not an image, is truncated, or is dangerously large.
     """
     try:
-        with Image.open(path) as image:
+        if not os.path.isfile(path):  # a pipe would be waited for
+            raise ValueError("not a file")
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels are more than a person's image can have")
             small = image.convert("RGB").resize((width, height), FILTERS[resize])
             return np.asarray(small)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        raise ValueError(f"{shown(path)}: {error or type(error).__name__}") from None
+
+
+def shown(path: str | Path) -> str:
+    """A file name on one printable line, whatever characters it holds."""
+    return str(path) if str(path).isprintable() else ascii(str(path))

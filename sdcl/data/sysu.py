@@ -63,13 +63,10 @@ def read_ids(path: Path) -> list[int]:
     if not path.is_file():
         raise ValueError(f"split file {path} is missing; copy the exp folder of SYSU-MM01 beside its cameras")
     line = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    try:
-        identities = [int(word) for word in line.replace(",", " ").split()]
-    except ValueError:
-        raise ValueError(f"split file {path}, line 1: expected comma-separated identity numbers, got {line[:60]!r}") from None
-    if not identities or min(identities) < 0:
+    words = line.replace(",", " ").split()
+    if not words or not all(w.isascii() and w.isdigit() and len(w) <= 9 for w in words):
         raise ValueError(f"split file {path}, line 1: expected comma-separated identity numbers, got {line[:60]!r}")
-    return identities
+    return [int(w) for w in words]
 
 
 def differences(train: Split, test: Split) -> list[str]:

@@ -141,7 +141,12 @@ def export_single_stem(model: DualBranchViT) -> dict[str, Tensor]:
 
 
 def _same_width_other_grid(theirs: Tensor, ours: Tensor) -> bool:
-    return theirs.ndim == 3 and theirs.shape[2] == ours.shape[2] and theirs.shape[1] != ours.shape[1]
+    return (
+        theirs.ndim == 3
+        and theirs.shape[0] == 1 < theirs.shape[1]
+        and theirs.shape[2] == ours.shape[2]
+        and theirs.shape[1] != ours.shape[1]
+    )
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -167,12 +172,21 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    tensors = (
+        {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor) and _plain(v)}
+        if isinstance(content, dict)
+        else {}
+    )
     if not tensors:
         raise ValueError(f"weight file {path} holds no named tensors")
     # a single-stem file may sit under "base."; in the family's dual-stem files the same word is part of the names we map
     dual = any("patch_embed2." in k for k in tensors)
     return {_strip(k, PREFIXES if dual else (*PREFIXES, "base.")): v for k, v in tensors.items()}
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether a tensor can be copied into a model: dense, real, with values."""
+    return tensor.layout is torch.strided and not (tensor.is_quantized or tensor.is_complex() or tensor.is_meta)
 
 
 def _strip(name: str, prefixes: tuple[str, ...]) -> str:
