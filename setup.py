@@ -21,11 +21,14 @@ setup(
         "scikit-learn",
         "Pillow",
         "tqdm",
+        "matplotlib",  # report.html, written at the end of a run
+        "markupsafe",  # its text is escaped; torch brings it along anyway
         "safetensors",  # weight files that cannot run code; timm brings it along anyway
     ],
     extras_require={
         "faiss": ["faiss-cpu"],
         "faiss-gpu": ["faiss-gpu-cu12"],
+        "umap": ["umap-learn"],  # another embedding plot in the report
         "test": ["pytest", "hypothesis", "ruff"],
     },
 )

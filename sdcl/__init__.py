@@ -4,7 +4,9 @@ The map, in the order of an image's journey; a test holds it against the folders
 
 config.py       every setting, its flag, the recipes (method x data set)
 train.py        the run as one page: images, model, method, optimiser, epochs
+steps.py        the optimiser steps of a stage: batch, features, losses, gradient
 batches.py      the batches of a stage: which images, seen how, on which process
+doctor.py       data folder, starting weight and machine examined before a run
 test.py         checkpoint -> CMC, mAP, mINP
 report.py       run folder -> report.html; several runs -> side by side
 pretrain.py     a starting weight from synthetic people

@@ -31,6 +31,9 @@ class RunSettings:
     print_freq: int = setting(10, "update the losses beside the progress bar every N iterations")
     resume: bool = setting(True, "continue from the run folder's last checkpoint when there is one")
     resume_anyway: bool = setting(False, "continue although settings or data differ from the checkpoint's")
+    report: str = setting(
+        "logs", "report.html at the end: of the logs alone, full (embeds images once more), or none", choices=("logs", "full", "none")
+    )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     precision: str = setting(
         "auto", "bf16 autocast or exact float32; auto: bf16 where the GPU or CPU multiplies it natively", choices=("auto", "fp32", "bf16")

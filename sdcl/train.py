@@ -5,6 +5,7 @@ Identities are dropped from the training list before a method sees it; they reac
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from sdcl.methods.stage import Features, Rows
 from sdcl.models.extract import calibrate_necks, embed
 from sdcl.models.replicas import Replicas
 from sdcl.models.start import starting_model
+from sdcl.report import write_report
 from sdcl.runtime import distributed
 from sdcl.runtime.health import Health
 from sdcl.runtime.interruption import EXIT_CODE, Interrupted, Interruption
@@ -45,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings, origin, _ = parse(argv, "python -m sdcl.train", "Train one method on one data set.")
         train(settings, describe(settings, origin))
+        distributed.stop()
+        say_report(settings)
         return 0
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -142,6 +146,16 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
             journal = Journal()
             interruption.check()
     return log.rows[-1]
+
+
+def say_report(settings: Settings) -> None:
+    """Write the run's page on one process; what hinders it is said and does not fail the run."""
+    if settings.run.report == "none" or os.environ.get("RANK", "0") != "0":
+        return
+    try:
+        print(f"written: {write_report(settings.run_dir, embed=settings.run.report == 'full')}")
+    except (ValueError, OSError) as error:
+        print(f"note: no report: {error}", file=sys.stderr)
 
 
 def summarize(done: list[tuple[Stage, dict[str, float]]], truth: Truth) -> dict[str, Any]:

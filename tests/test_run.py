@@ -104,7 +104,9 @@ def test_launch_scripts_with_several_processes(flags, tmp_path, dataset, numbers
         trial = ["--trial", "2"] if dataset == "regdb" else []
         calm = ["--drop-path", "0"] if 4 in numbers else []
         logs = tmp_path / f"processes_{processes}"
-        done = run_script(f"train_cc_vit_{dataset}.sh", *flags(dataset, "--logs-dir", str(logs), *trial, *calm), processes=processes)
+        done = run_script(
+            f"train_cc_vit_{dataset}.sh", *flags(dataset, "--logs-dir", str(logs), *trial, *calm, "--check-ranks"), processes=processes
+        )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         tested = run_script(
             f"test_cc_vit_{dataset}.sh", *flags(dataset)[2:4], "--logs-dir", logs, "--cache-dir", tmp_path / "cache", *trial
@@ -134,7 +136,9 @@ def test_other_methods_with_one_and_two_processes(flags, tmp_path, method, stage
         more = ["--logs-dir", str(logs), *(["--trial", "1"] if dataset == "regdb" else [])]
         script = "train_cc_vit_{}.sh" if method == "baseline" else f"examples/train_{method}_{{}}.sh"
         done = run_script(
-            script.format(dataset), *flags(dataset, *more, "--method", method, *METHOD_FLAGS, "--optimizer", "sgd"), processes=processes
+            script.format(dataset),
+            *flags(dataset, *more, "--method", method, *METHOD_FLAGS, "--optimizer", "sgd", "--check-ranks"),
+            processes=processes,
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         run = logs / "trial_1" if dataset == "regdb" else logs

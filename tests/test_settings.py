@@ -14,7 +14,7 @@ from sdcl.runtime import checkpoint
 
 OTHER_WORDS = {
     "method": "adca", "dataset": "regdb", "arch": "vit_tiny", "precision": "fp32", "optimizer": "adam", "knn": "faiss",
-    "resize_train": "lanczos", "resize_extract": "lanczos", "resize_test": "bicubic", "device": "cpu",
+    "resize_train": "lanczos", "resize_extract": "lanczos", "resize_test": "bicubic", "device": "cpu", "report": "none",
 }  # fmt: skip
 
 

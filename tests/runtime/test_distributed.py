@@ -1,7 +1,14 @@
-"""Two gloo processes against one: gathering, shares, and BatchNorm over all processes."""
+"""Two gloo processes against one: gathering, shares, BatchNorm over all processes, hashes; a process that fails ends the job."""
 
+import os
+import subprocess
+import sys
+import time
+
+import pytest
 import torch
 import torch.multiprocessing as mp
+from small_runs import ROOT
 
 from sdcl.runtime import distributed
 
@@ -16,8 +23,6 @@ def normalised(layer, x):
 
 
 def worker(rank, folder):
-    import os
-
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29519"}
     processes = distributed.start("cpu")
     assert (processes.rank, processes.count) == (rank, 2)
@@ -32,6 +37,13 @@ def worker(rank, folder):
         raise AssertionError("the error of process 0 must reach all")
     except ValueError:
         pass
+    distributed.assert_equal([ROWS], "here")
+    try:
+        distributed.assert_equal([ROWS + rank], "there")
+        raise AssertionError("different values must be seen")
+    except ValueError as error:
+        assert str(error).startswith("there: the processes hold different")
+    assert distributed.any_process(rank == 1) and not distributed.any_process(False)
     layer = torch.nn.Sequential(torch.nn.BatchNorm1d(5))
     distributed.synchronise_batch_norm(layer, 1)
     half = slice(rank * 6, rank * 6 + 6)
@@ -57,6 +69,19 @@ def test_two_processes(tmp_path):
 
 def test_alone():
     processes = distributed.start("cpu")
-    assert processes.main and processes.count == 1 and not processes.bf16("auto") and processes.bf16("bf16")
+    assert processes.main and processes.count == 1 and not processes.bf16("fp32") and processes.bf16("bf16")
     rows = torch.randn(3, 2)
     assert distributed.gather_rows(rows) is rows and distributed.once(lambda: 7) == 7 and distributed.share_of(5) == slice(0, 5)
+
+
+@pytest.mark.parametrize("kind,said", [("error", "RuntimeError: this process has broken"), ("refusal", "error: this process refuses")])
+def test_a_failing_process_ends_the_job(flags, kind, said):
+    """Within a minute, with its error; the other process does not wait for it."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    line = [*launch, str(ROOT / "tests/runtime/failing_rank.py"), kind, *flags("sysu")]
+    began = time.monotonic()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=240, env=environment)
+    first_step = 60  # starting two processes on a busy machine; the failure itself comes in the second step
+    assert done.returncode != 0 and said in done.stderr
+    assert time.monotonic() - began < 60 + first_step

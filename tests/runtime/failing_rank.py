@@ -1,0 +1,21 @@
+"""Trains, but process 1 fails in its second step: python failing_rank.py KIND [flags of sdcl.train]; KIND is "error" or "refusal"."""
+
+import os
+import sys
+
+from sdcl import train
+from sdcl.methods.contrast import ClusterContrast
+
+kind, flags = sys.argv[1], sys.argv[2:]
+plain, step = ClusterContrast.forward, [0]
+
+
+def forward(self, *batch):
+    step[0] += 1
+    if os.environ["RANK"] == "1" and step[0] == 2:
+        raise RuntimeError("this process has broken") if kind == "error" else ValueError("this process refuses")
+    return plain(self, *batch)
+
+
+ClusterContrast.forward = forward
+sys.exit(train.main(flags))
