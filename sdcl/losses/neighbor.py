@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdcl.losses.contrast import similarity
-
 FLOOR = math.log(1e-8)  # a probability below this gives no gradient
+CELLS = 32_000_000  # of the (rows of the batch) x N similarities held at once: 128 MB in float32
 
 
 @torch.no_grad()
@@ -35,6 +34,29 @@ def agreeing_neighbors(anchors: dict[str, Tensor], banks: dict[str, Tensor], thr
     return agreed
 
 
+class _NeighborContrast(torch.autograd.Function):
+    """The loss and, in the same pass over the memory, its gradient: nothing N wide is kept for backward."""
+
+    @staticmethod
+    def forward(ctx, queries: Tensor, neighbors: Tensor, bank: Tensor, gradient_bank: Tensor, temperature: float) -> Tensor:
+        weight = 1 / (1 + neighbors.sum(1)) / len(queries)  # (B,)
+        gradient = torch.empty_like(queries)
+        total = queries.new_zeros(())
+        for rows in torch.arange(len(queries), device=queries.device).split(max(1, CELLS // len(bank))):
+            log_p = F.log_softmax(queries[rows] @ bank.T / temperature, dim=1)  # (c, N)
+            active = neighbors[rows] & (log_p >= FLOOR)
+            total = total - (log_p.clamp(min=FLOOR) * neighbors[rows]).sum(1) @ weight[rows]
+            push = log_p.exp_() * active.sum(1, keepdim=True) - active.to(log_p.dtype)  # d loss / d logit, less the weight
+            gradient[rows] = weight[rows, None] / temperature * (push @ gradient_bank)
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor):
+        (gradient,) = ctx.saved_tensors
+        return upstream * gradient, None, None, None, None
+
+
 def neighbor_contrast(
     features: Tensor, neighbors: Tensor, bank: Tensor, temperature: float = 0.05, gradient_bank: Tensor | None = None
 ) -> Tensor:
@@ -44,6 +66,6 @@ def neighbor_contrast(
         features: (B, D), any norm. neighbors: bool (B, N), the mask m. bank: (N, D) unit rows.
         gradient_bank: see `sdcl.losses.contrast.similarity`.
     """
-    logits = similarity(F.normalize(features.float()), bank, gradient_bank) / temperature
-    surprise = -F.log_softmax(logits, dim=1).clamp(min=FLOOR)  # (B, N)
-    return ((surprise * neighbors).sum(1) / (1 + neighbors.sum(1))).mean()
+    bank = bank.detach()
+    late = bank if gradient_bank is None else gradient_bank.detach()
+    return _NeighborContrast.apply(F.normalize(features.float()), neighbors, bank, late, temperature)

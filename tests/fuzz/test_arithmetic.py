@@ -1,18 +1,12 @@
 """Sampler on every kind of cluster, and metrics against loops."""
 
-import importlib.util
-from pathlib import Path
-
+import cases
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sdcl.data.sampler import epoch_batches
 from sdcl.evaluation.metrics import rank_metrics
-
-spec = importlib.util.spec_from_file_location("fuzz_cases", Path(__file__).with_name("cases.py"))
-cases = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cases)
 
 
 @cases.few

@@ -1,10 +1,10 @@
 """Files that others wrote: each is read or refused with a ValueError that names it, whatever its bytes."""
 
-import importlib.util
 import io
 import tempfile
 from pathlib import Path
 
+import cases
 import pytest
 import torch
 from hypothesis import given
@@ -16,10 +16,6 @@ from sdcl.data.prepare import read_json
 from sdcl.data.store import decode
 from sdcl.models.weights import read_tensors
 from sdcl.runtime import checkpoint
-
-spec = importlib.util.spec_from_file_location("fuzz_cases", Path(__file__).with_name("cases.py"))
-cases = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cases)
 
 CONTENT = st.one_of(
     st.binary(max_size=200),
