@@ -9,7 +9,9 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.mark.parametrize("script,tables,agreements", [("clustering", 4, 3), ("evaluation", 1, 2), ("memory", 1, 5)])
+@pytest.mark.parametrize(
+    "script,tables,agreements", [("clustering", 4, 3), ("evaluation", 1, 2), ("memory", 1, 5), ("step", 2, 2), ("input", 2, 1)]
+)
 def test_quick_form(script, tables, agreements):
     if script == "clustering":
         pytest.importorskip("faiss", reason="one of the four tables is its own")
