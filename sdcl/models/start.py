@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
+from torchvision.models import ResNet50_Weights
 
 from sdcl.config import Settings
 from sdcl.models.dual_branch import build_model
@@ -16,7 +18,7 @@ STARTING_WEIGHTS = {
     "vit_base": (Path("weights/vit_base_ics_cfs_lup.pth"), "TransReID-SSL publishes it as ViT-B/16+ICS (self-supervised, LUPerson)"),
     "vit_small": (Path("weights/vit_small_ics_cfs_lup.pth"), "TransReID-SSL publishes it as ViT-S/16+ICS (self-supervised, LUPerson)"),
     "vit_mini": (ASSETS / "vit_mini.safetensors", "it comes with this package"),
-    "resnet50": (Path("weights/resnet50-19c8e357.pth"), "torchvision publishes it (ImageNet)"),
+    "resnet50": (Path("weights/resnet50-19c8e357.pth"), "torchvision publishes it (ImageNet); --pretrained torchvision fetches it"),
 }
 
 
@@ -34,7 +36,10 @@ def starting_model(settings: Settings) -> tuple[nn.Module, str]:
     )
     if own.pretrained == "none":
         return model, note + "starting from random weights (--pretrained none): expect clusters of cameras, not of people"
-    path = _starting_file(own.arch) if own.pretrained == "auto" else Path(own.pretrained)
+    if own.pretrained == "torchvision":
+        path = _from_torchvision(own.arch)
+    else:
+        path = _starting_file(own.arch) if own.pretrained == "auto" else Path(own.pretrained)
     if not path.is_file():
         source = STARTING_WEIGHTS.get(own.arch, (None, ""))[1]
         raise ValueError(
@@ -43,6 +48,20 @@ def starting_model(settings: Settings) -> tuple[nn.Module, str]:
             + "; put it there, name another file with --pretrained FILE, or say --pretrained none to start from random weights"
         )
     return model, note + load_weights(model, path, min_share=own.min_loaded).summary()
+
+
+def _from_torchvision(arch: str) -> Path:
+    """The ImageNet weight that torchvision's own loader keeps in its cache, fetched if it is not there yet."""
+    if arch not in ("resnet50", "resnet50_ibn"):
+        raise ValueError(f"--pretrained torchvision is for --arch resnet50 and resnet50_ibn, not {arch}; name a file instead")
+    weights = ResNet50_Weights.IMAGENET1K_V1
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    if not path.is_file():
+        try:
+            weights.get_state_dict(progress=True, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"--pretrained torchvision: {weights.url} cannot be fetched ({error}); put the file at {path}") from None
+    return path
 
 
 def _starting_file(arch: str) -> Path:

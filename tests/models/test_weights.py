@@ -6,9 +6,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 
+from sdcl.config import resolve
 from sdcl.models.dual_branch import build_model, single_stem_backbone
+from sdcl.models.start import starting_model
 from sdcl.models.weights import export_single_stem, load_weights, read_tensors
 
 
@@ -142,3 +145,19 @@ def test_files_that_are_no_weights(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=name):
             read_tensors(tmp_path / name)
     assert not (tmp_path / "pwned").exists()
+
+
+def test_torchvision_weight_comes_from_its_cache(tmp_path, monkeypatch):
+    """The loader's cached file is used as it is; without network and cache the message names the place."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    settings, _ = resolve({"method": "adca", "pretrained": "torchvision"})
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
+    with pytest.raises(ValueError, match="resnet50-0676ba61"):
+        starting_model(settings)
+    network = torchvision.models.resnet50()
+    (tmp_path / "hub/checkpoints").mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), tmp_path / "hub/checkpoints/resnet50-0676ba61.pth")
+    model, said = starting_model(settings)
+    assert torch.equal(model.layer3[2].conv2.weight, network.layer3[2].conv2.weight) and "loaded" in said
+    with pytest.raises(ValueError, match="vit_base"):
+        starting_model(resolve({"pretrained": "torchvision"})[0])
