@@ -6,6 +6,7 @@ Everything here works with one process and no process group.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -166,7 +167,11 @@ def data_parallel(module: nn.Module, processes: Processes) -> nn.Module:
     if processes.count == 1:
         return module
     ids = [processes.device.index] if processes.device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+    kind = nn.parallel.DistributedDataParallel
+    name = (
+        "forward_sync_buffers" if "forward_sync_buffers" in inspect.signature(kind).parameters else "broadcast_buffers"
+    )  # PyTorch renames it
+    return kind(module, device_ids=ids, **{name: False})
 
 
 class SyncBatchNorm(nn.Module):
