@@ -10,7 +10,7 @@ doctor.py       data folder, starting weight and machine examined before a run
 test.py         checkpoint -> CMC, mAP, mINP
 report.py       run folder -> report.html; several runs -> side by side
 pretrain.py     a starting weight from synthetic people
-data/           IMAGES: samples, SYSU-MM01, RegDB, preparing, the synthetic benchmark, decoded store, augmentation, sampler
+data/           IMAGES: samples, SYSU-MM01, RegDB, LLCM, preparing, the synthetic benchmark, decoded store, augmentation, sampler
 models/         IMAGES -> FEATURES: dual-branch ViT, two-stream ResNet, weight formats, extraction
 clustering/     FEATURES -> PSEUDO-LABELS within one modality: neighbours, k-reciprocal Jaccard distance, DBSCAN
 association/    PSEUDO-LABELS ACROSS MODALITIES: CRA (SDCL), CMLU and CAE (GUR), CMA (ADCA)

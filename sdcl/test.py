@@ -40,7 +40,7 @@ class TestSet:
                 build_cache(*place, d.workers, f"test {m}")
             distributed.barrier()
             self.stores[m] = open_store(*place, processes.device, workers=d.workers, title=f"test {m}")
-        self.protocol: dict[str, Any] = {}
+        self.protocol: dict[str, Any] = {"draws": self.own.draws} if d.dataset == "llcm" else {}
         if d.dataset == "sysu":
             self.protocol = {"modes": listed(self.own.modes), "shots": [int(s) for s in listed(self.own.shots)], "draws": self.own.draws}
             if self.own.official_draws:

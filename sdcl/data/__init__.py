@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
-from sdcl.data import regdb, sysu
+from sdcl.data import llcm, regdb, sysu
 from sdcl.data.prepare import RawLayout, Split, notices_of, samples_of
 
-LAYOUTS: dict[str, RawLayout] = {"sysu": sysu.LAYOUT, "regdb": regdb.LAYOUT}
+LAYOUTS: dict[str, RawLayout] = {"sysu": sysu.LAYOUT, "regdb": regdb.LAYOUT, "llcm": llcm.LAYOUT}
+# `python -m sdcl.data.llcm` runs a module that the line above has imported: harmless, it defines values only.
+warnings.filterwarnings("ignore", r"'sdcl\.data\.llcm' found in sys\.modules", RuntimeWarning)
 
 
 def training_samples(dataset: str, data_dir: Path, trial: int = 1, allow_incomplete: bool = False) -> Split:

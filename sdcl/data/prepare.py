@@ -1,4 +1,4 @@
-"""What both prepare programs share: the Market-1501 layout of the family, its manifest, its verification and its reader.
+"""What the prepare programs share: the Market-1501 layout of the family, its manifest, its verification and its reader.
 
     ROOT/rgb_modify[/TRIAL]/{bounding_box_train,query,bounding_box_test}/IIII_cC_NAME     and ir_modify the same
     ROOT/prepared.json                                                                    written last

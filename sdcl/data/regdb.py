@@ -5,11 +5,10 @@ idx/{train,test}_{visible,thermal}_{1..10}.txt, a line `relative/path.bmp label`
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from sdcl.data.prepare import RawLayout, Split, in_order
-from sdcl.data.samples import Sample
+from sdcl.data.lists import listed_samples
+from sdcl.data.prepare import RawLayout, Split
 
 TRIALS = tuple(range(1, 11))
 WORDS = {"visible": ("visible", 1), "infrared": ("thermal", 2)}  # word in the file names, camera
@@ -33,39 +32,9 @@ def read(root: Path, split: str, trial: int) -> tuple[Split, list[str]]:
     samples: Split = {}
     absent: list[str] = []
     for modality, (word, camera) in WORDS.items():
-        path = root / "idx" / f"{split}_{word}_{trial}.txt"
-        rows = []
-        for number, name, label in read_list(path, root):
-            if os.path.isfile(root / name):  # False, not an error, for a name too long for the file system
-                rows.append(Sample(str((root / name).absolute()), label, camera, modality))
-            else:
-                absent.append(f"{path}, line {number}: image {root / name} is not there")
-        samples[modality] = in_order(rows)
+        samples[modality], lacking = listed_samples(root / "idx" / f"{split}_{word}_{trial}.txt", root, modality, lambda _, c=camera: c)
+        absent += lacking
     return samples, absent
-
-
-def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
-    """(line number, image name, label) of a split file.
-
-    Raises:
-        ValueError: the file is missing, or a line is malformed, names an image twice, or points outside the data set.
-    """
-    if not path.is_file():
-        raise ValueError(f"split file {path} is missing; copy the idx folder of RegDB beside its images")
-    found: dict[str, tuple[int, str, int]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
-        name, _, label = line.strip().rpartition(" ")
-        name = name.strip()
-        if not line.strip():
-            continue
-        if not name or not (label.isascii() and label.isdigit() and len(label) <= 9) or not name.isprintable():
-            raise ValueError(f"split file {path}, line {number}: expected `path label`, got {line[:60]!r}")
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ValueError(f"split file {path}, line {number}: {name} lies outside {root}")
-        if name in found:
-            raise ValueError(f"split file {path}, line {number}: {name} was listed in line {found[name][0]} already; remove one of them")
-        found[name] = (number, name, int(label))
-    return list(found.values())
 
 
 def differences(train: Split, test: Split) -> list[str]:

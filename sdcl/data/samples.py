@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MODALITIES = ("visible", "infrared")
@@ -14,7 +15,7 @@ class Sample:
     Args:
         path: absolute path of the image file.
         identity: person number, unique within a split. Read by evaluation and reports, never by training.
-        camera: camera number, as the data set counts (SYSU-MM01: 1..6; RegDB: 1 visible, 2 infrared).
+        camera: camera number, as the data set counts (SYSU-MM01: 1..6; RegDB: 1 visible, 2 infrared; LLCM: 1..9 in both modalities).
         modality: "visible" or "infrared".
     """
 
@@ -22,3 +23,12 @@ class Sample:
     identity: int
     camera: int
     modality: str
+
+
+def by_identity_and_camera(samples: Sequence[Sample], cameras: Iterable[int]) -> list[list[int]]:
+    """Rows of each identity in each camera that shows it: identities ascending, `cameras` in their order, rows in that of `samples`."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for row, s in enumerate(samples):
+        found.setdefault((s.identity, s.camera), []).append(row)
+    order, cameras = sorted({s.identity for s in samples}), tuple(cameras)
+    return [found[i, c] for i in order for c in cameras if (i, c) in found]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sdcl.data.prepare import RawLayout, Split, in_order, list_images
-from sdcl.data.samples import Sample
+from sdcl.data.lists import folder_samples, read_ids, without_images
+from sdcl.data.prepare import RawLayout, Split
+from sdcl.data.samples import Sample, by_identity_and_camera
 
 CAMERAS = {"visible": (1, 2, 4, 5), "infrared": (3, 6)}
 GALLERY_CAMERAS = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
@@ -41,32 +42,8 @@ def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
         ValueError: a missing or malformed split file.
     """
     identities = sorted({i for name in SPLIT_FILES[split] for i in read_ids(root / "exp" / name)})
-    samples: Split = {"visible": [], "infrared": []}
-    for modality, cameras in CAMERAS.items():
-        for camera in cameras:
-            for identity in identities:
-                folder = root / f"cam{camera}" / f"{identity:04d}"
-                if folder.is_dir():
-                    samples[modality] += [Sample(str(p.absolute()), identity, camera, modality) for p in list_images(folder)]
-    absent = sorted(set(identities) - {s.identity for rows in samples.values() for s in rows})
-    named = ", ".join(f"{i:04d}" for i in absent[:10])
-    lines = [f"{len(absent)} identities of {' and '.join(SPLIT_FILES[split])} have no image: {named}"] if absent else []
-    return {m: in_order(rows) for m, rows in samples.items()}, lines
-
-
-def read_ids(path: Path) -> list[int]:
-    """Identities of the first line of a split file, comma separated.
-
-    Raises:
-        ValueError: the file is missing, empty or holds something else.
-    """
-    if not path.is_file():
-        raise ValueError(f"split file {path} is missing; copy the exp folder of SYSU-MM01 beside its cameras")
-    line = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    words = line.replace(",", " ").split()
-    if not words or not all(w.isascii() and w.isdigit() and len(w) <= 9 for w in words):
-        raise ValueError(f"split file {path}, line 1: expected comma-separated identity numbers, got {line[:60]!r}")
-    return [int(w) for w in words]
+    samples = {m: folder_samples(root, cameras, identities, m) for m, cameras in CAMERAS.items()}
+    return samples, without_images(identities, samples, " and ".join(SPLIT_FILES[split]))
 
 
 def differences(train: Split, test: Split) -> list[str]:
@@ -113,21 +90,14 @@ def draw_gallery(
         ValueError: the permutation names an image that is not there.
     """
     rng = random.Random(trial)
-    folders: dict[tuple[int, int], list[int]] = {}
-    for row, s in enumerate(samples):
-        folders.setdefault((s.identity, s.camera), []).append(row)
     drawn: list[int] = []
-    for identity in sorted({s.identity for s in samples}):
-        for camera in GALLERY_CAMERAS[mode]:
-            rows = folders.get((identity, camera))
-            if not rows:
-                continue
-            if permutation is not None:
-                drawn += _permuted(samples, rows, permutation, trial, shots)
-            elif shots == 1:
-                drawn.append(rng.choice(rows))
-            else:
-                drawn += rng.sample(rows, min(shots, len(rows)))
+    for rows in by_identity_and_camera(samples, GALLERY_CAMERAS[mode]):
+        if permutation is not None:
+            drawn += _permuted(samples, rows, permutation, trial, shots)
+        elif shots == 1:
+            drawn.append(rng.choice(rows))
+        else:
+            drawn += rng.sample(rows, min(shots, len(rows)))
     return drawn
 
 

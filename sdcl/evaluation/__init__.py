@@ -1,13 +1,14 @@
 """Ranking metrics, the data sets' protocols, and result tables."""
 
 from sdcl.evaluation.metrics import Metrics, mean, rank_metrics
-from sdcl.evaluation.protocols import Result, evaluate, evaluate_regdb, evaluate_sysu, mean_results
+from sdcl.evaluation.protocols import Result, evaluate, evaluate_llcm, evaluate_regdb, evaluate_sysu, mean_results
 from sdcl.evaluation.tables import latex_rows, markdown_rows, results_table, to_json, to_rows
 
 __all__ = [
     "Metrics",
     "Result",
     "evaluate",
+    "evaluate_llcm",
     "evaluate_regdb",
     "evaluate_sysu",
     "latex_rows",

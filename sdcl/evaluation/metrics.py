@@ -1,10 +1,10 @@
-"""CMC, mAP and mINP of a ranked gallery, as the two data sets' protocols count them.
+"""CMC, mAP and mINP of a ranked gallery, as the data sets' protocols count them.
 
     similarity (Q, G) -> rank (stable, best first) -> drop removed images -> CMC, AP, INP per query -> mean over valid queries
 
 A query is valid if the gallery still holds an image of its identity after removal; the others count nowhere.
 AP = mean over the matches of (k-th match) / (its rank). INP = (number of matches) / (rank of the last match) (AGW, Ye et al.,
-TPAMI 2022). Both count images. The CMC counts images (RegDB) or distinct identities in order of first appearance (SYSU-MM01).
+TPAMI 2022). Both count images. The CMC counts images (RegDB) or distinct identities in order of first appearance (SYSU-MM01, LLCM).
 Equal similarities keep gallery order: the lower gallery row ranks first.
 
 Legend: Q queries, G gallery images, q queries of one chunk, P gallery identities, R ranks.
@@ -31,7 +31,7 @@ def same_room(query_ids: Tensor, query_cameras: Tensor, gallery_ids: Tensor, gal
 
 
 def same_identity_and_camera(query_ids: Tensor, query_cameras: Tensor, gallery_ids: Tensor, gallery_cameras: Tensor) -> Tensor:
-    """Single-modality re-identification (Market-1501): other cameras must find the person."""
+    """LLCM and single-modality re-identification (Market-1501): other cameras must find the person."""
     return (query_ids == gallery_ids) & (query_cameras == gallery_cameras)
 
 
@@ -99,7 +99,7 @@ def rank_metrics(
         query_ids, gallery_ids: (Q,), (G,) identities.
         query_cameras, gallery_cameras: (Q,), (G,); needed by `removed` only.
         removed: which gallery images a query does not see, e.g. `same_room`; None removes nothing.
-        distinct_identities: True for a CMC over distinct identities (SYSU-MM01), False over images (RegDB).
+        distinct_identities: True for a CMC over distinct identities (SYSU-MM01, LLCM), False over images (RegDB).
         max_rank: R, the length of the CMC. If fewer images or identities remain, its last value is repeated.
 
     Raises:

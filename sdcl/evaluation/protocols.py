@@ -5,6 +5,10 @@ one random image per identity and camera (or several: multi-shot); camera-3 quer
 identities; mean of ten draws of the gallery. Every image is embedded once, the draws only select rows.
 RegDB (Nguyen et al., Sensors 2017): all test images of one modality against all of the other, in both directions; a model is
 trained for each of ten splits and `mean_results` averages them.
+LLCM (Zhang and Wang, CVPR 2023): all test images of one modality query one random image per identity and camera of the other, in both
+directions; a query does not see its identity in its own camera; CMC over distinct identities; mean of ten draws. The released test
+program, asked for visible to infrared, swaps the two: its queries are the drawn infrared images, its gallery all visible ones. Papers
+report either as "visible to infrared", so both are computed, and their names say which is which.
 
 `features` and `samples` are dicts keyed by modality: unit rows (N, D) float32 and the N test samples they belong to.
 """
@@ -19,11 +23,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdcl.data import llcm
 from sdcl.data.samples import Sample
-from sdcl.evaluation.metrics import Metrics, mean, rank_metrics, same_room
+from sdcl.evaluation.metrics import Metrics, RemovalRule, mean, rank_metrics, same_identity_and_camera, same_room
 
 Features = Mapping[str, Tensor | np.ndarray]
 Samples = Mapping[str, Sequence[Sample]]
+
+# LLCM: what is drawn, in the protocol's name and as a side of the comparison; query and gallery modality.
+LLCM_ROWS = (
+    ("drawn gallery", "gallery", "visible", "infrared"),
+    ("drawn gallery", "gallery", "infrared", "visible"),
+    ("drawn queries (visible to infrared of the released code)", "query", "infrared", "visible"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +46,7 @@ class Result:
         protocol: data set, search mode, shots, and where the gallery draws come from.
         direction: "<query modality> to <gallery modality>".
         metrics: mean over `per_draw`.
-        per_draw: one per gallery draw (SYSU-MM01) or per trial (RegDB).
+        per_draw: one per draw (SYSU-MM01, LLCM) or per trial (RegDB).
         gallery_size: images in the gallery.
     """
 
@@ -46,7 +58,7 @@ class Result:
 
 
 def evaluate(dataset: str, features: Features, samples: Samples, **settings: Any) -> list[Result]:
-    """`evaluate_sysu(..., **settings)` for "sysu", `evaluate_regdb` for "regdb", which has no settings and ignores them.
+    """`evaluate_sysu(..., **settings)` for "sysu", `evaluate_llcm` for "llcm"; `evaluate_regdb` for "regdb" ignores settings.
 
     Raises:
         ValueError: another data set, or what the protocol raises.
@@ -55,7 +67,9 @@ def evaluate(dataset: str, features: Features, samples: Samples, **settings: Any
         return evaluate_sysu(features, samples, **settings)
     if dataset == "regdb":
         return evaluate_regdb(features, samples)
-    raise ValueError(f"no evaluation protocol for data set {dataset!r}; there are 'sysu' and 'regdb'")
+    if dataset == "llcm":
+        return evaluate_llcm(features, samples, **settings)
+    raise ValueError(f"no evaluation protocol for data set {dataset!r}; there are 'sysu', 'regdb' and 'llcm'")
 
 
 def evaluate_sysu(
@@ -83,8 +97,7 @@ def evaluate_sysu(
     """
     from sdcl.data.sysu import draw_gallery  # the only protocol that needs it
 
-    if draws < 1:
-        raise ValueError(f"at least one gallery draw is needed, got {draws}")
+    _require_draws(draws)
     visible, infrared = (_unit_rows(features, samples, modality) for modality in ("visible", "infrared"))
     results = []
     for mode in modes:
@@ -93,7 +106,7 @@ def evaluate_sysu(
             for trial in range(draws):
                 rows = draw_gallery(samples["visible"], trial, mode=mode, shots=shot, permutation=permutations)
                 gallery = [samples["visible"][row] for row in rows]
-                per_draw.append(_match(infrared, samples["infrared"], visible[rows], gallery, sysu=True))
+                per_draw.append(_match(infrared, samples["infrared"], visible[rows], gallery, same_room, distinct=True))
             protocol = _sysu_name(mode, shot, draws, official=permutations is not None)
             results.append(Result(protocol, "infrared to visible", mean(per_draw), per_draw, len(rows)))
     return results
@@ -107,8 +120,39 @@ def evaluate_regdb(features: Features, samples: Samples) -> list[Result]:
         ("visible to thermal", "visible", "infrared"),
         ("thermal to visible", "infrared", "visible"),
     ):
-        metrics = _match(rows[query], samples[query], rows[gallery], samples[gallery], sysu=False)
+        metrics = _match(rows[query], samples[query], rows[gallery], samples[gallery], None, distinct=False)
         results.append(Result("RegDB", direction, metrics, [metrics], len(samples[gallery])))
+    return results
+
+
+def evaluate_llcm(features: Features, samples: Samples, *, draws: int = 10) -> list[Result]:
+    """LLCM, one result per row of `LLCM_ROWS`: both directions with a drawn gallery, and the released code's drawn queries.
+
+    Args:
+        draws: trials 0..draws-1 are averaged; the released code averages 10.
+
+    Raises:
+        ValueError: as `evaluate_sysu`.
+    """
+    _require_draws(draws)
+    rows = {modality: _unit_rows(features, samples, modality) for modality in ("visible", "infrared")}
+    results = []
+    for words, drawn, query, gallery in LLCM_ROWS:
+        modality = {"query": query, "gallery": gallery}
+        chosen = {side: list(range(len(rows[m]))) for side, m in modality.items()}
+        per_draw = []
+        for trial in range(draws):
+            chosen[drawn] = llcm.draw(samples[modality[drawn]], trial)
+            features_of = {side: rows[m][chosen[side]] for side, m in modality.items()}
+            samples_of = {side: [samples[m][row] for row in chosen[side]] for side, m in modality.items()}
+            per_draw.append(
+                _match(
+                    features_of["query"], samples_of["query"], features_of["gallery"], samples_of["gallery"],
+                    same_identity_and_camera, distinct=True,
+                )
+            )  # fmt: skip
+        name = f"LLCM {words}, {draws} seeded draw{'s' if draws > 1 else ''}"
+        results.append(Result(name, f"{query} to {gallery}", mean(per_draw), per_draw, len(chosen["gallery"])))
     return results
 
 
@@ -132,7 +176,20 @@ def mean_results(trials: Sequence[Sequence[Result]]) -> list[Result]:
     return means
 
 
-def _match(query: Tensor, query_samples: Sequence[Sample], gallery: Tensor, gallery_samples: Sequence[Sample], sysu: bool) -> Metrics:
+def _require_draws(draws: int) -> None:
+    if draws < 1:
+        raise ValueError(f"at least one gallery draw is needed, got {draws}")
+
+
+def _match(
+    query: Tensor,
+    query_samples: Sequence[Sample],
+    gallery: Tensor,
+    gallery_samples: Sequence[Sample],
+    removed: RemovalRule | None,
+    *,
+    distinct: bool,
+) -> Metrics:
     """Metrics of query (Q, D) against gallery (G, D) by cosine similarity."""
     # float64 products: TF32 and autocast, which a training run may have switched on, would reorder near neighbours
     return rank_metrics(
@@ -141,8 +198,8 @@ def _match(query: Tensor, query_samples: Sequence[Sample], gallery: Tensor, gall
         [sample.identity for sample in gallery_samples],
         [sample.camera for sample in query_samples],
         [sample.camera for sample in gallery_samples],
-        removed=same_room if sysu else None,
-        distinct_identities=sysu,
+        removed=removed,
+        distinct_identities=distinct,
     )
 
 

@@ -51,6 +51,25 @@ def regdb(root, people=2, images=3, trials=range(1, 11)):
     return root
 
 
+def llcm(root, train=(2, 7, 5), test=(1, 9), images=2, cameras=(1, 2, 3)):
+    """Every identity in every camera, infrared not in camera 3; training names as in the original, with the camera in the file name."""
+    for word, infrared in (("vis", False), ("nir", True)):
+        lines = []
+        for identity in (*train, *test):
+            for camera in cameras[: len(cameras) - infrared]:
+                for n in range(1, images + 1):
+                    name = f"{identity:04d}_c{camera:02d}_s1_f{n}_{word}.jpg"
+                    path = f"{word}/{identity:04d}/{name}" if identity in train else f"test_{word}/cam{camera}/{identity:04d}/{name}"
+                    picture(root / path, identity, (camera, n + 100 * infrared), infrared)
+                    lines += [f"{path} {sorted(train).index(identity)}\n"] if identity in train else []
+        (root / "idx").mkdir(exist_ok=True)
+        (root / f"idx/train_{word}.txt").write_text("".join(reversed(lines)))
+    (root / "idx/test_id.txt").write_text(",".join(str(i) for i in reversed(test)) + "\n")
+    each = [len(cameras) * images, (len(cameras) - 1) * images]
+    claim(root, "llcm", len(train), *(len(train) * n for n in each), len(test), *(len(test) * n for n in each))
+    return root
+
+
 def claim(root, layout, *numbers):
     """Declare the tree a synthetic set with its own counts."""
     names = ("train_identities", "train_visible", "train_infrared", "test_identities", "test_visible", "test_infrared")

@@ -141,8 +141,66 @@ def test_mean_results_keeps_the_trials():
         P.mean_results([trials[0], trials[1][::-1]])
 
 
+def test_llcm_both_conventions():
+    """Against an evaluator written query by query: three rows, drawn galleries in both directions, drawn queries as released."""
+    features, samples = people(visible_cameras=(1, 2, 3, 4), infrared_cameras=(1, 2, 4), count=8)
+    results = P.evaluate_llcm(features, samples, draws=2)
+    assert [(r.protocol, r.direction, r.gallery_size, r.metrics.num_queries) for r in results] == [
+        ("LLCM drawn gallery, 2 seeded draws", "visible to infrared", 24, 96),
+        ("LLCM drawn gallery, 2 seeded draws", "infrared to visible", 32, 72),
+        ("LLCM drawn queries (visible to infrared of the released code), 2 seeded draws", "infrared to visible", 96, 24),
+    ]
+    everyone = {modality: list(range(len(rows))) for modality, rows in samples.items()}
+    for trial in range(2):
+        drawn = {modality: draw_as_released(rows, trial) for modality, rows in samples.items()}
+        pairs = [
+            (("visible", everyone), ("infrared", drawn)),
+            (("infrared", everyone), ("visible", drawn)),
+            (("infrared", drawn), ("visible", everyone)),
+        ]
+        for result, sides in zip(results, pairs, strict=True):
+            found = result.per_draw[trial]
+            expected = one_by_one(*((features[m][rows[m]], columns(samples[m], rows[m])) for m, rows in sides))
+            assert (found.r1, found.r5, found.mAP, found.mINP) == pytest.approx(expected, abs=1e-9)
+    assert results[0].metrics.mAP == pytest.approx(np.mean([m.mAP for m in results[0].per_draw]))
+    assert results[0].per_draw[0].mAP != results[0].per_draw[1].mAP
+
+
+def draw_as_released(samples, trial):
+    """A global generator seeded with the trial; identities and cameras ascending; a choice from each folder."""
+    random.seed(trial)
+    folders = sorted({(s.identity, s.camera) for s in samples})
+    return [random.choice([row for row, s in enumerate(samples) if (s.identity, s.camera) == folder]) for folder in folders]
+
+
+def one_by_one(query, gallery):
+    """R1, R5, mAP, mINP: own identity in the own camera removed, CMC over distinct identities, queries without a match left out."""
+    scores = []
+    for feature, identity, camera in zip(query[0], *query[1], strict=True):
+        order = (gallery[0].double() @ feature.double()).argsort(descending=True).tolist()
+        seen = [gallery[1][0][g] for g in order if (gallery[1][0][g], gallery[1][1][g]) != (identity, camera)]
+        hits = [rank for rank, other in enumerate(seen, start=1) if other == identity]
+        if hits:
+            place = list(dict.fromkeys(seen)).index(identity)
+            precision = np.mean([k / rank for k, rank in enumerate(hits, start=1)])
+            scores.append((place < 1, place < 5, precision, len(hits) / hits[-1]))
+    return tuple(np.mean(scores, axis=0))
+
+
+def test_llcm_removes_the_own_identity_in_the_own_camera():
+    """Infrared in camera 1 only: the visible images of camera 2 are the queries that have a match left."""
+    features, samples = people(visible_cameras=(1, 2), infrared_cameras=(1,), count=6, noise=0.01)
+    result = P.evaluate_llcm(features, samples, draws=1)[0]
+    assert (result.metrics.num_valid, result.metrics.num_queries, result.metrics.r1) == (18, 36, 1)
+    with pytest.raises(ValueError, match="none of the"):
+        P.evaluate_llcm(*people(visible_cameras=(1,), infrared_cameras=(1,)), draws=1)
+    with pytest.raises(ValueError, match="at least one"):
+        P.evaluate_llcm(features, samples, draws=0)
+
+
 def test_evaluate_dispatches(fake_draw):
     features, samples = people()
+    assert len(P.evaluate("llcm", features, samples, draws=1)) == 3
     assert len(P.evaluate("sysu", features, samples, modes=("all",), draws=1)) == 1
     assert [r.protocol for r in P.evaluate("regdb", features, samples, draws=1)] == ["RegDB", "RegDB"]
     with pytest.raises(ValueError, match="no evaluation protocol"):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sdcl.data import regdb, sysu
+from sdcl.data.lists import read_ids, read_list
 from sdcl.data.prepare import read_json
 from sdcl.data.store import decode
 from sdcl.models.weights import read_tensors
@@ -25,8 +25,8 @@ CONTENT = st.one_of(
     st.integers(200, 400).map(lambda n: b"Visible/" + b"x" * n + b".bmp 3\n"),
 )
 READERS = {
-    "idx.txt": lambda p: regdb.read_list(p, p.parent),
-    "ids.txt": sysu.read_ids,
+    "idx.txt": lambda p: read_list(p, p.parent),
+    "ids.txt": read_ids,
     "m.json": read_json,
     "w.safetensors": read_tensors,
     "w.pth": read_tensors,
