@@ -28,7 +28,9 @@ setup(
     extras_require={
         "faiss": ["faiss-cpu"],
         "faiss-gpu": ["faiss-gpu-cu12"],
+        "tensorboard": ["tensorboard"],
+        "wandb": ["wandb"],
         "umap": ["umap-learn"],  # another embedding plot in the report
-        "test": ["pytest", "hypothesis", "ruff"],
+        "test": ["pytest", "hypothesis", "ruff", "tensorboard"],
     },
 )

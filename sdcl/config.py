@@ -34,6 +34,9 @@ class RunSettings:
     report: str = setting(
         "logs", "report.html at the end: of the logs alone, full (embeds images once more), or none", choices=("logs", "full", "none")
     )
+    wandb: str = setting(
+        "", "project of Weights & Biases to send each epoch's numbers to; TensorBoard events are always written when it is installed"
+    )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     precision: str = setting(
         "auto", "bf16 autocast or exact float32; auto: bf16 where the GPU or CPU multiplies it natively", choices=("auto", "fp32", "bf16")
@@ -68,7 +71,9 @@ class AugmentSettings:
 @dataclass(frozen=True)
 class ModelSettings:
     arch: str = setting("vit_base", "backbone", "-a", aliases=ARCH_NAMES)
-    pretrained: str = setting("auto", "weight file to start from; none: random; auto: the recipe's own, see README")
+    pretrained: str = setting(
+        "auto", "weight file to start from; none: random; torchvision: its own ImageNet ResNet-50; auto: the recipe's own, see README"
+    )
     min_loaded: float = setting(0.8, "least share of the model's tensors that a weight file must fill")
     drop_path: float = setting(0.1, "stochastic depth rate of the last block")
     shallow: bool = setting(True, "the shallow branch beside the deep one (ViT)")
@@ -194,6 +199,7 @@ class TestSettings:
     official_draws: bool = setting(False, "draw by exp/rand_perm_cam.mat instead of the family's seeds")
     trials: str = setting("1-10", "RegDB trials that the test program averages, such as 1-10 or 1,3")
     test_batch_size: int = setting(128, "images embedded at once")
+    rerank: bool = setting(False, "k-reciprocal re-ranking of every gallery (Zhong et al., CVPR 2017); the results' names say so")
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from sdcl.runtime.interruption import EXIT_CODE, Interrupted, Interruption
 from sdcl.runtime.journal import Journal
 from sdcl.runtime.run_log import RunLog, environment
 from sdcl.runtime.run_state import Run, resume
+from sdcl.runtime.trackers import Trackers
 from sdcl.steps import Trainer
 from sdcl.test import TestSet
 
@@ -93,6 +94,7 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
         calibrate_necks(model, extract_stores, batch_size=settings.test.test_batch_size, bf16=bf16, seed=settings.run.seed)
     log.write_json("config.json", flat(settings))
     log.write_json("environment.json", environment(processes.device, processes.count, data))
+    run.trackers = Trackers(settings.run_dir, flat(settings), first, settings.run.wandb) if processes.main else None
     if first >= settings.optim.epochs:
         log.line(f"nothing to do: {settings.run_dir} holds all {settings.optim.epochs} epochs")
 
@@ -145,6 +147,8 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
             run.save(epoch, {**row, "seconds": clock.seconds})
             journal = Journal()
             interruption.check()
+    if run.trackers:
+        run.trackers.close()
     return log.rows[-1]
 
 

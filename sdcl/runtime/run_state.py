@@ -13,6 +13,7 @@ from sdcl.runtime import checkpoint, distributed
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.journal import Journal
 from sdcl.runtime.run_log import RunLog
+from sdcl.runtime.trackers import Trackers
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     log: RunLog
     data: str
+    trackers: Trackers | None = None
 
     def save(self, epoch: int, row: dict[str, Any]) -> None:
         """Save the state after an epoch, then tell of it."""
@@ -38,6 +40,8 @@ class Run:
             checkpoint.save(folder, checkpoint.LAST, self._state(epoch, [*rows, row]))
             checkpoint.forget_unfinished(folder)
         self.log.epoch(row)
+        if self.trackers:
+            self.trackers.epoch(row)
         distributed.barrier()
 
     def save_unfinished(self, epoch: int, journal: Journal) -> None:
