@@ -14,6 +14,7 @@ from sdcl.data import notices, test_samples
 from sdcl.data.store import build_cache, open_store
 from sdcl.data.sysu import load_permutations
 from sdcl.evaluation.protocols import Result, evaluate, mean_results
+from sdcl.evaluation.rerank import Rerank
 from sdcl.evaluation.tables import latex_rows, markdown_rows, results_table, to_json
 from sdcl.models.dual_branch import build_model
 from sdcl.models.extract import embed, joined
@@ -52,7 +53,7 @@ class TestSet:
         """Embed every test image once; all modes, shots, draws and directions use the same features."""
         size = self.own.test_batch_size
         features = {m: joined(embed(model, store, m, batch_size=size, bf16=bf16, title="test")).cpu() for m, store in self.stores.items()}
-        return evaluate(self.dataset, features, self.samples, **self.protocol)
+        return evaluate(self.dataset, features, self.samples, rerank=Rerank() if self.own.rerank else None, **self.protocol)
 
 
 def main(argv: list[str] | None = None) -> int:

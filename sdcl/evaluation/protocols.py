@@ -26,6 +26,8 @@ from torch import Tensor
 from sdcl.data import llcm
 from sdcl.data.samples import Sample
 from sdcl.evaluation.metrics import Metrics, RemovalRule, mean, rank_metrics, same_identity_and_camera, same_room
+from sdcl.evaluation.rerank import Rerank
+from sdcl.evaluation.rerank import rerank as reranked
 
 Features = Mapping[str, Tensor | np.ndarray]
 Samples = Mapping[str, Sequence[Sample]]
@@ -58,7 +60,9 @@ class Result:
 
 
 def evaluate(dataset: str, features: Features, samples: Samples, **settings: Any) -> list[Result]:
-    """`evaluate_sysu(..., **settings)` for "sysu", `evaluate_llcm` for "llcm"; `evaluate_regdb` for "regdb" ignores settings.
+    """`evaluate_sysu(..., **settings)` for "sysu", `evaluate_llcm` for "llcm"; `evaluate_regdb` for "regdb" knows `rerank` only.
+
+    With `rerank`, a `Rerank`, each gallery is re-ranked and the protocol's name says so.
 
     Raises:
         ValueError: another data set, or what the protocol raises.
@@ -66,7 +70,7 @@ def evaluate(dataset: str, features: Features, samples: Samples, **settings: Any
     if dataset == "sysu":
         return evaluate_sysu(features, samples, **settings)
     if dataset == "regdb":
-        return evaluate_regdb(features, samples)
+        return evaluate_regdb(features, samples, rerank=settings.get("rerank"))
     if dataset == "llcm":
         return evaluate_llcm(features, samples, **settings)
     raise ValueError(f"no evaluation protocol for data set {dataset!r}; there are 'sysu', 'regdb' and 'llcm'")
@@ -80,6 +84,7 @@ def evaluate_sysu(
     shots: Sequence[int] = (1,),
     draws: int = 10,
     permutations: Any = None,
+    rerank: Rerank | None = None,
 ) -> list[Result]:
     """SYSU-MM01, one result per mode and number of shots.
 
@@ -91,6 +96,7 @@ def evaluate_sysu(
         draws: trials 0..draws-1 are averaged. ADCA, GUR and SDCL report 10.
         permutations: the official permutations (rand_perm_cam), in the form that `sdcl.data.sysu.draw_gallery` takes, or None
             for the draws seeded with the trial number that the Python evaluators use. The two give slightly different numbers.
+        rerank: re-rank each drawn gallery with these numbers, before removed images are dropped; None ranks by cosine.
 
     Raises:
         ValueError: features that do not fit the samples or are not unit rows, no draw, or a gallery without any match.
@@ -106,13 +112,13 @@ def evaluate_sysu(
             for trial in range(draws):
                 rows = draw_gallery(samples["visible"], trial, mode=mode, shots=shot, permutation=permutations)
                 gallery = [samples["visible"][row] for row in rows]
-                per_draw.append(_match(infrared, samples["infrared"], visible[rows], gallery, same_room, distinct=True))
-            protocol = _sysu_name(mode, shot, draws, official=permutations is not None)
+                per_draw.append(_match(infrared, samples["infrared"], visible[rows], gallery, same_room, distinct=True, rerank=rerank))
+            protocol = _sysu_name(mode, shot, draws, official=permutations is not None) + _rerank_name(rerank)
             results.append(Result(protocol, "infrared to visible", mean(per_draw), per_draw, len(rows)))
     return results
 
 
-def evaluate_regdb(features: Features, samples: Samples) -> list[Result]:
+def evaluate_regdb(features: Features, samples: Samples, *, rerank: Rerank | None = None) -> list[Result]:
     """RegDB, one trial, both directions: nothing is drawn, nothing removed, plain CMC over images. Raises as `evaluate_sysu`."""
     rows = {modality: _unit_rows(features, samples, modality) for modality in ("visible", "infrared")}
     results = []
@@ -120,12 +126,12 @@ def evaluate_regdb(features: Features, samples: Samples) -> list[Result]:
         ("visible to thermal", "visible", "infrared"),
         ("thermal to visible", "infrared", "visible"),
     ):
-        metrics = _match(rows[query], samples[query], rows[gallery], samples[gallery], None, distinct=False)
-        results.append(Result("RegDB", direction, metrics, [metrics], len(samples[gallery])))
+        metrics = _match(rows[query], samples[query], rows[gallery], samples[gallery], None, distinct=False, rerank=rerank)
+        results.append(Result("RegDB" + _rerank_name(rerank), direction, metrics, [metrics], len(samples[gallery])))
     return results
 
 
-def evaluate_llcm(features: Features, samples: Samples, *, draws: int = 10) -> list[Result]:
+def evaluate_llcm(features: Features, samples: Samples, *, draws: int = 10, rerank: Rerank | None = None) -> list[Result]:
     """LLCM, one result per row of `LLCM_ROWS`: both directions with a drawn gallery, and the released code's drawn queries.
 
     Args:
@@ -148,10 +154,10 @@ def evaluate_llcm(features: Features, samples: Samples, *, draws: int = 10) -> l
             per_draw.append(
                 _match(
                     features_of["query"], samples_of["query"], features_of["gallery"], samples_of["gallery"],
-                    same_identity_and_camera, distinct=True,
+                    same_identity_and_camera, distinct=True, rerank=rerank,
                 )
             )  # fmt: skip
-        name = f"LLCM {words}, {draws} seeded draw{'s' if draws > 1 else ''}"
+        name = f"LLCM {words}, {draws} seeded draw{'s' if draws > 1 else ''}{_rerank_name(rerank)}"
         results.append(Result(name, f"{query} to {gallery}", mean(per_draw), per_draw, len(chosen["gallery"])))
     return results
 
@@ -189,11 +195,12 @@ def _match(
     removed: RemovalRule | None,
     *,
     distinct: bool,
+    rerank: Rerank | None,
 ) -> Metrics:
-    """Metrics of query (Q, D) against gallery (G, D) by cosine similarity."""
+    """Metrics of query (Q, D) against gallery (G, D) by cosine similarity, or by re-ranked distance."""
     # float64 products: TF32 and autocast, which a training run may have switched on, would reorder near neighbours
     return rank_metrics(
-        query.double() @ gallery.double().T,  # (Q, G)
+        -reranked(query, gallery, rerank) if rerank else query.double() @ gallery.double().T,  # (Q, G)
         [sample.identity for sample in query_samples],
         [sample.identity for sample in gallery_samples],
         [sample.camera for sample in query_samples],
@@ -201,6 +208,10 @@ def _match(
         removed=removed,
         distinct_identities=distinct,
     )
+
+
+def _rerank_name(rerank: Rerank | None) -> str:
+    return f", {rerank.title}" if rerank else ""
 
 
 def _unit_rows(features: Features, samples: Samples, modality: str) -> Tensor:
