@@ -43,6 +43,7 @@ def data(tmp_path_factory):
     return {
         "sysu": raw_trees.sysu(root / "sysu", train=people[:4], val=people[4:6], test=people[6:], images=3),
         "regdb": raw_trees.regdb(root / "regdb", people=5, images=6),
+        "llcm": raw_trees.llcm(root / "llcm", train=people[:4], test=people[4:], images=2),
     }
 
 
@@ -163,6 +164,17 @@ def test_camera_3_does_not_see_camera_2(make_run):
             assert not (str(row.query.camera) == closed[0] and any(str(t.camera) == closed[1] for t in row.gallery))
             assert all(t.right == (t.identity == row.query.identity) for t in row.gallery)
             assert [t.score for t in row.gallery] == sorted((t.score for t in row.gallery), reverse=True)
+
+
+def test_llcm_is_ranked_by_its_protocol(make_run):
+    """Drawn galleries, and a query does not see its own identity in its own camera."""
+    run = make_run("llcm")
+    rebuilt = trained.load(run, trained.settings_of(record.read(run).settings))
+    for view in trained.galleries(rebuilt):
+        samples = rebuilt.test_set.samples[view.gallery]
+        assert len(view.rows) == len({(s.identity, s.camera) for s in samples}) < len(samples)
+        for row in trained.ranked(rebuilt, view):
+            assert not any(t.identity == row.query.identity and t.camera == row.query.camera for t in row.gallery)
 
 
 def test_images_chosen_for_attention(make_run):

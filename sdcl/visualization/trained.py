@@ -15,6 +15,7 @@ from sdcl.clustering import PseudoLabels
 from sdcl.config import Settings, fields_by_name, from_flat
 from sdcl.data import training_samples
 from sdcl.data.augment import normalize
+from sdcl.data.llcm import draw
 from sdcl.data.samples import MODALITIES, Sample
 from sdcl.data.store import ImageStore, open_store
 from sdcl.data.sysu import draw_gallery
@@ -116,8 +117,12 @@ def load(run: Path, settings: Settings) -> Trained:
 def galleries(trained: Trained) -> list[Gallery]:
     """Both directions. SYSU-MM01's protocol knows one of them; the other is an extra view."""
     everything = {m: np.arange(len(ids)) for m, ids in trained.identities.items()}
-    if trained.settings.data.dataset != "sysu":
-        both = [("visible", "infrared"), ("infrared", "visible")]
+    both = [("visible", "infrared"), ("infrared", "visible")]
+    if trained.settings.data.dataset == "llcm":
+        said = "The first gallery draw; a query does not see its own identity in its own camera."
+        drawn = {m: np.array(draw(samples, 0)) for m, samples in trained.test_set.samples.items()}
+        return [Gallery(f"{q.capitalize()} to {g}", said, q, g, drawn[g]) for q, g in both]
+    if trained.settings.data.dataset == "regdb":
         return [Gallery(f"{q.capitalize()} to {g}", "All test images.", q, g, everything[g]) for q, g in both]
     drawn = draw_gallery(trained.test_set.samples["visible"], 0, permutation=trained.test_set.protocol.get("permutations"))
     said = "All-search, single-shot, the first gallery draw; camera 3 does not see camera 2, which is in the same room."
@@ -150,8 +155,13 @@ def _compared(trained: Trained, view: Gallery, rows: np.ndarray) -> tuple[np.nda
     ids, cameras = trained.identities, trained.cameras
     similarity = trained.features[view.query][rows] @ trained.features[view.gallery][view.rows].T
     match = ids[view.query][rows][:, None] == ids[view.gallery][view.rows][None]
-    pair = cameras[view.query][rows][:, None] * 10 + cameras[view.gallery][view.rows][None]
-    keep = ~np.isin(pair, (32, 23)) if trained.settings.data.dataset == "sysu" else np.ones_like(match)
+    query_camera, gallery_camera = cameras[view.query][rows][:, None], cameras[view.gallery][view.rows][None]
+    hidden = {
+        "sysu": np.isin(query_camera * 10 + gallery_camera, (32, 23)),
+        "llcm": match & (query_camera == gallery_camera),
+        "regdb": np.zeros_like(match),
+    }
+    keep = ~hidden[trained.settings.data.dataset]
     return similarity, match, keep
 
 
