@@ -161,7 +161,7 @@ def _exported_state(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["sdcl"])
             state = {"model": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
-        return state | {name: about[name] for name in ("settings", "epoch", "data", "rows")}
+        return state | {name: about[name] for name in ("settings", "epoch", "data", "rows", "notes")}
     except (OSError, SafetensorError) as error:
         raise ValueError(f"weight file {path} cannot be read: {error}") from None
     except (KeyError, TypeError, ValueError):

@@ -105,14 +105,23 @@ def about_weights(weights: Weights) -> dict[str, Any]:
     state, settings = weights.state, weights.settings
     rows = state.get("rows") or []
     tested = next((row for row in reversed(rows) if row.get("test")), None)
-    try:
-        said = notices(settings.data.dataset, settings.data_dir, settings.data.trial)
-    except (ValueError, OSError):
-        said = ["the training images are no longer where they were: whether they were synthetic or incomplete was not looked up"]
     return {
         "settings": flat(settings), "epoch": state["epoch"], "data": state.get("data"), "weights": weights.fingerprint,
-        "trial": settings.data.trial if settings.data.dataset == "regdb" else None, "notes": said, "rows": [tested] if tested else [],
+        "trial": settings.data.trial if settings.data.dataset == "regdb" else None, "notes": data_notes(weights), "rows": [tested] if tested else [],
     }  # fmt: skip
+
+
+def data_notes(weights: Weights) -> list[str]:
+    """That the training images are synthetic or incomplete: as their folder says, else as the run's log said."""
+    d, path = weights.settings.data, weights.path
+    try:
+        return notices(d.dataset, weights.settings.data_dir, d.trial)
+    except (ValueError, OSError):
+        log = (path if path.is_dir() else path.parent) / "log.txt"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    said = list(dict.fromkeys(line.removeprefix("note: ") for line in lines if line.startswith("note: ")))
+    unknown = "neither the training images nor the run's log are there: whether the images were synthetic or incomplete is not known"
+    return said if log.is_file() else weights.state.get("notes") or [unknown]
 
 
 # ------------------------------------------------------------------ onnx

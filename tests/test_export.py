@@ -1,6 +1,7 @@
 """The export command on a tiny run: graphs that equal the model, tensors that come back, a card that tells."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from small_runs import SMALL
 
 from sdcl import export
 from sdcl import train as train_program
+from sdcl.config import flat, from_flat
 from sdcl.embed import open_weights
 from sdcl.models.dual_branch import build_model
 from sdcl.models.weights import load_weights
@@ -61,6 +63,9 @@ def test_tensors_come_back(run, tmp_path, capsys):
     for name, value in weights.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
     assert open_weights(file).fingerprint == weights.fingerprint
+    assert export.data_notes(open_weights(file)) == export.data_notes(weights) and "synthetic" in export.data_notes(weights)[0]
+    moved = from_flat(flat(weights.settings) | {"data_dir": str(tmp_path / "gone")})
+    assert "synthetic" in export.data_notes(replace(weights, settings=moved))[0]  # from the run's log
     with safe_open(file, "pt") as opened:
         about = json.loads(opened.metadata()["sdcl"])
     assert about["settings"]["eps"] == 0.5 and about["data"] == weights.state["data"] and about["rows"][0]["test"]
