@@ -29,8 +29,9 @@ setup(
         "faiss": ["faiss-cpu"],
         "faiss-gpu": ["faiss-gpu-cu12"],
         "tensorboard": ["tensorboard"],
+        "export": ["onnx", "onnxscript", "onnxruntime"],  # PyTorch's exporter needs onnxscript; the graph is checked in onnxruntime
         "wandb": ["wandb"],
         "umap": ["umap-learn"],  # another embedding plot in the report
-        "test": ["pytest", "hypothesis", "ruff", "tensorboard"],
+        "test": ["pytest", "hypothesis", "ruff", "tensorboard", "onnx", "onnxscript", "onnxruntime"],
     },
 )

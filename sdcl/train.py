@@ -54,6 +54,12 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(
+            f"error: {error}. What was saved before is whole; free space or change --logs-dir or --cache-dir, then run again",
+            file=sys.stderr,
+        )
+        return 2
     except Interrupted as signal:
         print(f"ended by {signal}; the same command continues", file=sys.stderr)
         return EXIT_CODE

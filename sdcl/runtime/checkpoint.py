@@ -18,7 +18,7 @@ MARK = b"\nsdcl-sha256:"  # and 64 hexadecimal digits, behind what torch.save wr
 ELSE = "A file of weights only is given to --pretrained instead"
 # Settings that may change between a checkpoint and its continuation without changing what is computed by the epochs done.
 SAFE = {
-    "logs_dir", "eval_step", "print_freq", "resume", "resume_anyway", "device", "report", "wandb", "watch", "check_ranks", "data_dir", "allow_incomplete", "cache_dir", "workers",
+    "logs_dir", "eval_step", "print_freq", "resume", "resume_anyway", "device", "report", "rerank", "wandb", "watch", "check_ranks", "data_dir", "allow_incomplete", "cache_dir", "workers",
     "epochs", "checkpoint", "modes", "shots", "draws", "official_draws", "trials", "test_batch_size",
 }  # fmt: skip
 

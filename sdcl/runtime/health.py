@@ -58,7 +58,9 @@ class Health:
         if not self.watching:
             return
         for test in row.get("test", ()):
-            curve = next((c for name, c in CURVES[self.published].items() if test["protocol"].startswith(name)), {})
+            curve = next(
+                (c for name, c in CURVES[self.published].items() if test["protocol"].startswith(name) and not self.settings.test.rerank), {}
+            )
             for metric, points in curve.items():
                 if self.epoch in points:
                     gap = test[metric] - points[self.epoch]
