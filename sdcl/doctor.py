@@ -10,10 +10,12 @@ import hashlib
 import importlib
 import io
 import json
+import math
 import os
 import shutil
 import statistics
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +24,16 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from sdcl.config import Settings, parser, resolve
-from sdcl.data import LAYOUTS, notices
+from sdcl.data import LAYOUTS, notices, training_samples
 from sdcl.data.prepare import Split, read_any
 from sdcl.data.samples import Sample
 from sdcl.data.store import FORMATS, MAX_PIXELS, shown
 from sdcl.models.start import starting_model
+from sdcl.runtime.distributed import Processes
 
 NOTE, WARNING, ERROR = "note", "warning", "error"
 EXIT_CODES = {NOTE: 0, WARNING: 1, ERROR: 2}
@@ -232,7 +236,57 @@ def examine_machine(settings: Settings) -> list[Finding]:
         return [*findings, Finding(NOTE, f"{torch.cuda.device_count()} GPU(s), {torch.cuda.get_device_name()}, {bf16} bf16")]
     if settings.run.device.startswith("cuda"):
         return [*findings, Finding(ERROR, f"--device {settings.run.device}, but no GPU is usable", (), "say --device cpu")]
-    return [*findings, Finding(NOTE, "no GPU: training runs on the CPU in float32")]
+    bf16 = Processes(0, 1, 0, torch.device("cpu")).bf16(settings.run.precision)
+    return [*findings, Finding(NOTE, f"no GPU: training runs on the CPU in {'bf16' if bf16 else 'float32'}")]
+
+
+def examine_cost(settings: Settings, rows: int = 6) -> list[Finding]:
+    """Hours and memory of the whole run on one device of this machine, from one step of `rows` rows, scaled. An estimate."""
+    settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, pretrained="none"))
+    device = torch.device("cuda" if torch.cuda.is_available() and settings.run.device != "cpu" else "cpu")
+    bf16 = Processes(0, 1, 0, device).bf16(settings.run.precision)
+    model = starting_model(settings)[0].to(device).train()
+    size = (3, settings.data.height, settings.data.width)
+    images = {"visible": torch.randn(rows // 2, *size, device=device), "infrared": torch.randn(rows // 2, *size, device=device)}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    def step() -> float:
+        began = time.perf_counter()
+        with (
+            torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+            torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+        ):
+            features = model(images)
+        sum(f.float().square().sum() for branches in features.values() for f in branches.values()).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    step()  # the first one compiles
+    seconds = step() / rows
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    activations = sum(n for place, n in kept.items() if place not in weights) / rows / 2  # two steps were noted
+    visible = settings.batch.batch_size_visible or settings.batch.batch_size
+    batch = settings.batch.batch_size + visible * (2 if settings.augment.second_view else 1)
+    samples = training_samples(settings.data.dataset, settings.data_dir, trial=settings.data.trial, allow_incomplete=True)
+    images_in_all, per_epoch = sum(map(len, samples.values())), settings.batch.iters
+    if settings.run.method == "gur":
+        pairs = math.prod(len({s.camera for s in rows}) for rows in samples.values()) if settings.gur.intra_camera else 0
+        per_epoch = 2 * settings.batch.iters + pairs * settings.gur.camera_iters
+    steps = settings.optim.epochs * per_epoch
+    hours = (steps * batch + settings.optim.epochs * images_in_all * 2 / 3) * seconds / 3600  # forward alone is a third; two views
+    return [
+        Finding(
+            NOTE,
+            f"about {hours:.1f} hours of model arithmetic on one {device.type} device ({settings.optim.epochs} epochs of {per_epoch} steps of "
+            f"{batch} rows at {seconds * 1e3:.1f} ms a row, and embedding {images_in_all:,} images an epoch), and about {activations * batch / 1e9:.1f} GB of "
+            "activations in a step over all devices; measured on a few random images, so a rough estimate",
+        )
+    ]
 
 
 def guarded(check: Callable[[Settings], list[Finding]], settings: Settings) -> list[Finding]:
@@ -260,14 +314,16 @@ def main(argv: list[str] | None = None) -> int:
     flags = parser("python -m sdcl.doctor", __doc__)
     flags.add_argument("--weights", dest="pretrained", metavar="FILE", help="the same as --pretrained")
     flags.add_argument("--json", metavar="FILE", help="write the findings there, too, with every file named")
+    flags.add_argument("--no-timing", dest="timing", action="store_false", help="leave out the estimate of hours and memory")
     said = vars(flags.parse_args(argv))
-    target = said.pop("json", "")
+    target, timing = said.pop("json", ""), said.pop("timing", True)
     try:
         settings, _ = resolve(said)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    findings = [f for check in (examine_data, examine_weight, examine_machine) for f in guarded(check, settings)]
+    checks = [examine_data, examine_weight, examine_machine, *([examine_cost] if timing else [])]
+    findings = [f for check in checks for f in guarded(check, settings)]
     code = max(EXIT_CODES[f.severity] for f in findings)
     print(report(findings))
     print("verdict: " + ("fine", "usable, with the warnings above", "a run would fail or give wrong numbers; see the errors above")[code])

@@ -113,3 +113,20 @@ def test_regdb_and_nothing_there(tmp_path):
     code, found = examine(tmp_path / "nowhere", tmp_path)
     assert code == 2 and has(found, "error", "no data folder")
     assert doctor.main(["--epochs", "0"]) == 2
+
+
+def test_the_cost_is_estimated_from_the_recipe(tmp_path, capsys):
+    root = raw_trees.sysu(tmp_path / "sysu", train=(1, 2), val=(3,), test=(4,), images=2)
+    small = ["-d", "sysu", "--data-dir", str(root), "-a", "vit_mini", "--height", "32", "--width", "16", "--device", "cpu"]
+    found = []
+    for more in (
+        [],
+        ["--epochs", "5000"],
+        ["--no-timing"],
+        ["--method", "gur", "--no-shallow", "-a", "resnet_mini", "--pretrained", "none"],
+    ):
+        assert doctor.main([*small, *more]) in (0, 1, 2)
+        found.append(capsys.readouterr().out)
+    assert "50 epochs of 200 steps of 384 rows" in found[0] and "GB of activations" in found[0]
+    assert "5000 epochs" in found[1] and "model arithmetic" not in found[2]
+    assert "50 epochs of 800 steps of 512 rows" in found[3]  # 8 pairs of cameras x 50, and twice 200
