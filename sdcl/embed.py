@@ -32,9 +32,9 @@ from tqdm import tqdm
 from sdcl.config import Settings, fields_by_name, from_flat
 from sdcl.data.samples import MODALITIES
 from sdcl.data.store import ImageStore, decode, shown
-from sdcl.models.dual_branch import build_model
 from sdcl.models.extract import embed as features_of
 from sdcl.models.extract import joined
+from sdcl.models.start import model_of
 from sdcl.runtime import checkpoint, distributed
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")  # in any case; what else lies in a folder is left alone
@@ -136,10 +136,7 @@ def open_weights(path: Path) -> Weights:
     else:
         state = checkpoint.load(path)
     settings = settings_of(state["settings"], path)
-    model = build_model(
-        settings.model.arch, height=settings.data.height, width=settings.data.width, drop_path=settings.model.drop_path,
-        branches=("deep", "shallow") if settings.model.shallow else ("deep",),
-    )  # fmt: skip
+    model = model_of(settings)
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:

@@ -16,8 +16,8 @@ from sdcl.data.sysu import load_permutations
 from sdcl.evaluation.protocols import Result, evaluate, mean_results
 from sdcl.evaluation.rerank import Rerank
 from sdcl.evaluation.tables import latex_rows, markdown_rows, results_table, to_json
-from sdcl.models.dual_branch import build_model
 from sdcl.models.extract import embed, joined
+from sdcl.models.start import model_of
 from sdcl.runtime import checkpoint, distributed
 from sdcl.runtime.run_log import write_atomically
 
@@ -107,10 +107,7 @@ def test_one(settings: Settings, said: dict[str, Any], processes: distributed.Pr
             f"{path} was trained with " + ", ".join(f"--{n.replace('_', '-')} {trained[n]}" for n in clash) + "; leave that out"
         )
     settings = from_flat(flat(settings) | {n: trained[n] for n in FROM_CHECKPOINT})
-    model = build_model(
-        settings.model.arch, height=settings.data.height, width=settings.data.width, drop_path=settings.model.drop_path,
-        branches=("deep", "shallow") if settings.model.shallow else ("deep",),
-    )  # fmt: skip
+    model = model_of(settings)
     model.load_state_dict(state["model"])
     model.to(processes.device).eval()
     if processes.main:

@@ -22,18 +22,22 @@ STARTING_WEIGHTS = {
 }
 
 
+def model_of(settings: Settings) -> nn.Module:
+    """The model that the settings describe, with random weights, on the CPU."""
+    own, data = settings.model, settings.data
+    branches = ("deep", "shallow") if own.shallow else ("deep",)
+    return build_model(own.arch, height=data.height, width=data.width, drop_path=own.drop_path, branches=branches)
+
+
 def starting_model(settings: Settings) -> tuple[nn.Module, str]:
     """The model on the CPU, and lines that say what was loaded.
 
     Raises:
         ValueError: unknown architecture, missing weight file, or one that fits too little.
     """
-    own, data = settings.model, settings.data
-    branches = ("deep", "shallow") if own.shallow else ("deep",)
-    model = build_model(own.arch, height=data.height, width=data.width, drop_path=own.drop_path, branches=branches)
-    note = (
-        "" if set(branches) == set(model.branches) else f"note: --arch {own.arch} has no shallow branch; training the deep feature alone\n"
-    )
+    own, model = settings.model, model_of(settings)
+    lacking = own.shallow and "shallow" not in model.branches
+    note = f"note: --arch {own.arch} has no shallow branch; training the deep feature alone\n" if lacking else ""
     if own.pretrained == "none":
         return model, note + "starting from random weights (--pretrained none): expect clusters of cameras, not of people"
     if own.pretrained == "torchvision":

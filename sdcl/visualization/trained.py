@@ -21,8 +21,8 @@ from sdcl.data.store import ImageStore, open_store
 from sdcl.data.sysu import draw_gallery
 from sdcl.methods import METHODS
 from sdcl.methods.stage import Features, Rows
-from sdcl.models.dual_branch import build_model
 from sdcl.models.extract import embed, joined
+from sdcl.models.start import model_of
 from sdcl.models.vit import DualBranchViT
 from sdcl.runtime import checkpoint
 from sdcl.runtime.distributed import Processes
@@ -97,10 +97,7 @@ def load(run: Path, settings: Settings) -> Trained:
     state, said = checkpoint.latest(run)
     if state is None:
         raise ValueError(f"no checkpoint in {run}")
-    model = build_model(
-        settings.model.arch, height=settings.data.height, width=settings.data.width, drop_path=settings.model.drop_path,
-        branches=("deep", "shallow") if settings.model.shallow else ("deep",),
-    )  # fmt: skip
+    model = model_of(settings)
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
