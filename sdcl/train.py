@@ -47,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         settings, origin, _ = parse(argv, "python -m sdcl.train", "Train one method on one data set.")
-        train(settings, describe(settings, origin))
+        with Interruption() as interruption:
+            train(settings, describe(settings, origin), interruption)
         distributed.stop()
         say_report(settings)
         return 0
@@ -67,8 +68,13 @@ def main(argv: list[str] | None = None) -> int:
         distributed.stop()
 
 
-def train(settings: Settings, said: str = "") -> dict[str, Any]:
-    """The whole run. Returns the last epoch's row of metrics.jsonl."""
+def train(settings: Settings, said: str = "", interruption: Interruption | None = None) -> dict[str, Any]:
+    """The whole run. Returns the last epoch's row of metrics.jsonl.
+
+    Args:
+        interruption: entered, if signals shall end the run with its state saved.
+    """
+    interruption = interruption or Interruption()
     processes = distributed.start(settings.run.device)
     log = RunLog(settings.run_dir, processes.main)
     log.line(said)
@@ -112,47 +118,42 @@ def train(settings: Settings, said: str = "") -> dict[str, Any]:
     def extract(rows: Rows | None = None) -> Features:
         how = {"batch_size": settings.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
         with clock("embed"):
-            found = {m: embed(model, extract_stores[m], m, rows=r, **how) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
-        health.features(found)
-        return found
+            return {m: embed(model, extract_stores[m], m, rows=r, **how) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
 
     def once(make: Callable[[], Any]) -> Any:
         with clock("cluster"):
             return distributed.once(make)
 
-    with Interruption() as interruption:
-        trainer = Trainer(
-            wrap(model, settings, processes), run.optimizer, train_stores, cameras, settings, processes, bf16, interruption.check
-        )
-        for epoch in range(first, settings.optim.epochs):
-            restarts = [0, *(r for r in method.restarts if r <= epoch)]
-            if epoch in method.restarts and not journal.stages:
-                run.optimizer = trainer.optimizer = make_optimizer(model, settings)
-            lr = learning_rate(settings, epoch - max(restarts))
-            for group in run.optimizer.param_groups:
-                group["lr"] = lr
-            health.begin(epoch)
-            clock.seconds = journal.seconds = journal.seconds or dict.fromkeys(clock.seconds, 0.0)
-            done: list[tuple[Stage, dict[str, float]]] = []
-            try:
-                for stage in method.stages(epoch, *journal.recalling(extract, once, interruption.check)):
-                    health.labels(stage)
-                    with clock("train"):
-                        seed = (settings.run.seed, epoch, len(done))
-                        done.append((stage, trainer.train(stage, seed, journal.progress(len(done)))))
-                    distributed.broadcast_buffers(model)
-            except Interrupted:
-                run.save_unfinished(epoch, journal)
-                raise
-            skipped = sum(progress.skipped for progress in journal.stages)
-            row = {"epoch": epoch, "lr": lr, **summarize(done, truth), "skipped_steps": skipped, "features": health.seen}
-            if test_set and (epoch % settings.run.eval_step == settings.run.eval_step - 1 or epoch == settings.optim.epochs - 1):
-                with clock("test"):
-                    row["test"] = to_rows(test_set.evaluate(model, bf16))
-            health.compare(row)
-            run.save(epoch, {**row, "seconds": clock.seconds})
-            journal = Journal()
-            interruption.check()
+    trainer = Trainer(wrap(model, settings, processes), run.optimizer, train_stores, cameras, settings, processes, bf16, interruption.check)
+    for epoch in range(first, settings.optim.epochs):
+        restarts = [0, *(r for r in method.restarts if r <= epoch)]
+        if epoch in method.restarts and not journal.stages:
+            run.optimizer = trainer.optimizer = make_optimizer(model, settings)
+        lr = learning_rate(settings, epoch - max(restarts))
+        for group in run.optimizer.param_groups:
+            group["lr"] = lr
+        health.begin(epoch)
+        clock.seconds = journal.seconds = journal.seconds or dict.fromkeys(clock.seconds, 0.0)
+        done: list[tuple[Stage, dict[str, float]]] = []
+        try:
+            for stage in method.stages(epoch, *journal.recalling(extract, once, health.features, interruption.check)):
+                health.labels(stage)
+                with clock("train"):
+                    seed = (settings.run.seed, epoch, len(done))
+                    done.append((stage, trainer.train(stage, seed, journal.progress(len(done)))))
+                distributed.broadcast_buffers(model)
+        except Interrupted:
+            run.save_unfinished(epoch, journal)
+            raise
+        skipped = sum(progress.skipped for progress in journal.stages)
+        row = {"epoch": epoch, "lr": lr, **summarize(done, truth), "skipped_steps": skipped, "features": health.seen}
+        if test_set and (epoch % settings.run.eval_step == settings.run.eval_step - 1 or epoch == settings.optim.epochs - 1):
+            with clock("test"):
+                row["test"] = to_rows(test_set.evaluate(model, bf16))
+        health.compare(row)
+        run.save(epoch, {**row, "seconds": clock.seconds})
+        journal = Journal()
+        interruption.check()
     if run.trackers:
         run.trackers.close()
     return log.rows[-1]

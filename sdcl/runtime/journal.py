@@ -44,20 +44,27 @@ class Journal:
         self._told += 1
         return self.values[self._told - 1]
 
-    def recalling(self, extract: Callable[..., Any], once: Callable[..., Any], check: Callable[[], None]) -> tuple[Callable, Callable]:
-        """The two functions that a method computes with, remembering; `check` is called after each new value."""
+    def recalling(
+        self, extract: Callable[..., Any], once: Callable[..., Any], look: Callable[[Any], None], check: Callable[[], None]
+    ) -> tuple[Callable, Callable]:
+        """The two functions that a method computes with, remembering.
 
-        def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
+        Args:
+            look: sees what each extraction gives, remembered or new. check: is called after each new value.
+        """
+
+        def remembering(function: Callable[..., Any], look: Callable[[Any], None] = lambda value: None) -> Callable[..., Any]:
             def call(*arguments: Any) -> Any:
                 known = self._told < len(self.values)
                 value = self.recall(lambda: function(*arguments))
+                look(value)
                 if not known:
                     check()
                 return value
 
             return call
 
-        return remembering(extract), remembering(once)
+        return remembering(extract, look), remembering(once)
 
     def progress(self, number: int) -> Progress:
         """How far stage `number` of the epoch has come."""
