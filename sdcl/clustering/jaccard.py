@@ -78,7 +78,7 @@ def near_pairs(features: Tensor, k1: int, k2: int, eps: float, *, backend: str =
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Many short operations on a host: a second core gains little, and waiting for one that is busy elsewhere costs up to ten times as much."""
+    """Many short operations on a host: a second core gains little, and waiting for one that is busy elsewhere cost several times as much where it was seen."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
