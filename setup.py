@@ -19,6 +19,7 @@ setup(
         "numpy",
         "scipy",  # sparse matrices of the Jaccard distance; rand_perm_cam.mat. scikit-learn brings it along anyway
         "scikit-learn",
+        "numba",  # compiled loops of clustering and ranking on a host: 5 to 30 times as fast as NumPy and SciPy could do them
         "Pillow",
         "tqdm",
         "matplotlib",  # report.html, written at the end of a run

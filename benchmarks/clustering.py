@@ -98,7 +98,7 @@ def sparse_labels(features: np.ndarray, device: str, backend: str) -> dict[str, 
     phase = partial(_phase, times)
     ranks = phase("nearest neighbours", lambda: neighbors.rank_lists(rows, K1, backend=backend))
     members = phase("sets", lambda: jaccard.member_sets(ranks, K1))
-    weights = phase("weights", lambda: jaccard.neighbor_weights(rows, members))
+    weights = phase("weights", lambda: jaccard.neighbor_weights(rows, *members))
     shares = weights._replace(values=(weights.values * (jaccard.ONE / K2)).round().int())
     expanded = phase("query expansion", lambda: jaccard.query_expansion(shares, ranks[:, :K2]))
     pairs = phase("min-sum", lambda: jaccard.distance_pairs(expanded, EPS))
@@ -108,7 +108,7 @@ def sparse_labels(features: np.ndarray, device: str, backend: str) -> dict[str, 
         "ids": found.ids,
         "ranks": ranks.cpu().numpy(),
         "times": times,
-        "entries": len(members),
+        "entries": len(members[1]),
         "terms": float((holders * (holders - 1) / 2).sum()),
         "expanded": float(weights.start.diff()[ranks[:, :K2]].sum()),
     }

@@ -1,5 +1,9 @@
 """k-reciprocal Jaccard distance (Zhong et al., CVPR 2017), exact and sparse, on the device of the features.
 
+    rank lists -> member sets -> weights -> query expansion -> distances of near pairs
+
+On a host the sets, the expansion and the pairs are compiled loops (`host.py`); on a device they are the torch code of this file.
+
 Two images are near when they are named by the same reciprocal neighbours. Nothing N x N is ever dense: memory is O(N k).
 Weights and their sums are integers (fixed point), so that neither the order of a sum nor the device can change a bit.
 
@@ -11,7 +15,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +22,11 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from sdcl.clustering import host
 from sdcl.clustering.neighbors import exact_float32, rank_lists
 
 ONE = 2**30  # fixed point of a weight and of a row's sum
-HOST_TERMS, HOST_CELLS = 2**20, 2**24  # of a chunk: nearly in the cache, and long enough to share between cores
-DEVICE_TERMS, DEVICE_CELLS = 2**25, 2**28  # about 1 GB each
+TERMS, CELLS = 2**25, 2**28  # of one chunk on a device: about 1 GB each
 
 
 class Rows(NamedTuple):
@@ -76,46 +79,66 @@ def near_pairs(features: Tensor, k1: int, k2: int, eps: float, *, backend: str =
     return distance_pairs(image_weights(features, k1, k2, backend=backend), eps)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Many short operations on a host: a second core gains little, and waiting for one that is busy elsewhere cost several times as much where it was seen."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def image_weights(features: Tensor, k1: int, k2: int, *, backend: str = "torch") -> Rows:
     """V: what each image says of which others, fixed point (int32, a row sums to `ONE`), after the query expansion."""
     if k1 < 1 or k2 < 1:
         raise ValueError(f"--k1 and --k2 must be at least 1, got {k1} and {k2}")
     ranks = rank_lists(features, k1, backend=backend)
     k2 = min(k2, ranks.shape[1])
-    weights = neighbor_weights(features, member_sets(ranks, k1))
+    weights = neighbor_weights(features, *member_sets(ranks, k1))
     shares = weights._replace(values=(weights.values * (ONE / k2)).round().int())
     return shares if k2 == 1 else query_expansion(shares, ranks[:, :k2])
 
 
-@_one_thread()
-def member_sets(ranks: Tensor, k1: int) -> Tensor:
+def member_sets(ranks: Tensor, k1: int) -> tuple[Tensor, Tensor]:
     """Reciprocal sets A, enlarged by the half sets H_c of members c that lie in them by more than two thirds.
 
     Args:
         ranks: int64 (N, k), the image itself first.
 
     Returns:
-        int64 (E,), sorted row * N + column of every member.
+        int64 (N + 1,) first member of each row, and (E,) the members, ascending within a row.
     """
+    half_length = min(round(k1 / 2) + 1, ranks.shape[1])  # Python rounds half to even, as the released code does
+    if ranks.device.type == "cpu":
+        return tuple(map(torch.from_numpy, host.member_sets(ranks.contiguous().numpy(), half_length)))
+    return device_member_sets(ranks, half_length)
+
+
+def query_expansion(weights: Rows, nearest: Tensor) -> Rows:
+    """Row i <- sum of the rows nearest[i] (N, k2) of int32 shares."""
+    if nearest.device.type != "cpu":
+        return device_query_expansion(weights, nearest)
+    found = host.query_expansion(*_arrays(weights), nearest.contiguous().numpy())
+    return _rows(*map(torch.from_numpy, found))
+
+
+def distance_pairs(weights: Rows, eps: float = 1.0) -> Pairs:
+    """1 - s / (2 - s) with s_ij = sum_l min(V_il, V_jl), at every pair i < j with a common l, at most eps apart."""
+    if weights.start.device.type != "cpu":
+        return device_distance_pairs(weights, eps)
+    return Pairs(*host.distance_pairs(*_arrays(weights), eps, ONE))
+
+
+def _arrays(weights: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return weights.start.numpy(), weights.columns.numpy(), weights.values.numpy()
+
+
+def _rows(start: Tensor, columns: Tensor, values: Tensor) -> Rows:
+    rows = torch.repeat_interleave(torch.arange(len(start) - 1, device=start.device), start.diff())
+    return Rows(start, rows, columns, values)
+
+
+def device_member_sets(ranks: Tensor, half_length: int) -> tuple[Tensor, Tensor]:
+    """`member_sets` on a device."""
     count, k = ranks.shape
-    half_length = min(round(k1 / 2) + 1, k)  # Python rounds half to even, as the released code does
-    step = max(1, _limits(ranks.device)[0] // (k * k))
+    step = max(1, TERMS // (k * k))
     parts = [slice(first, min(first + step, count)) for first in range(0, count, step)]
     mutual = [_mutual(ranks, part, half_length) for part in parts]
     full, half = (torch.cat(column) for column in zip(*mutual, strict=True))  # (N, k) A, (N, h) H, as masks of the lists
     inside = torch.zeros(step * count, dtype=torch.bool, device=ranks.device)
-    return torch.cat([part.start * count + _enlarged(ranks, full, half, part, inside) for part in parts])
+    cells = torch.cat([part.start * count + _enlarged(ranks, full, half, part, inside) for part in parts])
+    return _starts(cells // count, count), cells % count
 
 
 def _mutual(ranks: Tensor, part: slice, half_length: int) -> tuple[Tensor, Tensor]:
@@ -141,16 +164,15 @@ def _enlarged(ranks: Tensor, full: Tensor, half: Tensor, part: slice, inside: Te
     return torch.cat((own, cell[belongs & accepted[:, None]])).unique()
 
 
-def neighbor_weights(features: Tensor, members: Tensor) -> Rows:
-    """Softmax of -(2 - 2 x_i.x_j) over each row's members (E,) (sorted row * N + column). -> float64 values."""
+def neighbor_weights(features: Tensor, start: Tensor, columns: Tensor) -> Rows:
+    """Softmax of -(2 - 2 x_i.x_j) over each row's members. -> float64 values."""
     count = len(features)
-    rows, columns = members // count, members % count
-    start = _starts(rows, count)
+    _, rows, columns, _ = weights = _rows(start, columns, columns)
     exponent = 2 * _products(features, start, columns).double() - 2  # (E,)
     largest = torch.full((count,), -torch.inf, dtype=torch.float64, device=features.device).scatter_reduce_(0, rows, exponent, "amax")
     weight = (exponent - largest[rows]).exp()
     total = torch.segment_reduce(weight, "sum", offsets=start)  # every row holds at least the image itself
-    return Rows(start, rows, columns, weight / total[rows])
+    return weights._replace(values=weight / total[rows])
 
 
 def _products(features: Tensor, start: Tensor, columns: Tensor) -> Tensor:
@@ -163,9 +185,8 @@ def _products(features: Tensor, start: Tensor, columns: Tensor) -> Tensor:
         return torch.sparse.sampled_addmm(empty, features, features.T, beta=0).values()
 
 
-@_one_thread()
-def query_expansion(weights: Rows, nearest: Tensor) -> Rows:
-    """Row i <- sum of the rows nearest[i] (N, k2) of int32 shares."""
+def device_query_expansion(weights: Rows, nearest: Tensor) -> Rows:
+    """`query_expansion` on a device."""
     count = len(nearest)
     size = weights.start.diff()[nearest]  # (N, k2)
     sums = _Sums(weights.start.device, count)
@@ -179,9 +200,8 @@ def query_expansion(weights: Rows, nearest: Tensor) -> Rows:
     return Rows(_starts(rows, count), rows, columns, values)
 
 
-@_one_thread()
-def distance_pairs(weights: Rows, eps: float = 1.0) -> Pairs:
-    """1 - s / (2 - s) with s_ij = sum_l min(V_il, V_jl), at every pair i < j with a common l, at most eps apart."""
+def device_distance_pairs(weights: Rows, eps: float = 1.0) -> Pairs:
+    """`distance_pairs` on a device."""
     count = len(weights.start) - 1
     columns, order = weights.columns.sort(stable=True)  # column after column, its rows ascending
     later_row, later_value = weights.rows[order], weights.values[order]
@@ -214,8 +234,7 @@ class _Sums:
     """Integer sums by cell, over the cells of c rows of N; the buffers are reused from chunk to chunk."""
 
     def __init__(self, device: torch.device, count: int):
-        self.max_terms, cells = _limits(device)
-        self.max_rows = max(1, cells // count)
+        self.max_rows = max(1, CELLS // count)
         self.count = count
         self.total = torch.zeros(0, dtype=torch.int32, device=device)
         self.owner = torch.empty(0, dtype=torch.int32, device=device)
@@ -232,14 +251,14 @@ class _Sums:
 
 
 def _chunks(work: Tensor, sums: _Sums) -> Iterator[tuple[int, int]]:
-    """Consecutive rows with at most max_terms terms (N,) together, one row at least; sizes the buffers of `sums`."""
+    """Consecutive rows with at most TERMS terms (N,) together, one row at least; sizes the buffers of `sums`."""
     until = np.concatenate(([0], work.cumsum(0).cpu().numpy()))
     count, first = len(work), 0
     size = min(count, sums.max_rows) * count
     sums.total = sums.total.new_zeros(size)
     sums.owner = sums.owner.new_empty(size)
     while first < count:
-        last = int(np.searchsorted(until, until[first] + sums.max_terms, "right")) - 1
+        last = int(np.searchsorted(until, until[first] + TERMS, "right")) - 1
         last = min(max(last, first + 1), first + sums.max_rows, count)
         yield first, last
         first = last
@@ -261,8 +280,3 @@ def _take(values: Tensor, at: Tensor) -> Tensor:
 def _starts(rows: Tensor, count: int) -> Tensor:
     """Ascending rows (E,) -> (N + 1,) first entry of each."""
     return torch.searchsorted(rows, torch.arange(count + 1, device=rows.device))
-
-
-def _limits(device: torch.device) -> tuple[int, int]:
-    """Terms and cells of one chunk."""
-    return (HOST_TERMS, HOST_CELLS) if device.type == "cpu" else (DEVICE_TERMS, DEVICE_CELLS)

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdcl.evaluation import host
+
 CHUNK_ELEMENTS = 2**22  # entries of the similarity ranked at once; about ten arrays of this many int64 are alive
 
 # (query ids (q, 1), query cameras (q, 1), gallery ids (1, G), gallery cameras (1, G)) -> (q, G) bool, True is removed
@@ -92,7 +94,8 @@ def rank_metrics(
     distinct_identities: bool,
     max_rank: int = 20,
 ) -> Metrics:
-    """Metrics of a gallery ranked by descending similarity; the work is done on the device of `similarity`.
+    """Metrics of a gallery ranked by descending similarity; the work is done on the device of `similarity`,
+    on a host in compiled loops (`host.py`).
 
     Args:
         similarity: (Q, G), larger is nearer. Ties keep gallery order.
@@ -126,7 +129,10 @@ def rank_metrics(
         keep = None
         if removed is not None:
             keep = ~removed(ids, query_cameras[part, None], gallery_ids[None], gallery_cameras[None])  # (q, G)
-        chunks.append(_query_scores(similarity[part], ids == gallery_ids[None], keep, identity_of))
+        if similarity.device.type == "cpu":
+            chunks.append(_host_scores(similarity[part], ids[:, 0], gallery_ids, keep, identity_of))
+        else:
+            chunks.append(device_scores(similarity[part], ids == gallery_ids[None], keep, identity_of))
     if not any(len(position) for position, _, _ in chunks):
         raise ValueError(f"none of the {num_queries} queries has a match among the {num_gallery} gallery images")
     position, precision, penalty = (torch.cat(column) for column in zip(*chunks, strict=True))
@@ -148,7 +154,16 @@ def mean(metrics: Sequence[Metrics]) -> Metrics:
     )
 
 
-def _query_scores(similarity: Tensor, same: Tensor, keep: Tensor | None, identity_of: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _host_scores(similarity: Tensor, query_ids: Tensor, gallery_ids: Tensor, keep: Tensor | None, identity_of: Tensor | None) -> tuple:
+    """`device_scores` in compiled loops."""
+    values = similarity if similarity.dtype == torch.float64 else similarity.float()
+    keep = torch.zeros(0, 0, dtype=torch.bool) if keep is None else keep.expand(len(values), -1)
+    identity_of = torch.zeros(0, dtype=torch.long) if identity_of is None else identity_of
+    columns = (values, query_ids, gallery_ids, keep, identity_of)
+    return tuple(map(torch.from_numpy, host.query_scores(*(c.contiguous().numpy() for c in columns))))
+
+
+def device_scores(similarity: Tensor, same: Tensor, keep: Tensor | None, identity_of: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Of each valid query of a chunk: CMC position of its first match (from 1), AP, INP.
 
     Only the ranks of the matches are wanted, so values are sorted without their gallery rows and the matches looked up among
@@ -168,7 +183,7 @@ def _query_scores(similarity: Tensor, same: Tensor, keep: Tensor | None, identit
         return matches, matches.double(), matches.double()
     value = _match_values(similarity, same, matches)  # (v, m) best first
     gallery, count = similarity.shape[1], torch.arange(1, value.shape[1] + 1, device=value.device)  # count: (m,)
-    ascending = _sorted(similarity.contiguous())
+    ascending = similarity.sort(dim=1).values
     rank = 1 + gallery - torch.searchsorted(ascending, value, right=True)  # (v, m)
     last_rank = gallery - torch.searchsorted(ascending, value)  # if all its equals came before it
     real = count <= matches[:, None]
@@ -199,15 +214,8 @@ def _match_values(similarity: Tensor, same: Tensor, matches: Tensor) -> Tensor:
     return value.sort(dim=1, descending=True).values
 
 
-def _sorted(similarity: Tensor) -> Tensor:
-    """Rows in ascending order. On a host NumPy's sort, which does not carry the indices along, is several times faster."""
-    if similarity.device.type == "cpu" and similarity.dtype in (torch.float32, torch.float64):
-        return torch.from_numpy(np.sort(similarity.numpy(), axis=1))
-    return similarity.sort(dim=1).values
-
-
 def _ordered_scores(similarity: Tensor, match: Tensor, identity_of: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """`_query_scores` of valid queries from the whole stable order, removed images (-inf) at its end."""
+    """`device_scores` of valid queries from the whole stable order, removed images (-inf) at its end."""
     order = similarity.argsort(dim=1, descending=True, stable=True)  # (v, G) gallery rows, best first
     match = match.gather(1, order)
     matches = match.sum(1)  # (v,)

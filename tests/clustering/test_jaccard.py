@@ -108,13 +108,21 @@ def test_degenerate_features(name, backend, k1, k2):
         assert direct.num_clusters == expected.max() + 1
 
 
-def test_row_chunks_do_not_change_a_bit(parity, monkeypatch):
-    features = torch.from_numpy(parity("jaccard2")["features"])
-    whole = jaccard_distance(features)
-    monkeypatch.setattr(jaccard_module, "HOST_TERMS", 5000)
-    monkeypatch.setattr(jaccard_module, "HOST_CELLS", 5000)
-    chunked = jaccard_distance(features)
-    np.testing.assert_array_equal(whole.toarray(), chunked.toarray())
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("name", ["recorded", "duplicates", "crowd", "norms", "zeros", "5"])
+def test_compiled_and_device_forms_agree_to_the_bit(parity, monkeypatch, name, chunked):
+    """The device's torch code runs on the host here; its chunks change nothing either."""
+    array = parity("jaccard2")["features"] if name == "recorded" else degenerate(name)
+    features = torch.from_numpy(array)
+    if chunked:
+        monkeypatch.setattr(jaccard_module, "TERMS", 5000)
+        monkeypatch.setattr(jaccard_module, "CELLS", 5000)
+    host = jaccard_distance(features)
+    half_length = min(16, len(array))
+    monkeypatch.setattr(jaccard_module, "member_sets", lambda ranks, k1: jaccard_module.device_member_sets(ranks, half_length))
+    monkeypatch.setattr(jaccard_module, "query_expansion", jaccard_module.device_query_expansion)
+    monkeypatch.setattr(jaccard_module, "distance_pairs", jaccard_module.device_distance_pairs)
+    np.testing.assert_array_equal(dense(jaccard_distance(features)), dense(host))
 
 
 @pytest.mark.parametrize("backend,chunk", [("torch", None), ("torch", 1), ("torch", 7), ("torch", 64), ("torch", 1000), ("faiss", None)])

@@ -46,10 +46,21 @@ def random_case(seed, queries, gallery, people, levels):
     )
 
 
+@pytest.fixture(params=["compiled", "device"])
+def form(request, monkeypatch):
+    """Both forms of the work: the compiled one of a host, and the torch code of a device, which runs on the host here."""
+    if request.param == "device":
+
+        def scores(similarity, query_ids, gallery_ids, keep, identity_of):
+            return M.device_scores(similarity, query_ids[:, None] == gallery_ids[None], keep, identity_of)
+
+        monkeypatch.setattr(M, "_host_scores", scores)
+
+
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("distinct", [True, False])
 @pytest.mark.parametrize(("queries", "gallery", "people", "levels"), [(60, 80, 25, 1000), (40, 30, 12, 4), (30, 9, 9, 1), (50, 1, 2, 3)])
-def test_brute_force(rule, distinct, queries, gallery, people, levels):
+def test_brute_force(form, rule, distinct, queries, gallery, people, levels):
     case = random_case(queries, queries, gallery, people, levels)
     cmc, mAP, mINP, valid = brute_force(*case, rule, distinct, 20)
     ours = M.rank_metrics(*case, removed=rule, distinct_identities=distinct)
@@ -85,7 +96,7 @@ NAMES = ("sysu", "sysu_indoor", "sysu_valid", "regdb", "regdb_small", "single", 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_recorded_metrics(parity, name):
+def test_recorded_metrics(form, parity, name):
     arrays = parity("evaluation")
     case, settings = recorded_case(arrays, name)
     ours = M.rank_metrics(*case, **settings)
@@ -111,7 +122,7 @@ def test_chunks_change_nothing(parity, monkeypatch):
     assert (parts.mAP, parts.mINP, parts.num_valid) == pytest.approx((whole.mAP, whole.mINP, whole.num_valid), abs=1e-14)
 
 
-def test_ties_keep_gallery_order():
+def test_ties_keep_gallery_order(form):
     similarity = torch.zeros(1, 3)
     assert M.rank_metrics(similarity, [5], [5, 7, 8], distinct_identities=False).r1 == 1
     assert M.rank_metrics(similarity, [8], [5, 7, 8], distinct_identities=False).mAP == pytest.approx(1 / 3)
