@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from sdcl.config import Settings, flat
+from sdcl.evaluation.churn import Churn
 from sdcl.runtime import checkpoint, distributed
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.journal import Journal
@@ -30,6 +31,7 @@ class Run:
     log: RunLog
     data: str
     trackers: Trackers | None = None
+    churn: Churn = field(default_factory=Churn)
 
     def save(self, epoch: int, row: dict[str, Any]) -> None:
         """Save the state after an epoch, then tell of it."""
@@ -53,7 +55,7 @@ class Run:
 
     def _state(self, epoch: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": epoch, "rows": rows}
-        return state | {"settings": flat(self.settings), "data": self.data}
+        return state | {"settings": flat(self.settings), "data": self.data, "labels": self.churn.state()}
 
 
 def resume(run: Run) -> tuple[int, Journal]:
@@ -76,5 +78,7 @@ def resume(run: Run) -> tuple[int, Journal]:
     run.model.load_state_dict(state["model"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.log.restore(state["rows"])
+    if state["data"] == run.data:
+        run.churn.load(state.get("labels", {}))  # checkpoints of earlier versions have none
     run.log.line(f"continuing {'within' if unfinished else 'after'} epoch {state['epoch']} of {run.settings.run_dir}")
     return first, Journal.of(unfinished["journal"], run.processes.device) if unfinished else Journal()
