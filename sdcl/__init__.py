@@ -13,7 +13,7 @@ pretrain.py     a starting weight from synthetic people
 embed.py        one's own images -> embeddings in a file
 search.py       queries -> ranked gallery, as JSON and as a picture; the threshold of "not in the gallery"
 export.py       checkpoint -> ONNX, safetensors and a model card
-data/           IMAGES: samples, SYSU-MM01, RegDB, LLCM, preparing, the synthetic benchmark, decoded store, augmentation, sampler
+data/           IMAGES: samples, SYSU-MM01, RegDB, LLCM, one's own, preparing, the synthetic benchmark, decoded store, augmentation, sampler
 models/         IMAGES -> FEATURES: dual-branch ViT, two-stream ResNet, weight formats, extraction
 clustering/     FEATURES -> PSEUDO-LABELS within one modality: neighbours, k-reciprocal Jaccard distance, DBSCAN
 association/    PSEUDO-LABELS ACROSS MODALITIES: CRA (SDCL), CMLU and CAE (GUR), CMA (ADCA)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 METHODS = ("sdcl", "gur", "adca", "baseline")
-DATASET_NAMES = {"sysu": "sysu", "sysu_all": "sysu", "regdb": "regdb", "regdb_rgb": "regdb", "llcm": "llcm"}  # the family's spellings
+# with the spellings of the family
+DATASET_NAMES = {name: name for name in ("sysu", "regdb", "llcm", "own")} | {"sysu_all": "sysu", "regdb_rgb": "regdb"}
 ARCH_NAMES = {"agw": "resnet50"}
 
 
@@ -46,7 +47,7 @@ class RunSettings:
 @dataclass(frozen=True)
 class DataSettings:
     dataset: str = setting("sysu", "data set", "-d", aliases=DATASET_NAMES)
-    data_dir: str = setting("", "folder with the raw or the prepared layout (default data/DATASET)")
+    data_dir: str = setting("", "folder with the raw or the prepared layout, or the table of one's own images (default data/DATASET)")
     trial: int = setting(1, "RegDB's split, 1..10")
     allow_incomplete: bool = setting(False, "go on although image counts differ from the known ones")
     height: int = setting(288, "image height in pixels")
@@ -275,6 +276,8 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
 # No settings of these methods for LLCM have been released; its recipes are those of SYSU-MM01, untuned. GUR meets 9 x 8 pairs of cameras
 # instead of 4 x 2, nine times its work: --camera-iters, --no-refresh-cameras and --no-intra-camera shorten it.
 RECIPES |= {(method, "llcm"): dict(RECIPES[method, "sysu"]) for method in METHODS}
+# One's own images: nobody can have tuned for them, so the recipes are those of SYSU-MM01, too; docs/OWN_DATA.md says what small sets need.
+RECIPES |= {(method, "own"): dict(RECIPES[method, "sysu"]) for method in METHODS}
 
 
 def fields_by_name() -> dict[str, tuple[str, dataclasses.Field, type]]:

@@ -28,9 +28,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sdcl.config import Settings, parser, resolve
-from sdcl.data import LAYOUTS, notices, training_samples
-from sdcl.data.prepare import Split, read_any
-from sdcl.data.samples import Sample
+from sdcl.data import notices, own, read, training_samples
+from sdcl.data.prepare import Split
+from sdcl.data.samples import UNKNOWN, Sample
 from sdcl.data.store import FORMATS, MAX_PIXELS, shown
 from sdcl.models.start import starting_model
 from sdcl.runtime.distributed import Processes
@@ -103,12 +103,14 @@ def duplicates(facts: list[Facts]) -> list[Finding]:
             groups[f.digest].append(f)
     found: dict[str, list[str]] = defaultdict(list)
     for same in (g for g in groups.values() if len(g) > 1):
-        kind = "splits" if len({f.split for f in same}) > 1 else "identities" if len({f.sample.identity for f in same}) > 1 else "one"
+        people = {f.sample.identity for f in same} - {UNKNOWN}
+        kind = "splits" if len({f.split for f in same}) > 1 else "identities" if len(people) > 1 else "one" if people else "unknown"
         found[kind].append(" = ".join(shown(f.sample.path) for f in same))
     return [
         *some(ERROR, "contents stand in both the training and the test split", found["splits"], "unpack the original archive again"),
         *some(WARNING, "contents stand under several identities", found["identities"], "remove the wrong copy"),
         *some(WARNING, "contents stand several times under one identity", found["one"], "remove the copies"),
+        *some(WARNING, "contents stand several times", found["unknown"], "remove the copies"),
     ]
 
 
@@ -157,16 +159,27 @@ def file_names(facts: list[Facts]) -> list[Finding]:
 
 
 def links_outside(facts: list[Facts], data_dir: Path) -> list[Finding]:
-    root = os.path.realpath(data_dir) + os.sep
+    root = os.path.realpath(data_dir.parent if data_dir.is_file() else data_dir) + os.sep
     away = [shown(f.sample.path) for f in facts if not os.path.realpath(f.sample.path).startswith(root)]
     return some(WARNING, "images are symbolic links out of the data folder", away, "copy the files into it, if you did not make the links")
 
 
 def identities_in_both(dataset: str, both: dict[str, Split]) -> list[Finding]:
-    """RegDB counts its labels anew in each split, so there the contents tell (`duplicates`)."""
-    people = [{s.identity for rows in both[split].values() for s in rows} for split in ("train", "test")]
-    shared = [f"identity {i}" for i in sorted(people[0] & people[1])] if dataset == "sysu" else []
-    return some(ERROR, "identities are in the training and the test split", shared, "copy the exp folder from the original archive again")
+    """RegDB counts its labels anew in each split, so there the contents tell (`duplicates`). In own data it may be meant so."""
+    severity, remedy = {
+        "sysu": (ERROR, "copy the exp folder from the original archive again"),
+        "own": (WARNING, "give each person to one of the splits, if the test shall be one of new people"),
+    }.get(dataset, (NOTE, ""))
+    people = [{s.identity for rows in both[split].values() for s in rows} - {UNKNOWN} for split in ("train", "test")]
+    shared = [f"identity {i}" for i in sorted(people[0] & people[1])] if remedy else []
+    return some(severity, "identities are in the training and the test split", shared, remedy)
+
+
+def small_sets(settings: Settings, train: Split) -> list[Finding]:
+    """Modalities of own data that have fewer images than the recipe, made for tens of thousands, looks at at once."""
+    few = [f"{m}: {len(rows)} images" for m, rows in train.items() if len(rows) < 4 * settings.cluster.k1]
+    what = f"modalities have fewer training images than four rank lists of --k1 {settings.cluster.k1}; clusters may all fall together"
+    return some(WARNING, what, few, "lower --k1, --k1-visible-unified, --cra-k, --num-instances and --eps, as docs/OWN_DATA.md says")
 
 
 def some(severity: str, what: str, where: Iterable[str], remedy: str) -> list[Finding]:
@@ -181,7 +194,7 @@ def some(severity: str, what: str, where: Iterable[str], remedy: str) -> list[Fi
 def examine_data(settings: Settings) -> list[Finding]:
     """Every check of the data folder."""
     name, folder = settings.data.dataset, settings.data_dir
-    both, differences = read_any(LAYOUTS[name], folder, settings.data.trial)
+    both, differences = read(name, folder, settings.data.trial)
     severity = WARNING if settings.data.allow_incomplete else ERROR
     found = some(severity, "differences from the data set as it should be", differences, "unpack the original archive again")
     found += [Finding(NOTE, line) for line in notices(name, folder, settings.data.trial) if "--allow-incomplete" not in line]
@@ -192,6 +205,9 @@ def examine_data(settings: Settings) -> list[Finding]:
         facts = list(tqdm(pool.map(lambda job: inspect(*job), jobs), "read images", len(jobs), unit="image", disable=None, leave=False))
     for check in (unreadable, duplicates, sizes, extensions, camera_colours, file_names):
         found += check(facts)
+    if name == "own":
+        own.require_training(both["train"], folder)
+        found += small_sets(settings, both["train"])
     return [*found, *links_outside(facts, folder), *identities_in_both(name, both), *disk(settings, both)]
 
 

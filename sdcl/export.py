@@ -259,7 +259,7 @@ def differences(settings: dict[str, Any]) -> str:
 def metrics(rows: list[dict[str, Any]]) -> str:
     """Markdown table of the test results of an epoch, in percent."""
     if not rows:
-        return "The model was not tested during training (`--eval-step 0`); see `python -m sdcl.test`."
+        return "The model was not tested during training (`--eval-step 0`, or no labelled test image); see `python -m sdcl.test`."
     names = ("R1", "R5", "R10", "R20", "mAP", "mINP")
     lines = [f"After epoch {rows[0]['epoch']}, percent.", "", f"| protocol | direction | {' | '.join(names)} |", "|---|---|" + "---:|" * 6]
     for result in rows[0]["test"]:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from sdcl.config import Settings, describe, flat, parse
-from sdcl.data import notices, training_samples
+from sdcl.data import has_test, notices, training_samples
 from sdcl.data.samples import MODALITIES
 from sdcl.data.store import ImageStore, build_cache, content_fingerprint, open_store
 from sdcl.evaluation.tables import to_rows
@@ -91,7 +91,7 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
     data = fingerprint_of(paths)
     train_stores = open_stores(paths, settings, settings.data.resize_train, processes, "training")
     extract_stores = open_stores(paths, settings, settings.data.resize_extract, processes, "clustering")
-    test_set = TestSet(settings, processes) if settings.run.eval_step else None
+    test_set = TestSet(settings, processes) if settings.run.eval_step and has_test(*where) else None
 
     # model, method, optimiser
     torch.manual_seed(settings.run.seed)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MODALITIES = ("visible", "infrared")
+UNKNOWN = -1  # identity of an image of which nobody said whom it shows; only one's own data have such
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Sample:
 
     Args:
         path: absolute path of the image file.
-        identity: person number, unique within a split. Read by evaluation and reports, never by training.
+        identity: person number, unique within a split, or `UNKNOWN`. Read by evaluation and reports, never by training.
         camera: camera number, as the data set counts (SYSU-MM01: 1..6; RegDB: 1 visible, 2 infrared; LLCM: 1..9 in both modalities).
         modality: "visible" or "infrared".
     """

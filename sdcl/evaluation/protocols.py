@@ -9,6 +9,7 @@ LLCM (Zhang and Wang, CVPR 2023): all test images of one modality query one rand
 directions; a query does not see its identity in its own camera; CMC over distinct identities; mean of ten draws. The released test
 program, asked for visible to infrared, swaps the two: its queries are the drawn infrared images, its gallery all visible ones. Papers
 report either as "visible to infrared", so both are computed, and their names say which is which.
+One's own data: as RegDB, every test image of one modality against all of the other, in both directions.
 
 `features` and `samples` are dicts keyed by modality: unit rows (N, D) float32 and the N test samples they belong to.
 """
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 
 from sdcl.data import llcm
-from sdcl.data.samples import Sample
+from sdcl.data.samples import MODALITIES, Sample
 from sdcl.evaluation.metrics import Metrics, RemovalRule, mean, rank_metrics, same_identity_and_camera, same_room
 from sdcl.evaluation.rerank import Rerank
 from sdcl.evaluation.rerank import rerank as reranked
@@ -48,7 +49,7 @@ class Result:
         protocol: data set, search mode, shots, and where the gallery draws come from.
         direction: "<query modality> to <gallery modality>".
         metrics: mean over `per_draw`.
-        per_draw: one per draw (SYSU-MM01, LLCM) or per trial (RegDB).
+        per_draw: one per draw (SYSU-MM01, LLCM) or per trial (RegDB); a single one for own data.
         gallery_size: images in the gallery.
     """
 
@@ -60,7 +61,7 @@ class Result:
 
 
 def evaluate(dataset: str, features: Features, samples: Samples, **settings: Any) -> list[Result]:
-    """`evaluate_sysu(..., **settings)` for "sysu", `evaluate_llcm` for "llcm"; `evaluate_regdb` for "regdb" knows `rerank` only.
+    """`evaluate_sysu(..., **settings)` for "sysu", `evaluate_llcm` for "llcm"; those for "regdb" and "own" know `rerank` only.
 
     With `rerank`, a `Rerank`, each gallery is re-ranked and the protocol's name says so.
 
@@ -73,7 +74,9 @@ def evaluate(dataset: str, features: Features, samples: Samples, **settings: Any
         return evaluate_regdb(features, samples, rerank=settings.get("rerank"))
     if dataset == "llcm":
         return evaluate_llcm(features, samples, **settings)
-    raise ValueError(f"no evaluation protocol for data set {dataset!r}; there are 'sysu', 'regdb' and 'llcm'")
+    if dataset == "own":
+        return evaluate_own(features, samples, rerank=settings.get("rerank"))
+    raise ValueError(f"no evaluation protocol for data set {dataset!r}; there are 'sysu', 'regdb', 'llcm' and 'own'")
 
 
 def evaluate_sysu(
@@ -119,15 +122,27 @@ def evaluate_sysu(
 
 
 def evaluate_regdb(features: Features, samples: Samples, *, rerank: Rerank | None = None) -> list[Result]:
-    """RegDB, one trial, both directions: nothing is drawn, nothing removed, plain CMC over images. Raises as `evaluate_sysu`."""
-    rows = {modality: _unit_rows(features, samples, modality) for modality in ("visible", "infrared")}
+    """RegDB, one trial. Raises as `evaluate_sysu`."""
+    return _whole_galleries("RegDB", {"visible": "visible", "infrared": "thermal"}, features, samples, rerank)
+
+
+def evaluate_own(features: Features, samples: Samples, *, rerank: Rerank | None = None) -> list[Result]:
+    """One's own data; a query whose person the other modality does not show counts nowhere. Raises as `evaluate_sysu`."""
+    return _whole_galleries("own data, all images against all of the other modality", {m: m for m in MODALITIES}, features, samples, rerank)
+
+
+def _whole_galleries(name: str, words: Mapping[str, str], features: Features, samples: Samples, rerank: Rerank | None) -> list[Result]:
+    """All images of a modality against all of the other, both directions: nothing is drawn, nothing removed, plain CMC over images.
+
+    Args:
+        words: modality -> what the direction calls it.
+    """
+    rows = {modality: _unit_rows(features, samples, modality) for modality in MODALITIES}
     results = []
-    for direction, query, gallery in (
-        ("visible to thermal", "visible", "infrared"),
-        ("thermal to visible", "infrared", "visible"),
-    ):
+    for query, gallery in (MODALITIES, MODALITIES[::-1]):
         metrics = _match(rows[query], samples[query], rows[gallery], samples[gallery], None, distinct=False, rerank=rerank)
-        results.append(Result("RegDB" + _rerank_name(rerank), direction, metrics, [metrics], len(samples[gallery])))
+        direction = f"{words[query]} to {words[gallery]}"
+        results.append(Result(name + _rerank_name(rerank), direction, metrics, [metrics], len(samples[gallery])))
     return results
 
 

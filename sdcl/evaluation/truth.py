@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from sdcl.clustering import PseudoLabels
-from sdcl.data.samples import Sample
+from sdcl.data.samples import UNKNOWN, Sample
 
 
 class Truth:
@@ -21,7 +21,8 @@ class Truth:
     def describe(self, name: str, found: PseudoLabels, scope: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
         """Counts, adjusted Rand index and purity of labels named "visible", "infrared" or with one of these in front.
 
-        Outliers count as clusters of one image for the adjusted Rand index and are left out of the purities.
+        Outliers count as clusters of one image for the adjusted Rand index and are left out of the purities. Where a row's identity
+        is unknown, what is told by identities is left out.
 
         Args:
             scope: modality -> the rows that were clustered, if not all.
@@ -31,13 +32,16 @@ class Truth:
         ids, identities, cameras = found.ids[rows], self._identities[modality][rows], self._cameras[modality][rows]
         kept = ids >= 0
         alone = np.where(kept, ids, found.num_clusters + np.arange(len(ids)))
+        by_identity = {} if (identities == UNKNOWN).any() else {
+            "true_identities": len(np.unique(identities)),
+            "ari": float(adjusted_rand_score(identities, alone)),
+            "purity": purity(ids[kept], identities[kept]),
+        }  # fmt: skip
         return {
             "clusters": found.occupied,
             "outliers": int((~kept).sum()),
             **({} if found.eps is None else {"eps": found.eps}),
-            "true_identities": len(np.unique(identities)),
-            "ari": float(adjusted_rand_score(identities, alone)),
-            "purity": purity(ids[kept], identities[kept]),
+            **by_identity,
             "camera_purity": purity(ids[kept], cameras[kept]),
         }
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sdcl.clustering import PseudoLabels
 
+FEW = 120  # images of a modality: four rank lists of the recipes' --k1
 Features = dict[str, dict[str, Tensor]]  # modality -> branch -> (B, D)
 Rows = dict[str, np.ndarray]  # modality -> rows of the training list
 
@@ -101,10 +102,11 @@ def require_clusters(labels: dict[str, PseudoLabels], eps: float, epoch: int) ->
     for modality, found in labels.items():
         if found.occupied < 2:
             tried = f" and, moving it by --eps-step, up to {found.eps:.2f}" if found.eps not in (None, eps) else ""
+            few = f"So few images need shorter lists: try --k1 {max(len(found.ids) // 4, 3)} --k2 2. " if len(found.ids) < FEW else ""
             raise NoClusters(
                 f"epoch {epoch}: DBSCAN found {found.occupied} cluster(s) among {len(found.ids)} {modality} images, with "
                 f"{found.outliers} outliers, at --eps {eps}{tried}; training needs at least 2. "
-                "If nearly all are outliers raise --eps; if all fell into one cluster lower it. "
+                f"If nearly all are outliers raise --eps; if all fell into one cluster lower it. {few}"
                 "From random weights (--pretrained none) features show cameras, not people: start from pre-trained weights. "
                 "If this happens after the first epoch, try --momentum-first 0.9 (or 0.99) and a lower --lr."
             )

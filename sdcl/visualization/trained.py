@@ -16,7 +16,7 @@ from sdcl.config import Settings, fields_by_name, from_flat
 from sdcl.data import training_samples
 from sdcl.data.augment import normalize
 from sdcl.data.llcm import draw
-from sdcl.data.samples import MODALITIES, Sample
+from sdcl.data.samples import MODALITIES, UNKNOWN, Sample
 from sdcl.data.store import ImageStore, open_store
 from sdcl.data.sysu import draw_gallery
 from sdcl.methods import METHODS
@@ -119,7 +119,7 @@ def galleries(trained: Trained) -> list[Gallery]:
         said = "The first gallery draw; a query does not see its own identity in its own camera."
         drawn = {m: np.array(draw(samples, 0)) for m, samples in trained.test_set.samples.items()}
         return [Gallery(f"{q.capitalize()} to {g}", said, q, g, drawn[g]) for q, g in both]
-    if trained.settings.data.dataset == "regdb":
+    if trained.settings.data.dataset in ("regdb", "own"):
         return [Gallery(f"{q.capitalize()} to {g}", "All test images.", q, g, everything[g]) for q, g in both]
     drawn = draw_gallery(trained.test_set.samples["visible"], 0, permutation=trained.test_set.protocol.get("permutations"))
     said = "All-search, single-shot, the first gallery draw; camera 3 does not see camera 2, which is in the same room."
@@ -157,6 +157,7 @@ def _compared(trained: Trained, view: Gallery, rows: np.ndarray) -> tuple[np.nda
         "sysu": np.isin(query_camera * 10 + gallery_camera, (32, 23)),
         "llcm": match & (query_camera == gallery_camera),
         "regdb": np.zeros_like(match),
+        "own": np.zeros_like(match),
     }
     keep = ~hidden[trained.settings.data.dataset]
     return similarity, match, keep
@@ -207,11 +208,13 @@ def cluster_sheets(trained: Trained) -> dict[str, list[Cluster]]:
     No memory is trained in between, so labels that a method makes after training within an epoch are those of untrained memories.
 
     Raises:
-        ValueError: no training images, or no clusters.
+        ValueError: no training images, images without an identity, or no clusters.
     """
     own = trained.settings
     d = own.data
     samples = training_samples(d.dataset, own.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete)
+    if any(s.identity == UNKNOWN for rows in samples.values() for s in rows):
+        raise ValueError("the training images have no identities, or not all of them, so right and wrong cannot be told apart")
     device = next(trained.model.parameters()).device
     place = (d.height, d.width, d.resize_extract, Path(d.cache_dir), device)
     stores = {m: open_store([s.path for s in rows], *place, workers=d.workers, title=f"clustering {m}") for m, rows in samples.items()}

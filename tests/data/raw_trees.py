@@ -70,6 +70,20 @@ def llcm(root, train=(2, 7, 5), test=(1, 9), images=2, cameras=(1, 2, 3)):
     return root
 
 
+def own(root, train=(1, 2, 3, 4), test=(5, 6), images=2):
+    """A researcher's own set: visible/cam1, visible/cam2 and infrared/cam3, and images.csv, which knows who is on them."""
+    lines = ["path,camera,modality,identity,split"]
+    for modality, cameras in (("visible", (1, 2)), ("infrared", (3,))):
+        for camera in cameras:
+            for person in (*train, *test):
+                for n in range(images):
+                    path = f"{modality}/cam{camera}/{person}_{n}.jpg"
+                    picture(root / path, person, (camera, n), modality == "infrared")
+                    lines.append(f"{path},{camera},{modality},{person},{'test' if person in test else ''}")
+    (root / "images.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
 def claim(root, layout, *numbers):
     """Declare the tree a synthetic set with its own counts."""
     names = ("train_identities", "train_visible", "train_infrared", "test_identities", "test_visible", "test_infrared")
