@@ -18,6 +18,7 @@ from sdcl.data.store import ImageStore
 from sdcl.methods import Stage
 from sdcl.runtime import distributed
 from sdcl.runtime.journal import Progress
+from sdcl.runtime.trace import StepTrace
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Trainer:
     Args:
         model: with BatchNorm slices and data parallelism around it. stores: modality -> training images. cameras: modality -> int (N,).
         check: raises where a signal asked the run to end; told whether all processes are at the same point.
+        trace: what --profile asks for, on one process.
     """
 
     model: nn.Module
@@ -37,6 +39,7 @@ class Trainer:
     processes: distributed.Processes
     bf16: bool
     check: Callable[..., None]
+    trace: StepTrace | None = None
 
     def train(self, stage: Stage, seed: tuple[int, ...], progress: Progress) -> dict[str, float]:
         """All steps of a stage that `progress` does not hold yet. Returns the mean of every loss term; nothing without steps.
@@ -81,6 +84,8 @@ class Trainer:
             if told:
                 progress.skipped += count_skipped(scaler)
                 bar.set_postfix({"loss": f"{sum(read_losses(progress, title, self.settings).values()):.3f}"})
+            if self.trace:
+                self.trace.step()
             self.check(together=told)
         return read_losses(progress, title, self.settings)
 

@@ -46,10 +46,10 @@ def _larger(array, used):
 @compiled
 def _named_back(ranks, image, other, length):
     """Is `image` among the first `length` entries of the other's list?"""
-    for place in range(length):
-        if ranks[other, place] == image:  # noqa: SIM110 - Numba compiles no generator
-            return True
-    return False
+    place = 0
+    while place < length and ranks[other, place] != image:
+        place += 1
+    return place < length
 
 
 @compiled

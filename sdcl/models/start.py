@@ -10,6 +10,7 @@ from torchvision.models import ResNet50_Weights
 
 from sdcl.config import Settings
 from sdcl.models.dual_branch import build_model
+from sdcl.models.vit import DualBranchViT
 from sdcl.models.weights import load_weights
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -36,6 +37,7 @@ def starting_model(settings: Settings) -> tuple[nn.Module, str]:
         ValueError: unknown architecture, missing weight file, or one that fits too little.
     """
     own, model = settings.model, model_of(settings)
+    prepare_blocks(model, settings)
     lacking = own.shallow and "shallow" not in model.branches
     note = f"note: --arch {own.arch} has no shallow branch; training the deep feature alone\n" if lacking else ""
     if own.pretrained == "none":
@@ -52,6 +54,18 @@ def starting_model(settings: Settings) -> tuple[nn.Module, str]:
             + "; put it there, name another file with --pretrained FILE, or say --pretrained none to start from random weights"
         )
     return model, note + load_weights(model, path, min_share=own.min_loaded).summary()
+
+
+def prepare_blocks(model: nn.Module, settings: Settings) -> None:
+    """--recompute and --compile. ValueError for a model without transformer blocks."""
+    if not (settings.run.recompute or settings.run.compile):
+        return
+    if not isinstance(model, DualBranchViT):
+        raise ValueError(f"--recompute and --compile are for ViTs, not for --arch {settings.model.arch}; leave them out")
+    model.recompute = settings.run.recompute
+    if settings.run.compile:
+        for block in model.blocks:  # one by one: what lies around them changes with the epoch
+            block.compile()
 
 
 def _from_torchvision(arch: str) -> Path:

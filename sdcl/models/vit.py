@@ -6,6 +6,7 @@ B images, P patches, D dimensions. Blocks are timm's.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sdcl.data.samples import MODALITIES
 
@@ -126,6 +128,31 @@ def grid_of(shape: ViTShape, height: int, width: int) -> tuple[int, int]:
     return height // shape.patch, width // shape.patch
 
 
+def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int], old_grid: tuple[int, int] | None = None) -> Tensor:
+    """(1, 1 + n, D) -> (1, 1 + h w, D): class token kept, patches resampled bilinearly (half-pixel centres, no antialiasing).
+
+    Without `old_grid` it is 2:1 when n is twice a square (person crops: 16 x 8), else square (ImageNet).
+
+    Raises:
+        ValueError: neither fits.
+    """
+    n, dim = pos_embed.shape[1] - 1, pos_embed.shape[2]
+    height, width = old_grid or _guessed_grid(n)
+    old = pos_embed[:, 1:].float().reshape(1, height, width, dim).permute(0, 3, 1, 2)
+    new = F.interpolate(old, grid, mode="bilinear", align_corners=False)
+    return torch.cat([pos_embed[:, :1].float(), new.permute(0, 2, 3, 1).reshape(1, -1, dim)], dim=1)
+
+
+def _guessed_grid(n: int) -> tuple[int, int]:
+    height = math.isqrt(2 * n)
+    width = height // 2
+    if height * width != n:
+        height = width = math.isqrt(n)
+    if height * width != n:
+        raise ValueError(f"a position embedding of {n} patches is neither 2:1 nor square")
+    return height, width
+
+
 def initialise(module: nn.Module) -> None:
     """Truncated normal 0.02 for linear layers and tokens, He for convolutions."""
     for part in module.modules():
@@ -148,6 +175,7 @@ class DualBranchViT(nn.Module):
         for part in (stem, blocks):
             initialise(part)
         self.stems = nn.ModuleDict({m: copy.deepcopy(stem) for m in MODALITIES})
+        self.recompute = False  # of the blocks' activations, for the gradient
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid[0] * self.grid[1], shape.dim))
         nn.init.trunc_normal_(self.cls_token, std=0.02)
@@ -167,7 +195,8 @@ class DualBranchViT(nn.Module):
         tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self.pos_embed  # (B, 1 + P, D)
         trunk = tokens
         for block in self.blocks:
-            trunk = block(trunk)
+            again = self.recompute and self.training and torch.is_grad_enabled()
+            trunk = checkpoint(block, trunk, use_reentrant=False) if again else block(trunk)
         inputs = {"deep": trunk, "shallow": torch.cat([trunk[:, :1], tokens[:, 1:]], dim=1)}
         features = {b: self.heads[b](inputs[b]).split([len(images[m]) for m in present]) for b in self.branches}
         return {m: {b: features[b][i] for b in self.branches} for i, m in enumerate(present)}
@@ -179,7 +208,7 @@ class SingleStemViT(nn.Module):
     def __init__(self, shape: ViTShape, height: int, width: int, drop_path: float = 0.0):
         super().__init__()
         grid = grid_of(shape, height, width)
-        self.feature_dim = shape.dim
+        self.shape, self.grid, self.feature_dim = shape, grid, shape.dim
         self.patch_embed = Stem(shape)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid[0] * grid[1], shape.dim))
@@ -190,8 +219,14 @@ class SingleStemViT(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.tokens(images)[:, 0]
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """All tokens (B, 1 + P, D), the class token first; images of another size see the position embedding resampled."""
         patches = self.patch_embed(images)
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self.pos_embed
+        grid = grid_of(self.shape, *images.shape[2:])
+        pos_embed = self.pos_embed if grid == self.grid else resize_pos_embed(self.pos_embed, grid, self.grid)
+        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + pos_embed
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens)[:, 0]
+        return self.norm(tokens)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -19,7 +17,7 @@ from torch import Tensor, nn
 from sdcl.data.samples import MODALITIES
 from sdcl.models.dual_branch import ARCHS, build_model
 from sdcl.models.resnet import DualStemResNet
-from sdcl.models.vit import DualBranchViT
+from sdcl.models.vit import DualBranchViT, resize_pos_embed
 
 WRAPPERS = ("state_dict", "model", "teacher", "student")
 PREFIXES = ("module.", "backbone.", "encoder_q.")
@@ -195,23 +193,6 @@ def _strip(name: str, prefixes: tuple[str, ...]) -> str:
         if name.startswith(prefix):
             return _strip(name[len(prefix) :], prefixes)
     return name
-
-
-def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(1, 1 + n, D) -> (1, 1 + h w, D): class token kept, patches resampled bilinearly (half-pixel centres, no antialiasing).
-
-    The old grid is 2:1 when n is twice a square (person crops: 16 x 8), else square (ImageNet).
-    """
-    n, dim = pos_embed.shape[1] - 1, pos_embed.shape[2]
-    height = math.isqrt(2 * n)
-    width = height // 2
-    if height * width != n:
-        height = width = math.isqrt(n)
-    if height * width != n:
-        raise ValueError(f"a position embedding of {n} patches is neither 2:1 nor square")
-    old = pos_embed[:, 1:].float().reshape(1, height, width, dim).permute(0, 3, 1, 2)
-    new = F.interpolate(old, grid, mode="bilinear", align_corners=False)
-    return torch.cat([pos_embed[:, :1].float(), new.permute(0, 2, 3, 1).reshape(1, -1, dim)], dim=1)
 
 
 # ------------------------------------------------------------------ names

@@ -18,7 +18,7 @@ MARK = b"\nsdcl-sha256:"  # and 64 hexadecimal digits, behind what torch.save wr
 ELSE = "A file of weights only is given to --pretrained instead"
 # Settings that may change between a checkpoint and its continuation without changing what is computed by the epochs done.
 SAFE = {
-    "logs_dir", "eval_step", "print_freq", "resume", "resume_anyway", "device", "report", "rerank", "wandb", "watch", "check_ranks", "data_dir", "allow_incomplete", "cache_dir", "workers",
+    "logs_dir", "eval_step", "print_freq", "resume", "resume_anyway", "device", "report", "rerank", "wandb", "watch", "check_ranks", "recompute", "profile", "data_dir", "allow_incomplete", "cache_dir", "workers",
     "epochs", "checkpoint", "modes", "shots", "draws", "official_draws", "trials", "test_batch_size",
 }  # fmt: skip
 
@@ -61,10 +61,22 @@ def keep_as(folder: Path, name: str) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A checkpoint that `save` wrote; tensors and plain values only.
+    """A checkpoint of a run that `save` wrote.
 
     Raises:
         ValueError: no such file, damaged, or not one of ours.
+    """
+    state = read(path)
+    if not {"model", "settings", "epoch"} <= state.keys():
+        raise ValueError(f"{path} is no checkpoint of a run. {ELSE}")
+    return state
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Whatever `save` wrote; tensors and plain values only.
+
+    Raises:
+        ValueError: no such file, or damaged.
     """
     try:
         content = path.read_bytes()
@@ -81,7 +93,7 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what it does not want to read
         raise ValueError(f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(state, dict) or not {"model", "settings", "epoch"} <= state.keys():
+    if not isinstance(state, dict):
         raise ValueError(f"{path} is no checkpoint of a run. {ELSE}")
     return state
 
