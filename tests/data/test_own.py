@@ -1,6 +1,7 @@
 """One's own images: both layouts, how they are numbered and ordered, and every bad input with its message."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -279,3 +280,13 @@ def test_the_doctor_knows_own_data(root, tmp_path):
     assert ("warning", "1 identities are in the training and the test split", "identity 3") in examined(root)
     (root / "images.csv").unlink()
     assert any(what == "1 contents stand several times" for _, what, _ in examined(root))
+
+
+def test_the_example_in_the_documentation(tmp_path):
+    text = (Path(__file__).parents[2] / "docs/OWN_DATA.md").read_text().partition("```csv\n")[2].partition("```")[0]
+    for n, line in enumerate(text.splitlines()[1:]):
+        raw_trees.picture(tmp_path / line.split(",")[0], n, (0, n), "infrared" in line)
+    table(tmp_path, text)
+    train, test = own.read(tmp_path).values()
+    assert [s.identity for rows in train.values() for s in rows] == [UNKNOWN, 2, UNKNOWN]  # "7" comes before "anna"
+    assert [(s.identity, s.camera) for rows in test.values() for s in rows] == [(1, 1), (1, 2)]
