@@ -9,12 +9,14 @@ batches.py      the batches of a stage: which images, seen how, on which process
 doctor.py       data folder, starting weight and machine examined before a run
 test.py         checkpoint -> CMC, mAP, mINP
 report.py       run folder -> report.html; several runs -> side by side
-pretrain.py     a starting weight from synthetic people
+pretrain.py     a starting weight: from unlabelled crops, or from synthetic people
+compiled.py     loops over rows on the host, as machine code
 embed.py        one's own images -> embeddings in a file
 search.py       queries -> ranked gallery, as JSON and as a picture; the threshold of "not in the gallery"
 export.py       checkpoint -> ONNX, safetensors and a model card
 data/           IMAGES: samples, SYSU-MM01, RegDB, LLCM, one's own, preparing, the synthetic benchmark, decoded store, augmentation, sampler
 models/         IMAGES -> FEATURES: dual-branch ViT, two-stream ResNet, weight formats, extraction
+pretraining/    STARTING WEIGHTS: crops and tracks, what is optimised on them, a probe
 clustering/     FEATURES -> PSEUDO-LABELS within one modality: neighbours, k-reciprocal Jaccard distance, DBSCAN
 association/    PSEUDO-LABELS ACROSS MODALITIES: CRA (SDCL), CMLU and CAE (GUR), CMA (ADCA)
 memory/         cluster and instance memories

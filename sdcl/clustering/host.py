@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sdcl.runtime.compiled import compiled, in_blocks
+from sdcl.compiled import compiled, in_blocks
 
 
 def member_sets(ranks: np.ndarray, half_length: int) -> tuple[np.ndarray, np.ndarray]:

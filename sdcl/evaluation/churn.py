@@ -6,7 +6,7 @@ Label numbers mean nothing from one clustering to the next, so partitions are co
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,7 +14,13 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from sdcl.clustering import PseudoLabels
-from sdcl.methods.stage import Stage
+
+
+class Labelled(Protocol):
+    """What is read of a stage: its labels by name, and modality -> the rows that were clustered, if not all."""
+
+    report: dict[str, PseudoLabels]
+    scope: dict[str, np.ndarray]
 
 
 class Churn:
@@ -23,7 +29,7 @@ class Churn:
     def __init__(self):
         self.before: dict[str, np.ndarray] = {}
 
-    def follow(self, stages: Iterable[Stage], labels: dict[str, dict[str, Any]]) -> None:
+    def follow(self, stages: Iterable[Labelled], labels: dict[str, dict[str, Any]]) -> None:
         """Add what changed to the epoch's `labels` of metrics.jsonl, and remember its labels. Of labels with the same name the last count.
 
         Labels that the epoch before did not have, or had for another number of images, have changed by nothing that could be told.

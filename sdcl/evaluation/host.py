@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sdcl.runtime.compiled import compiled, in_blocks
+from sdcl.compiled import compiled, in_blocks
 
 
 def query_scores(
