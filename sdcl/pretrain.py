@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
 
 from sdcl.data.store import content_fingerprint
 from sdcl.models.dual_branch import single_stem_backbone
+from sdcl.models.weights import read_tensors
 from sdcl.pretraining.crops import Crops, Drawing, folder_crops, rendered_people, rendered_tracks
 from sdcl.pretraining.objectives import Dino, Identity, Looks, Tracks
 from sdcl.pretraining.probe import PEOPLE, probe, probe_images
@@ -49,6 +51,7 @@ class PretrainSettings:
 
     out: str = _flag("", "safetensors file to write")
     images: tuple[str, ...] = _flag((), "folders of person crops, of any modality, DIR/CAMERA/TRACK/image; without: rendered people")
+    init: str = _flag("", "weight of an earlier pre-training to go on from, such as identity first and tracks then")
     arch: str = _flag("vit_mini", "a ViT of sdcl.models.dual_branch.ARCHS")
     objective: str = _flag("tracks", "see above", OBJECTIVES)
     height: int = _flag(96, "image height in pixels")
@@ -121,6 +124,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, float]:
     drawing = Drawing(settings.seed, settings.difficulty, (settings.height, settings.width))
     torch.manual_seed(settings.seed)
     backbone = single_stem_backbone(settings.arch, settings.height, settings.width)  # refuses before anything is drawn
+    earlier = start_from(backbone, Path(settings.init)) if settings.init else {}
     crops = read_crops(settings, drawing, device)
     objective = make_objective(settings, backbone, crops, processes.count).to(device)
     optimizer = torch.optim.AdamW(
@@ -136,7 +140,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, float]:
     if processes.main:
         found = probe(backbone, tests)
         note = {**asdict(settings), "out": out.name, "images": len(settings.images), "jobs": 0, "seconds": round(state["seconds"])}
-        write(backbone, out, {**note, "crops": len(crops), "probe_rank1": found})
+        write(backbone, out, {**note, "crops": len(crops), "probe_rank1": found, **earlier})
         unfinished.unlink(missing_ok=True)
     return found
 
@@ -207,6 +211,23 @@ def train(
 
 
 # ------------------------------------------------------------------ files
+
+
+def start_from(backbone: nn.Module, path: Path) -> dict[str, Any]:
+    """Load an earlier weight of the same shape. Returns what it says of its making, under "after".
+
+    Raises:
+        ValueError: it cannot be read, or is of another architecture or image size.
+    """
+    tensors = {name: value.float() if value.is_floating_point() else value for name, value in read_tensors(path).items()}
+    try:
+        backbone.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"--init {path} does not fit --arch, --height and --width: {str(error).splitlines()[-1].strip()}") from None
+    if path.suffix != ".safetensors":
+        return {"after": {"out": path.name}}
+    with safe_open(path, "pt") as file:
+        return {"after": json.loads((file.metadata() or {}).get("sdcl.pretrain", json.dumps({"out": path.name})))}
 
 
 def compared(settings: PretrainSettings) -> dict[str, Any]:

@@ -59,6 +59,17 @@ def test_a_stopped_run_continues_to_the_same_bits(tmp_path, objective, monkeypat
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
 
 
+def test_one_objective_after_another(tmp_path, capsys):
+    first, then = tmp_path / "first.safetensors", tmp_path / "then.safetensors"
+    assert main(["--out", str(first), "--objective", "identity", *SMALL]) == 0
+    assert main(["--out", str(then), "--init", str(first), *SMALL, "--lr", "1e-9", "--weight-decay", "0"]) == 0
+    assert (note_of(then)["objective"], note_of(then)["after"]["objective"]) == ("tracks", "identity")
+    before, after = load_file(first), load_file(then)
+    assert all(torch.allclose(before[k].float(), after[k].float(), atol=1e-3) for k in before if "BN" not in k and "conv.7" not in k)
+    assert main(["--out", str(then), "--init", str(first), *SMALL, "--height", "64"]) == 2
+    assert "--init" in capsys.readouterr().err
+
+
 def crops_on_disk(root, tracks=3, frames=2):
     rng = np.random.default_rng(0)
     for camera in ("a", "b"):
