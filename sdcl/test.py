@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from sdcl.data.store import build_cache, open_store
 from sdcl.data.sysu import load_permutations
 from sdcl.evaluation.protocols import Result, evaluate, mean_results
 from sdcl.evaluation.rerank import Rerank
-from sdcl.evaluation.tables import latex_rows, markdown_rows, results_table, to_json
+from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, results_table, to_json
 from sdcl.models.extract import embed, joined
 from sdcl.models.start import model_of
+from sdcl.report import say_report
 from sdcl.runtime import checkpoint, distributed
 from sdcl.runtime.run_log import write_atomically
 
@@ -61,8 +63,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings, origin, said = parse(argv, "python -m sdcl.test", "Test a trained model.")
         test(settings, said, describe(settings, origin))
+        distributed.stop()
+        for folder in result_folders(settings, said):
+            say_report(folder, settings.run.report)
         return 0
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
@@ -70,25 +75,42 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def test(settings: Settings, said: dict[str, Any], text: str = "") -> list[Result]:
-    """Test one model, or on RegDB the models of several trials, each on its own split. Writes test.json, .md and .tex."""
+    """Test one model, or on RegDB the models of several trials, each on its own split. Writes test.json, .md and .tex.
+
+    Of several trials each folder gets its own results, and the folder around them the means, the deviations and every trial's numbers.
+    """
     processes = distributed.start(settings.run.device)
-    trials = numbers(settings.test.trials) if settings.data.dataset == "regdb" and "trial" not in said else [settings.data.trial]
-    results = []
-    for trial in trials:
-        one = dataclasses.replace(settings, data=dataclasses.replace(settings.data, trial=trial))
-        results.append(test_one(one, said, processes))
+    trials, folders = tested_trials(settings, said), result_folders(settings, said)
+    results = [test_one(of_trial(settings, trial), said, processes) for trial in trials]
     means = mean_results(results) if len(results) > 1 else results[0]
     if processes.main:
         for notice in notices(settings.data.dataset, settings.data_dir, trials[0]):
             print(f"note: {notice}")
         print(results_table(means))
-        folder = settings.run_dir.parent if len(trials) > 1 else dataclasses.replace(one).run_dir
-        write_results(folder, means)
-        print(f"written: {folder}/test.json, test.md, test.tex")
+        for folder, one in zip(folders, results):
+            write_results(folder, one)
+        if len(trials) > 1:
+            write_results(folders[-1], means, trials)
+        print(f"written: {folders[-1]}/test.json, test.md, test.tex")
     return means
 
 
 test.__test__ = False  # not a pytest function
+
+
+def tested_trials(settings: Settings, said: dict[str, Any]) -> list[int]:
+    """The trial that was said, else on RegDB those of --trials."""
+    return numbers(settings.test.trials) if settings.data.dataset == "regdb" and "trial" not in said else [settings.data.trial]
+
+
+def of_trial(settings: Settings, trial: int) -> Settings:
+    return dataclasses.replace(settings, data=dataclasses.replace(settings.data, trial=trial))
+
+
+def result_folders(settings: Settings, said: dict[str, Any]) -> list[Path]:
+    """The run folder of each tested trial; where there are several, the folder around them last."""
+    folders = [of_trial(settings, trial).run_dir for trial in tested_trials(settings, said)]
+    return [*folders, settings.run_dir.parent] if len(folders) > 1 else folders
 
 
 def test_one(settings: Settings, said: dict[str, Any], processes: distributed.Processes) -> list[Result]:
@@ -130,8 +152,11 @@ def refuse_leak(trained: dict[str, Any], settings: Settings, path: Path) -> None
         )
 
 
-def write_results(folder: Path, results: list[Result]) -> None:
-    for name, text in (("json", to_json(results)), ("md", markdown_rows(results)), ("tex", latex_rows(results, header=True))):
+def write_results(folder: Path, results: list[Result], trials: Sequence[int] = ()) -> None:
+    """test.json, test.md and test.tex; of means over `trials` each trial's numbers, too, below the rows that papers have."""
+    folder.mkdir(parents=True, exist_ok=True)  # --checkpoint may name one of another folder
+    markdown = markdown_rows(results) + (f"\n\n{markdown_trials(results, trials)}" if trials else "")
+    for name, text in (("json", to_json(results, trials)), ("md", markdown), ("tex", latex_rows(results, header=True))):
         write_atomically(folder / f"test.{name}", text + "\n")
 
 

@@ -5,7 +5,6 @@ Identities are dropped from the training list before a method sees it; they reac
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from sdcl.methods.stage import Features, Rows
 from sdcl.models.extract import calibrate_necks, embed
 from sdcl.models.replicas import Replicas
 from sdcl.models.start import starting_model
-from sdcl.report import write_report
+from sdcl.report import say_report
 from sdcl.runtime import distributed
 from sdcl.runtime.health import Health
 from sdcl.runtime.interruption import EXIT_CODE, Interrupted, Interruption
@@ -50,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         with Interruption() as interruption:
             train(settings, describe(settings, origin), interruption)
         distributed.stop()
-        say_report(settings)
+        say_report(settings.run_dir, settings.run.report)
         return 0
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -151,22 +150,14 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
             with clock("test"):
                 row["test"] = to_rows(test_set.evaluate(model, bf16))
         health.compare(row)
+        if processes.main:
+            run.churn.follow([stage for stage, _ in done], row["labels"])
         run.save(epoch, {**row, "seconds": clock.seconds})
         journal = Journal()
         interruption.check()
     if run.trackers:
         run.trackers.close()
     return log.rows[-1]
-
-
-def say_report(settings: Settings) -> None:
-    """Write the run's page on one process; what hinders it is said and does not fail the run."""
-    if settings.run.report == "none" or os.environ.get("RANK", "0") != "0":
-        return
-    try:
-        print(f"written: {write_report(settings.run_dir, embed=settings.run.report == 'full')}")
-    except (ValueError, OSError) as error:
-        print(f"note: no report: {error}", file=sys.stderr)
 
 
 def summarize(done: list[tuple[Stage, dict[str, float]]], truth: Truth) -> dict[str, Any]:

@@ -126,13 +126,22 @@ def test_after_real_training_and_testing(data, tmp_path):
     small = "-a vit_mini --pretrained none --calibrate-necks -b 8 --num-instances 4 --iters 2 --iters-unified 2 --epochs 2 --pad 2".split()
     small += [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", value)]
     assert train_program.main([*map(str, run + small)]) == 0
+    assert "the test after epoch 1" in body_of(tmp_path / "run/report.html")
     assert test_program.main(["-d", "sysu", *map(str, run)]) == 0
-    assert report.main([str(tmp_path / "run")]) == 0
+    page = body_of(tmp_path / "run/report.html")
+    assert "from test.json" in page and f"`python -m sdcl.report {tmp_path / 'run'}` runs the model" in missing_on(page)
+    (tmp_path / "run/report.html").unlink()
+    assert test_program.main(["-d", "sysu", *map(str, run), "--report", "none"]) == 0
+    assert not (tmp_path / "run/report.html").exists()
+    assert test_program.main(["-d", "sysu", *map(str, run), "--report", "full"]) == 0
     page = body_of(tmp_path / "run/report.html")
     assert missing_on(page) == "" and "from test.json" in page and "last in stage contrast" in page
     for part in (
         "Loss terms: cluster over epochs",
         "Clusters (thin: the true number) over epochs",
+        "Label churn: 1 − ARI with the epoch before over epochs",
+        "Images that became or ceased to be outliers over epochs",
+        "Learning rate over epochs",
         "Bars of the seconds of each phase: embed",
     ):
         assert part in page, part
@@ -144,6 +153,39 @@ def test_regdb_and_a_resnet_without_attention(make_run):
     page = body_of(run / "report.html")
     assert "Visible to infrared" in page and "Infrared to visible" in page and "Where the branches look" not in page
     assert "Largest" in page or "Clusters of the training images: " in missing_on(page)
+
+
+def test_a_checkpoint_of_another_folder(make_run, data, tmp_path):
+    """The results go where the flags say, and have a page there, although nothing was trained in that folder."""
+    run, new = make_run(), tmp_path / "new"
+    places = ["--data-dir", data["sysu"], "--cache-dir", tmp_path / "cache", "--logs-dir", new, "--device", "cpu"]
+    assert test_program.main([*map(str, ["-d", "sysu", "--checkpoint", run / "last.pt", *places])]) == 0
+    page = body_of(new / "report.html")
+    assert "from test.json" in page and "tested here, trained elsewhere" in page
+
+
+def test_the_trials_of_regdb(make_run, data, tmp_path, capsys):
+    """The test writes a page for each trial and one for all; the report takes their folder, alone and among others."""
+    (tmp_path / "run").mkdir()
+    for trial in (2, 10):
+        make_run("regdb", name=f"run/trial_{trial}", trial=trial)
+    places = ["--data-dir", data["regdb"], "--cache-dir", tmp_path / "cache", "--logs-dir", tmp_path / "run", "--device", "cpu"]
+    assert test_program.main([*map(str, ["-d", "regdb", "--trials", "2,10", *places])]) == 0
+    said = capsys.readouterr().out
+    assert all(str(tmp_path / "run" / name) in said for name in ("trial_2/report.html", "trial_10/report.html", "report.html"))
+    page = body_of(tmp_path / "run/report.html")
+    shown = json.loads((tmp_path / "run/test.json").read_text())
+    for row in shown:
+        for one in row["per_draw"]:
+            assert f'<td class="n">{one["mAP"]:.2f}</td>' in page
+        assert f"<b>{row['mAP']:.2f} ± {row['std']['mAP']:.2f}</b>" in page and row["direction"] in page
+    assert page.index("trial 2<") < page.index("trial 10<") and 'href="trial_10/report.html"' in page
+    (tmp_path / "run/report.html").unlink()
+    assert report.main([str(tmp_path / "run")]) == 0
+    assert body_of(tmp_path / "run/report.html") == page
+    other = make_run("regdb", name="other", trial=2, eps=0.4)
+    assert report.main([str(tmp_path / "run"), str(other), "--out", str(tmp_path / "both.html")]) == 0
+    assert "3 runs in 2 groups" in body_of(tmp_path / "both.html")
 
 
 @pytest.mark.parametrize("method", [{}, GUR])

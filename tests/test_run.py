@@ -16,6 +16,7 @@ from sdcl import train as train_program
 from sdcl.config import from_flat
 from sdcl.methods.contrast import ClusterContrast
 from sdcl.models.dual_branch import build_model
+from sdcl.runtime import checkpoint
 
 
 def test_both_stages_then_test(flags, tmp_path, capsys):
@@ -51,7 +52,14 @@ def test_regdb_trials_and_the_leak_that_is_refused(flags, tmp_path, capsys):
     assert test_program.main([*base, "--trials", "3,5"]) == 0
     shown = json.loads((tmp_path / "run/test.json").read_text())
     assert [r["direction"] for r in shown] == ["visible to thermal", "thermal to visible"]
-    assert len(shown[0]["per_draw"]) == 2
+    for row in shown:
+        assert row["trials"] == [3, 5] and row["protocol"] == "RegDB, mean of 2 trials"
+        each = [one["mAP"] for one in row["per_draw"]]
+        assert row["mAP"] == pytest.approx(sum(each) / 2) and row["std"]["mAP"] == pytest.approx(abs(each[0] - each[1]) / 2**0.5)
+        for trial, one in zip((3, 5), row["per_draw"]):
+            own = json.loads((tmp_path / f"run/trial_{trial}/test.json").read_text())
+            assert one in [{name: r[name] for name in one} for r in own]
+    assert "| mean ± std |" in (tmp_path / "run/test.md").read_text()
     capsys.readouterr()
     wrong = [*base, "--trial", "5", "--checkpoint", str(tmp_path / "run/trial_3/last.pt")]
     assert test_program.main(wrong) == 2
@@ -84,6 +92,22 @@ def test_a_stopped_run_continues_to_the_same_weights(flags, data, tmp_path, caps
     assert "training images:" in capsys.readouterr().err
     assert train_program.main(flags("sysu", "--epochs", "3", "--eps", "0.4")) == 2
     assert "--eps: 0.5 then, 0.4 now" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_labels_goes_on_without_label_churn_for_one_epoch(flags, tmp_path, monkeypatch):
+    """As earlier versions wrote them. Nothing else changes: the churn is told, never used."""
+    assert train_program.main(flags("sysu", "--report", "none", "--epochs", "3", "--logs-dir", str(tmp_path / "whole"))) == 0
+    assert train_program.main(flags("sysu", "--report", "none", "--epochs", "1")) == 0
+    saved = checkpoint.load(tmp_path / "run/last.pt")
+    assert set(saved.pop("labels")) == {"visible", "infrared"}
+    checkpoint.save(tmp_path / "run", checkpoint.LAST, saved)
+    assert train_program.main(flags("sysu", "--report", "none", "--epochs", "3")) == 0
+    found, whole = (rows(tmp_path / name) for name in ("run", "whole"))
+    assert ["churn" in r["labels"]["infrared"] for r in found] == [False, False, True]
+    assert ["churn" in r["labels"]["infrared"] for r in whole] == [False, True, True]
+    assert found[2]["labels"] == whole[2]["labels"] and found[1]["losses"] == whole[1]["losses"]
+    for name, value in state(tmp_path / "run").items():
+        assert torch.equal(value, state(tmp_path / "whole")[name]), name
 
 
 def run_script(name, *arguments, processes=1, timeout=300):

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from sdcl.evaluation.metrics import Metrics
 from sdcl.evaluation.protocols import Result
 
@@ -45,8 +47,23 @@ def latex_rows(results: Sequence[Result], header: bool = False) -> str:
     return "\n".join(lines)
 
 
+def markdown_trials(results: Sequence[Result], trials: Sequence[int]) -> str:
+    """Lines of a Markdown table: each trial's six numbers, and below a direction's trials their mean and sample standard deviation."""
+    lines = [f"| protocol | direction | trial | {' | '.join(COLUMNS)} |", "|---|---|---:|" + "---:|" * len(COLUMNS)]
+    for row in to_rows(results):
+        head = f"| {row['protocol']} | {row['direction']} |"
+        for trial, one in zip(trials, row["per_draw"], strict=True):
+            lines.append(f"{head} {trial} | {' | '.join(f'{one[c]:.2f}' for c in COLUMNS)} |")
+        means = [f"{row[c]:.2f} ± {row['std'][c]:.2f}" for c in COLUMNS]
+        lines.append(f"{head} mean ± std | {' | '.join(means)} |")
+    return "\n".join(lines)
+
+
 def to_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """What `to_json` writes, as plain values: names, counts, the six percentages, and the same six for each draw or trial."""
+    """What `to_json` writes, as plain values: names, counts, the six percentages, and the same six for each draw or trial.
+
+    "std" is the sample standard deviation over these, where there are several.
+    """
     return [
         {
             "protocol": result.protocol,
@@ -55,19 +72,25 @@ def to_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
             "num_queries": result.metrics.num_queries,
             "num_valid": result.metrics.num_valid,
             **_named(result.metrics),
+            **({"std": _deviations(result)} if len(result.per_draw) > 1 else {}),
             "per_draw": [_named(metrics) for metrics in result.per_draw],
         }
         for result in results
     ]
 
 
-def to_json(results: Sequence[Result]) -> str:
-    """JSON list, one object per result, numbers in percent and unrounded."""
-    return json.dumps(to_rows(results), indent=2)
+def to_json(results: Sequence[Result], trials: Sequence[int] = ()) -> str:
+    """JSON list, one object per result, numbers in percent and unrounded; `trials` says which trial each of "per_draw" is."""
+    return json.dumps([row | ({"trials": list(trials)} if trials else {}) for row in to_rows(results)], indent=2)
 
 
 def _cells(result: Result) -> list[str]:
     return [f"{value:.2f}" for value in percentages(result.metrics)]
+
+
+def _deviations(result: Result) -> dict[str, float]:
+    values = np.array([percentages(metrics) for metrics in result.per_draw])  # (draws, 6)
+    return dict(zip(COLUMNS, values.std(0, ddof=1).tolist(), strict=True))
 
 
 def _named(metrics: Metrics) -> dict[str, float]:

@@ -15,12 +15,13 @@ from scipy.stats import permutation_test, ttest_rel
 
 from sdcl.data import LAYOUTS
 from sdcl.evaluation.tables import COLUMNS
-from sdcl.visualization.record import Record, number
+from sdcl.visualization.record import Record, number, percent
 
 # What may differ between repetitions of one experiment; a result names its protocol itself. Where a data set lies is replaced by what is in it.
 REPEATED = {
     "seed", "trial", "logs_dir", "data_dir", "cache_dir", "workers", "device", "print_freq", "eval_step", "resume", "resume_anyway",
-    "allow_incomplete", "checkpoint", "test_batch_size", "trials", "modes", "shots", "draws", "official_draws",
+    "allow_incomplete", "checkpoint", "test_batch_size", "trials", "modes", "shots", "draws", "official_draws", "rerank", "report", "wandb",
+    "watch", "check_ranks", "profile",
 }  # fmt: skip
 EXACT_UP_TO = 12  # pairs whose sign flips are all tried
 TEX = str.maketrans(
@@ -121,10 +122,11 @@ def paired_tests(groups: Sequence[Group], metrics: Sequence[str] = ("R1", "mAP",
         both = sorted(first_runs.keys() & second_runs.keys())
         for protocol, direction in headings(groups[0].runs):
             results = [(_result(first_runs[k], protocol, direction), _result(second_runs[k], protocol, direction)) for k in both]
-            pairs = [(a, b) for a, b in results if a and b]
-            for metric in metrics if len(pairs) > 1 else ():
-                a, b = (np.array([number(pair[side].get(metric)) for pair in pairs]) for side in (0, 1))
-                found.append(Paired(groups[0], second, protocol, direction, metric, len(pairs), float((b - a).mean()), *p_values(a, b)))
+            for metric in metrics:
+                values = np.array([(number(a.get(metric)), number(b.get(metric))) for a, b in results if a and b]).reshape(-1, 2)
+                a, b = values[np.isfinite(values).all(1)].T  # (pairs,) each
+                if len(a) > 1:
+                    found.append(Paired(groups[0], second, protocol, direction, metric, len(a), float((b - a).mean()), *p_values(a, b)))
     return found
 
 
@@ -133,8 +135,8 @@ def p_values(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
     With n pairs the sign-flip test cannot go below 2 / 2^n: three seeds never give less than 0.25.
     """
-    if np.ptp(b - a) == 0:
-        t_test = math.nan  # no deviation to divide by
+    if np.ptp(b - a) <= 1e-9 * max(1.0, np.abs(b - a).max()):
+        t_test = math.nan  # no deviation to divide by, but that of rounding
     else:
         t_test = float(ttest_rel(b, a).pvalue)
     if len(a) > EXACT_UP_TO:
@@ -146,7 +148,7 @@ def p_values(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 
 def cell(mean: float, deviation: float, sign: str = "±") -> str:
-    return f"{mean:.2f}" if math.isnan(deviation) else f"{mean:.2f} {sign} {deviation:.2f}"
+    return percent(mean) if math.isnan(deviation) else f"{percent(mean)} {sign} {deviation:.2f}"
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -24,7 +24,8 @@ TRUE = "true_identities"
 TITLES = {
     "clusters": "Clusters (thin: the true number)", "outliers": "Images left out (outliers)",
     "ari": "Adjusted Rand index (shown, never used)", "purity": "Identity purity (shown, never used)",
-    "camera_purity": "Camera purity (shown, never used)",
+    "camera_purity": "Camera purity (shown, never used)", "eps": "DBSCAN's radius (--eps)",
+    "churn": "Label churn: 1 − ARI with the epoch before", "outlier_churn": "Images that became or ceased to be outliers",
 }  # fmt: skip
 
 
@@ -68,18 +69,24 @@ def metric_panels(rows: Sequence[Row], published: Mapping[str, Mapping[str, Mapp
     return panels
 
 
-def label_panels(rows: Sequence[Row], published: Mapping[str, Mapping[str, Mapping[int, float]]]) -> list[Drawn]:
-    """One panel per number that the rows hold about labels, a line for each set of labels.
-
-    Args:
-        published: number -> name of the labels -> epoch -> value.
-    """
+def labels_of(rows: Iterable[Row]) -> dict[str, Series]:
+    """Number that the rows hold about labels -> {name of the labels: {epoch: value}}."""
     numbers: dict[str, Series] = {}
     for row in rows:
         for name, about in mapping(row.get("labels")).items():
             for key, value in mapping(about).items():
                 if math.isfinite(number(value)):
                     numbers.setdefault(key, {}).setdefault(name, {})[int(row["epoch"])] = number(value)
+    return numbers
+
+
+def label_panels(rows: Sequence[Row], published: Mapping[str, Mapping[str, Mapping[int, float]]]) -> list[Drawn]:
+    """One panel per number that the rows hold about labels, a line for each set of labels.
+
+    Args:
+        published: number -> name of the labels -> epoch -> value.
+    """
+    numbers = labels_of(rows)
     true = {name: next(iter(points.values())) for name, points in numbers.pop(TRUE, {}).items()}
     return [
         _lines(lines, rows, TITLES.get(key, key), "", behind=published.get(key, {}), level=true if key == "clusters" else {})
@@ -109,9 +116,11 @@ def time_bar(rows: Sequence[Row]) -> list[Drawn]:
         return [Drawn(svg_uri(figure), f"Bars of the seconds of each phase: {said}.", f"{whole:,.0f} seconds in all.")]
 
 
-def overlay(lines: Series, group_of: Mapping[str, int], title: str, caption: str = "") -> Drawn:
-    """A metric of several runs over epochs, in percent; runs of a group have its colour, their mean is the thick line."""
-    with panel(title, "epoch", "percent") as (figure, axes):
+def overlay(
+    lines: Series, group_of: Mapping[str, int], title: str, caption: str = "", *, ylabel: str = "percent", level: float | None = None
+) -> Drawn:
+    """A number of several runs over epochs; runs of a group have its colour, their mean is the thick line, `level` a dotted one."""
+    with panel(title, "epoch", ylabel) as (figure, axes):
         for group in sorted(set(group_of.values())):
             members = [points for name, points in lines.items() if group_of[name] == group]
             style = line_style(group) | {"marker": ""}
@@ -120,6 +129,8 @@ def overlay(lines: Series, group_of: Mapping[str, int], title: str, caption: str
             shared = sorted(set.intersection(*(set(p) for p in members))) if members else []
             mean = [float(np.mean([p[e] for p in members])) for e in shared]
             axes.plot(shared, mean, **line_style(group), linewidth=2, label=f"group {chr(65 + group % 26)}")
+        if level is not None:
+            axes.axhline(level, color=GREY, linewidth=1, linestyle=":")
         _finish(figure, axes, len(set(group_of.values())))
         said = "; ".join(_in_words(name, points) for name, points in lines.items())
         return Drawn(svg_uri(figure), f"{title} over epochs. {said}.", caption)

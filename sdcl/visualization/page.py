@@ -101,5 +101,5 @@ def _cell(cell: object) -> Markup:
 
 
 def _is_number(cell: object) -> bool:
-    words = str(cell)
-    return words[:1].isdigit() or (words[:1] in "+-−" and words[1:2].isdigit())
+    words = cell.striptags() if isinstance(cell, Markup) else str(cell)
+    return words == "–" or words[:1].isdigit() or (words[:1] in "+-−" and words[1:2].isdigit())

@@ -11,7 +11,8 @@ from typing import Any
 
 from sdcl.config import fields_by_name
 
-FILES = ("config.json", "metrics.jsonl", "environment.json", "log.txt")
+FILES = ("config.json", "metrics.jsonl", "environment.json", "log.txt")  # of training
+TESTED = "test.json"
 
 
 @dataclass
@@ -57,8 +58,8 @@ def read(folder: Path) -> Record:
     Raises:
         ValueError: there is no such folder, or it holds nothing of a run.
     """
-    if not any((folder / name).is_file() for name in FILES):
-        raise ValueError(f"{folder} is no run folder: it holds none of {', '.join(FILES)}")
+    if not any((folder / name).is_file() for name in (*FILES, TESTED)):
+        raise ValueError(f"{folder} is no run folder: it holds none of {', '.join((*FILES, TESTED))}")
     whole = folder.absolute()
     name = f"{whole.parent.name}/{whole.name}" if whole.name.startswith("trial_") else whole.name
     record = Record(folder, name)
@@ -70,9 +71,22 @@ def read(folder: Path) -> Record:
     return record
 
 
+def trials_in(folder: Path) -> list[Path]:
+    """The runs trial_1, trial_2, ... in a folder that is no run itself, by their number."""
+    if any((folder / name).is_file() for name in FILES):
+        return []
+    found = [f for f in folder.glob("trial_*") if f.name[6:].isdecimal() and any((f / name).is_file() for name in (*FILES, TESTED))]
+    return sorted(found, key=lambda f: int(f.name[6:]))
+
+
 def number(value: object) -> float:
     """A value of a row as a number; NaN where it is none."""
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+
+
+def percent(value: object) -> str:
+    """A value of a results table, with the papers' two digits."""
+    return f"{number(value):.2f}" if math.isfinite(number(value)) else "–"
 
 
 def mapping(value: object) -> dict[str, Any]:
@@ -133,7 +147,7 @@ def _read_notices(path: Path, missing: list[str]) -> tuple[list[str], bool]:
 
 
 def _read_results(record: Record) -> None:
-    path = record.folder / "test.json"
+    path = record.folder / TESTED
     if path.is_file():
         try:
             record.results = results_in(json.loads(path.read_text(encoding="utf-8")))

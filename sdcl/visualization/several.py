@@ -25,7 +25,7 @@ from sdcl.visualization.compare import (
 )
 from sdcl.visualization.curves import METRICS, Series, overlay
 from sdcl.visualization.page import Section, figures, joined, listed, note, page, table, text
-from sdcl.visualization.record import Record, number
+from sdcl.visualization.record import Record, number, percent
 
 
 def write(records: Sequence[Record], out: Path) -> list[Path]:
@@ -129,7 +129,7 @@ def runs_table(groups: Sequence[Group]) -> Markup:
         for run in group.runs:
             for protocol, direction in headings([run]):
                 found = next(r for r in run.results if (str(r["protocol"]), str(r.get("direction", ""))) == (protocol, direction))
-                values = [f"{number(found.get(c)):.2f}" for c in COLUMNS]
+                values = [percent(found.get(c)) for c in COLUMNS]
                 rows.append([run.name, group.letter, str(run.settings.get("seed", "")), protocol, direction, *values, run.results_from])
     return table(["run", "group", "seed", "protocol", "direction", *COLUMNS, "from"], rows)
 

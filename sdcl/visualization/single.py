@@ -16,7 +16,7 @@ from sdcl.visualization.curves import label_panels, loss_panels, metric_panels, 
 from sdcl.visualization.embedding import flatten, map_panel, similarity_panels, some_people
 from sdcl.visualization.grids import clusters_html, looks_html, ranked_html
 from sdcl.visualization.page import Section, cards, figures, folded, joined, listed, note, page, table, text
-from sdcl.visualization.record import Record, changed_settings, number, stage_name
+from sdcl.visualization.record import Record, changed_settings, number, percent, stage_name
 from sdcl.visualization.trained import Trained, cluster_sheets, galleries, load, looks, ranked, settings_of
 
 
@@ -30,11 +30,10 @@ def run_page(record: Record, *, embed: bool = True, wanted: Sequence[str] = (), 
     missing = list(record.missing)
     seen = seen_sections(record, missing, wanted, instead) if embed else []
     if not embed:
-        missing.append("grids, embeddings, attention and cluster sheets: --no-embed was said, so the model was not run")
-    method, dataset = record.recipe
-    subtitle = (
-        f"{method} on {dataset}, {record.settings.get('arch', '?')}, seed {record.settings.get('seed', '?')}, {len(record.rows)} epochs"
-    )
+        missing.append(
+            "grids, embeddings, attention and cluster sheets: this page was asked for from the logs alone (--report logs, or --no-embed); "
+            f"`python -m sdcl.report {record.folder}` runs the model and draws them"
+        )
     sections = [
         Section("summary", "Summary", summary(record, missing)),
         Section("results", "Results", results(record)),
@@ -45,11 +44,21 @@ def run_page(record: Record, *, embed: bool = True, wanted: Sequence[str] = (), 
         Section("settings", "Settings and environment", settings_tables(record)),
     ]
     return page(
-        f"Run {record.name}", subtitle, sections, "Identities of training images are used on this page only; training never saw them."
+        f"Run {record.name}",
+        subtitle(record),
+        sections,
+        "Identities of training images are used on this page only; training never saw them.",
     )
 
 
 # ------------------------------------------------------------------ from the logs
+
+
+def subtitle(record: Record) -> str:
+    if not record.settings:
+        return "tested here, trained elsewhere" if record.results else "settings unknown"
+    method, dataset = record.recipe
+    return f"{method} on {dataset}, {record.settings.get('arch', '?')}, seed {record.settings.get('seed', '?')}, {len(record.rows)} epochs"
 
 
 def summary(record: Record, missing: Sequence[str]) -> Markup:
@@ -78,7 +87,7 @@ def results(record: Record) -> Markup:
         [
             r["protocol"],
             r.get("direction", ""),
-            *(f"{number(r.get(c)):.2f}" for c in COLUMNS),
+            *(percent(r.get(c)) for c in COLUMNS),
             r.get("gallery_size", ""),
             r.get("num_valid", ""),
         ]

@@ -13,9 +13,9 @@ header p, footer p, figcaption, .dim { color: var(--dim); }
 nav { display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; margin: 0.6rem 0; }
 a { color: var(--link); }
 .note { border-left: 4px solid #b8860b; background: #fff8e1; padding: 0.5rem 0.8rem; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: 0.6rem; margin: 0.8rem 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 9.5rem), 1fr)); gap: 0.6rem; margin: 0.8rem 0; }
 .cards div { border: 1px solid var(--line); border-radius: 6px; padding: 0.5rem 0.7rem; }
-.cards b { display: block; font-size: 1.3rem; line-height: 1.3; }
+.cards b { display: block; font-size: 1.3rem; line-height: 1.3; white-space: nowrap; }
 .cards span { color: var(--dim); font-size: 0.85rem; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: 1rem; align-items: start; }
 .figures.large { grid-template-columns: repeat(auto-fill, minmax(min(100%, 36rem), 1fr)); }
@@ -51,10 +51,15 @@ summary { cursor: pointer; padding: 0.3rem 0; font-weight: 600; }
 .looks .tile { width: 7rem; }
 @media (max-width: 600px) { body { padding: 0 0.7rem 1rem; } .tile { width: calc(20% - 0.45rem); min-width: 3.6rem; }
   .tile.query { margin-right: 75%; }
-  .looks .tile { width: calc(25% - 0.45rem); } }
+  .looks .tile { width: calc(25% - 0.45rem); } td:first-child { min-width: 6.5rem; } .cards b { font-size: 1.15rem; } }
 @media print {
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   nav { display: none; }
+  .wide { overflow: visible; }
+  table { font-size: 7.5pt; }
+  th, td { padding-right: 0.5em; }
+  td:first-child { min-width: 0; }
+  .cards { grid-template-columns: repeat(3, 1fr); }
   .figures { grid-template-columns: repeat(2, 1fr); }
   figure, tr, .cards { break-inside: avoid; }
   h2, h3 { break-after: avoid; }

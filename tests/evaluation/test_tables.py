@@ -58,7 +58,18 @@ def test_json(results):
     assert rows == T.to_rows(results)
     assert rows[0]["R1"] == pytest.approx(10) and rows[0]["mAP"] == pytest.approx(60)
     assert [draw["mAP"] for draw in rows[0]["per_draw"]] == pytest.approx([50, 70])
+    assert rows[0]["std"]["mAP"] == pytest.approx(10 * 2**0.5) and "std" not in rows[1]  # sample deviation; of one draw there is none
+    assert [row["trials"] for row in json.loads(T.to_json(results, [3, 5]))] == [[3, 5]] * 2
     assert (rows[0]["gallery_size"], rows[0]["num_valid"], rows[0]["num_queries"]) == (301, 90, 100)
+
+
+def test_trials(results):
+    """A row per trial and, below it, mean and deviation, each in the papers' order."""
+    lines = T.markdown_trials(results[:1], [3, 5]).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["protocol", "direction", "trial", *T.COLUMNS] and {len(row) for row in cells} == {9}
+    assert [row[2] for row in cells[2:]] == ["3", "5", "mean ± std"]
+    assert [row[7] for row in cells[2:]] == ["50.00", "70.00", "60.00 ± 14.14"]
 
 
 def test_a_short_cmc_is_refused():

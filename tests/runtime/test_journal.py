@@ -56,6 +56,38 @@ def test_stopped_anywhere_and_continued(flags, tmp_path, monkeypatch, method):
             assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
 
 
+@pytest.mark.parametrize("method", ["sdcl", "gur"])
+def test_label_churn_does_not_notice_a_stop(flags, tmp_path, monkeypatch, method):
+    """Stopped before, between and after the labels of an epoch: it is still compared with the last whole epoch, to the last digit."""
+    epochs = 2 if method == "gur" else 3
+    more = [
+        "--report",
+        "none",
+        "--method",
+        method,
+        "--epochs",
+        str(epochs),
+        *((*METHOD_FLAGS, "--camera-iters", "1") if method == "gur" else ()),
+    ]
+    looked = stop_at(monkeypatch, 0)
+    assert train_program.main(flags("sysu", *more, "--logs-dir", str(tmp_path / "whole"))) == 0
+    places = looked[0]
+    line = flags("sysu", *more, "--logs-dir", str(tmp_path / "parts"))
+    stops = {"sdcl": (8, 1, 2, 2), "gur": (places // 2 + 2, 5)}[method]  # counted anew after each continuation
+    for place in stops:
+        monkeypatch.undo()
+        stop_at(monkeypatch, place)
+        assert train_program.main(line) == EXIT_CODE
+    monkeypatch.undo()
+    assert train_program.main(line) == 0
+    whole, parts = (rows(tmp_path / name) for name in ("whole", "parts"))
+    assert [r["labels"] for r in parts] == [r["labels"] for r in whole]
+    for epoch, row in enumerate(whole):
+        for name, about in row["labels"].items():
+            assert ("outlier_churn" in about) is (epoch > 0 and name in whole[epoch - 1]["labels"]), (epoch, name)
+    assert all("churn" in whole[-1]["labels"][m] for m in ("visible", "infrared"))
+
+
 def test_a_damaged_unfinished_state_costs_its_epoch_only(flags, tmp_path, monkeypatch, capsys):
     line = flags("sysu")
     stop_at(monkeypatch, 7)

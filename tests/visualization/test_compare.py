@@ -32,6 +32,7 @@ def test_groups_are_equal_settings_but_for_seed_and_places():
     assert (a.name, b.name) == ("A: eps=0.6", "B: eps=0.5")
     assert [r.settings["seed"] for r in a.runs] == [1, 2, 3]
     assert len(compare.group_runs([run(1, 1.0), run(2, 1.0, data="other images")])) == 2
+    assert len(compare.group_runs([run(1, 1.0, report="logs"), run(2, 1.0, report="full")])) == 1
     trials = [run(1, 1.0, dataset="regdb", trial=t, data=f"split {t}") for t in (1, 2)]
     assert len(compare.group_runs(trials)) == 1
 
@@ -57,6 +58,18 @@ def test_runs_of_the_same_seed_are_no_pairs():
     assert compare.repeated_seeds(twice[0]) == [("1", "1")] and compare.repeated_seeds(twice[1]) == []
     assert compare.paired_tests(twice) == []  # one seed is left
     assert "several runs of trial 1, seed 1" in several.groups_table(twice)
+
+
+def test_a_metric_that_a_run_lacks_costs_its_pair_only():
+    runs = [r for g in groups() for r in g.runs]
+    del runs[0].results[0]["mINP"]
+    found = {p.metric: p for p in compare.paired_tests(compare.group_runs(runs))}
+    assert (found["R1"].pairs, found["mINP"].pairs) == (3, 2) and found["R1"].difference == pytest.approx(2)
+
+
+def test_differences_that_rounding_alone_tells_apart_give_no_t_test():
+    a = np.array([30.1, 31.2, 33.3])
+    assert np.isnan(compare.p_values(a, a + 0.1)[0]) and compare.p_values(a, a + 0.1)[1] == pytest.approx(0.25)
 
 
 def test_sign_flip_against_all_signs_by_hand():

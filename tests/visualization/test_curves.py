@@ -39,6 +39,7 @@ def test_every_number_of_labels_is_a_panel():
     drawn = curves.label_panels(rows(), {})
     assert len(drawn) == 4 and "churn" in drawn[-1].alt  # true_identities is a level, not a panel
     assert "infrared_joint" in drawn[0].alt
+    assert drawn[-1].alt.startswith("Label churn: 1 − ARI with the epoch before over epochs")
 
 
 def count_points(drawn):
@@ -74,4 +75,5 @@ def test_runs_of_several_groups_lie_over_one_another():
     lines = {"run 1": {0: 10.0, 1: 20.0}, "run 2": {0: 12.0, 1: 22.0}, "run 3": {0: 5.0}}
     drawn = curves.overlay(lines, {"run 1": 0, "run 2": 0, "run 3": 1}, "R1", "protocol")
     assert "run 2 from 12 at epoch 0 to 22 at epoch 1" in drawn.alt and drawn.caption == "protocol"
+    assert set(curves.labels_of(rows())) == {"clusters", "outliers", "true_identities", "ari", "churn"}
     svg(drawn)

@@ -54,6 +54,20 @@ def test_a_folder_of_something_else(tmp_path):
         record.read(tmp_path)
 
 
+def test_trials_are_found_by_their_number(tmp_path):
+    for name in ("trial_10", "trial_2", "trial_x", "trial_3"):
+        folder(tmp_path / name, **({} if name == "trial_3" else {"log__txt": "x"}))
+    (tmp_path / "test.json").write_text("[]")  # means of the trials, which make it no run
+    assert [f.name for f in record.trials_in(tmp_path)] == ["trial_2", "trial_10"]
+    (tmp_path / "config.json").write_text("{}")
+    assert record.trials_in(tmp_path) == []
+
+
+def test_a_model_that_was_tested_here_but_trained_elsewhere(tmp_path):
+    found = record.read(folder(tmp_path / "new", test__json='[{"protocol": "Q", "R1": 2}]'))
+    assert found.results and "config.json cannot be read" in " ".join(found.missing)
+
+
 def test_values_of_other_kinds():
     assert record.number(2) == 2 and math.isnan(record.number("2")) and math.isnan(record.number(True))
     assert record.stage_name({"stage": ["cameras", "joint"]}) == "cameras + joint"
