@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 import torch.multiprocessing as mp
-from small_runs import ROOT
+from small_runs import ROOT, rows
 
 from sdcl.runtime import distributed
 
@@ -74,8 +74,8 @@ def test_alone():
     assert distributed.gather_rows(rows) is rows and distributed.once(lambda: 7) == 7 and distributed.share_of(5) == slice(0, 5)
 
 
-def launch(kind, flags):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+def launch(kind, flags, *more):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *more]
     line = [*launcher, str(ROOT / "tests/runtime/failing_rank.py"), kind, *flags("sysu")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=240, env=environment)
@@ -89,3 +89,11 @@ def test_a_failing_process_ends_the_job(flags, kind, said):
     start_up = 60  # of two processes on a busy machine; the failure comes in the second step
     assert done.returncode != 0 and said in done.stderr
     assert time.monotonic() - began < 60 + start_up
+
+
+@pytest.mark.slow
+def test_an_elastic_restart_continues_from_the_checkpoint(flags, tmp_path):
+    done = launch("once", flags, "--max_restarts", "1")
+    assert done.returncode == 0, done.stderr
+    assert "RuntimeError: this process has broken" in done.stderr and "continuing after epoch 0" in done.stdout
+    assert [row["epoch"] for row in rows(tmp_path / "run")] == [0, 1]
