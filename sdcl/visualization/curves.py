@@ -81,12 +81,14 @@ def labels_of(rows: Iterable[Row]) -> dict[str, Series]:
 
 
 def label_panels(rows: Sequence[Row], published: Mapping[str, Mapping[str, Mapping[int, float]]]) -> list[Drawn]:
-    """One panel per number that the rows hold about labels, a line for each set of labels.
+    """One panel per number that the rows hold about labels, a line for each set of labels; of the radius only where it was moved.
 
     Args:
         published: number -> name of the labels -> epoch -> value.
     """
     numbers = labels_of(rows)
+    if len({value for points in numbers.get("eps", {}).values() for value in points.values()}) == 1:
+        del numbers["eps"]
     true = {name: next(iter(points.values())) for name, points in numbers.pop(TRUE, {}).items()}
     return [
         _lines(lines, rows, TITLES.get(key, key), "", behind=published.get(key, {}), level=true if key == "clusters" else {})

@@ -39,6 +39,11 @@ def test_every_number_of_labels_is_a_panel():
     drawn = curves.label_panels(rows(), {})
     assert len(drawn) == 4 and "churn" in drawn[-1].alt  # true_identities is a level, not a panel
     assert "infrared_joint" in drawn[0].alt
+    for radii, panels in (([0.5] * 4, 4), ([0.5, 0.55, 0.5, 0.5], 5)):
+        made = rows()
+        for row, eps in zip(made, radii):
+            row["labels"]["visible"] = row["labels"]["visible"] | {"eps": eps}
+        assert len(curves.label_panels(made, {})) == panels  # a radius that never moved is a setting, not a curve
     assert drawn[-1].alt.startswith("Label churn: 1 − ARI with the epoch before over epochs")
 
 
