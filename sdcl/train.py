@@ -34,6 +34,7 @@ from sdcl.runtime.interruption import EXIT_CODE, Interrupted, Interruption
 from sdcl.runtime.journal import Journal
 from sdcl.runtime.run_log import RunLog, environment
 from sdcl.runtime.run_state import Run, resume
+from sdcl.runtime.trace import StepTrace
 from sdcl.runtime.trackers import Trackers
 from sdcl.steps import Trainer
 from sdcl.test import TestSet
@@ -124,6 +125,7 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
             return distributed.once(make)
 
     trainer = Trainer(wrap(model, settings, processes), run.optimizer, train_stores, cameras, settings, processes, bf16, interruption.check)
+    trainer.trace = StepTrace(settings.run_dir, settings.run.profile) if processes.main else None
     for epoch in range(first, settings.optim.epochs):
         restarts = [0, *(r for r in method.restarts if r <= epoch)]
         if epoch in method.restarts and not journal.stages:
@@ -155,6 +157,8 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
         run.save(epoch, {**row, "seconds": clock.seconds})
         journal = Journal()
         interruption.check()
+    if trainer.trace:
+        trainer.trace.close()
     if run.trackers:
         run.trackers.close()
     return log.rows[-1]
@@ -223,9 +227,10 @@ def wrap(model: nn.Module, settings: Settings, processes: distributed.Processes)
 
 def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     trained, own = [p for p in model.parameters() if p.requires_grad], settings.optim
+    fused = trained[0].is_cuda or None  # one kernel for all parameters; on a host torch chooses
     if own.optimizer == "adam":
-        return torch.optim.Adam(trained, lr=own.lr, weight_decay=own.weight_decay)
-    return torch.optim.SGD(trained, lr=own.lr, momentum=own.optimizer_momentum, weight_decay=own.weight_decay)
+        return torch.optim.Adam(trained, lr=own.lr, weight_decay=own.weight_decay, fused=fused)
+    return torch.optim.SGD(trained, lr=own.lr, momentum=own.optimizer_momentum, weight_decay=own.weight_decay, fused=fused)
 
 
 class Stopwatch:
