@@ -139,7 +139,8 @@ def pretrain(settings: PretrainSettings) -> dict[str, float]:
     found = {}
     if processes.main:
         found = probe(backbone, tests)
-        note = {**asdict(settings), "out": out.name, "images": len(settings.images), "jobs": 0, "seconds": round(state["seconds"])}
+        own = {"out": out.name, "init": Path(settings.init).name, "images": len(settings.images), "seconds": round(state["seconds"])}
+        note = {k: v for k, v in asdict(settings).items() if k not in BESIDE} | own  # no folder of this machine
         write(backbone, out, {**note, "crops": len(crops), "probe_rank1": found, **earlier})
         unfinished.unlink(missing_ok=True)
     return found
