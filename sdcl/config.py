@@ -39,7 +39,9 @@ class RunSettings:
         "", "project of Weights & Biases to send each epoch's numbers to; TensorBoard events are always written when it is installed"
     )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
-    recompute: bool = setting(False, "ViT: keep no activations of the blocks and compute them again for the gradient; the same numbers in less memory")
+    recompute: bool = setting(
+        False, "ViT: keep no activations of the blocks and compute them again for the gradient; the same numbers in less memory"
+    )
     compile: bool = setting(False, "ViT: torch.compile of the blocks; minutes at the start, and numbers that differ by rounding")
     profile: int = setting(0, "write trace.json, a torch.profiler trace of this many steps, into the run folder; 0: none")
     precision: str = setting(

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from sdcl import pretrain as pretrain_module
 from sdcl.models.dual_branch import build_model
+from sdcl.models.start import ASSETS
 from sdcl.models.weights import load_weights
 from sdcl.pretrain import main
 from sdcl.pretraining.crops import Drawing, folder_crops, rendered_tracks
