@@ -61,8 +61,22 @@ def start(device: str) -> Processes:
     if where.type == "cuda":
         torch.cuda.set_device(where)
     if count > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=TIMEOUT)
+        _join("nccl" if where.type == "cuda" else "gloo", count)
     return Processes(rank, count, local, where)
+
+
+def _join(backend: str, count: int) -> None:
+    """Join the process group.
+
+    torchrun keeps its store over a restart, and with it the addresses of processes that are gone. On one machine each attempt therefore uses
+    keys of its own; on several machines attempts are not counted alike, and torch's own way is left as it is.
+    """
+    if int(os.environ.get("LOCAL_WORLD_SIZE", "0")) != count:
+        dist.init_process_group(backend, timeout=TIMEOUT)
+        return
+    store, rank, count = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    dist.init_process_group(backend, store=dist.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=count, timeout=TIMEOUT)
 
 
 def stop() -> None:
