@@ -20,15 +20,17 @@ from PIL import Image
 from torchvision import transforms as T
 from torchvision.transforms import functional as TF
 
-from sdcl.data.augment import augment, augmentation
+from sdcl.data.augment import ERASE_FILL, augment, augmentation
 from sdcl.data.store import build_cache, open_store
 
 
-def plain_chain(height: int, width: int) -> T.Compose:
+def plain_chain(height: int, width: int, pad: int = 10) -> T.Compose:
     """The released order of Pillow transforms, without the channel operations (which cost little)."""
     jitter = T.ColorJitter(0.5, 0.5, 0.5, 0.5)
-    steps = [jitter, T.Resize((height, width)), T.Pad(10), T.RandomCrop((height, width)), T.RandomHorizontalFlip(), T.ToTensor()]
-    return T.Compose([*steps, T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), T.RandomErasing(0.5, (0.02, 0.4))])
+    steps = [jitter, T.Resize((height, width)), T.Pad(pad), T.RandomCrop((height, width)), T.RandomHorizontalFlip(), T.ToTensor()]
+    return T.Compose(
+        [*steps, T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), T.RandomErasing(0.5, (0.02, 0.4), (0.3, 1 / 0.3), ERASE_FILL)]
+    )
 
 
 def write_images(folder: Path, count: int, seed: int) -> list[str]:

@@ -1,14 +1,27 @@
-"""The sparse steps of the Jaccard distance as compiled loops over images: what `jaccard.py` does in torch on a device.
+"""Neighbour lists and the sparse steps of the Jaccard distance as compiled loops: what `neighbors.py` and `jaccard.py` do in torch on a device.
 
-The same integers, so the same bits. N images, k entries of a rank list, E weights of all images; `start` (N + 1,) is the first
+The sparse steps count in the same integers, so their bits are the same. N images, k entries of a rank list, E weights of all images; `start` (N + 1,) is the first
 entry of each row of a sparse matrix.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from sdcl.compiled import compiled, in_blocks
+
+RUN = 64  # products that are compared together, without a branch: hardly any is near enough for a list
+
+
+def offer(best: Tensor, ranks: Tensor, product: Tensor, squared: Tensor, first: int) -> None:
+    """`neighbors.device_offer` on the host: products (rows, N - first) to the lists of their rows and columns, in place.
+
+    Of equally distant images the first stays, as long as strips come in the order of their rows.
+    """
+    rows, arrays = len(product), (product.numpy(), squared.numpy(), first, best.numpy(), ranks.numpy())
+    in_blocks(_offer_columns, len(best) - first - rows, *arrays)
+    in_blocks(_offer_rows, rows, *arrays)
 
 
 def member_sets(ranks: np.ndarray, half_length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -33,6 +46,55 @@ def _joined(parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
     """(sizes of rows, entries ...) of consecutive blocks -> start, entries ..."""
     sizes, *entries = (np.concatenate(column) for column in zip(*parts, strict=True))
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes))), *entries
+
+
+@compiled
+def _insert(best, ranks, row, distance, image):
+    """Into the ascending list of a row, behind what is as near; the farthest entry leaves."""
+    place = best.shape[1] - 1
+    while place > 0 and best[row, place - 1] > distance:
+        best[row, place], ranks[row, place] = best[row, place - 1], ranks[row, place - 1]
+        place -= 1
+    best[row, place], ranks[row, place] = distance, image
+
+
+@compiled
+def _offer_columns(begin, end, product, squared, first, best, ranks):
+    """The images of the strip to the lists of images behind it, `begin` to `end` of those."""
+    rows, farthest, two = len(product), best.shape[1] - 1, np.float32(2)  # a Python 2 would make it float64
+    limit = best[first + rows + begin : first + rows + end, farthest].copy()  # to be beaten
+    for row in range(rows):
+        own, line = squared[first + row], product[row, rows + begin : rows + end]
+        for run in range(0, len(line), RUN):
+            some, bar, near = line[run : run + RUN], limit[run : run + RUN], np.int32(0)
+            for at in range(len(some)):
+                near += np.int32(own - two * some[at] < bar[at])
+            if near > 0:
+                for at in range(len(some)):
+                    distance = own - two * some[at]
+                    if distance < bar[at]:
+                        image = first + rows + begin + run + at
+                        _insert(best, ranks, image, distance, first + row)
+                        bar[at] = best[image, farthest]
+
+
+@compiled
+def _offer_rows(begin, end, product, squared, first, best, ranks):
+    """All images from the strip on to the lists of its rows `begin` to `end`; an image leads its own list."""
+    farthest, two = best.shape[1] - 1, np.float32(2)
+    for row in range(begin, end):
+        image, line = first + row, product[row]
+        _insert(best, ranks, image, np.float32(-np.inf), image)
+        for run in range(0, len(line), RUN):
+            some, length, limit = line[run : run + RUN], squared[first + run : first + run + RUN], best[image, farthest]
+            near = np.int32(0)
+            for at in range(len(some)):
+                near += np.int32(length[at] - two * some[at] < limit)
+            if near > 0:
+                for at in range(len(some)):
+                    distance = length[at] - two * some[at]
+                    if distance < best[image, farthest] and run + at != row:
+                        _insert(best, ranks, image, distance, first + run + at)
 
 
 @compiled

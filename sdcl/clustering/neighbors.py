@@ -1,6 +1,7 @@
-"""Exact k nearest neighbours, chunked, on the device of the features.
+"""Exact k nearest neighbours, chunked, on the device of the features, shared between the processes of a run.
 
-N images, D dimensions, k neighbours, c rows of one strip.
+The N x N matrix of products is made strip by strip and only above its diagonal: a product is offered to the lists of both images.
+On a host the lists are kept by compiled loops (`host.py`), on a device by torch. N images, D dimensions, k neighbours.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdcl.clustering import host
+from sdcl.runtime import distributed
+
 BACKENDS = ("torch", "faiss")
 HOST_BYTES = 2**29  # of distances held at once on the host
 MIN_STRIP, MAX_STRIP = 128, 2048  # rows; merging the lists of narrow strips would cost more than the products
+MERGED = 2**16  # rows whose partial lists are joined at once
 
 
 def nearest_neighbors(features: Tensor, k: int, *, backend: str = "torch", chunk: int | None = None) -> np.ndarray:
@@ -47,8 +52,7 @@ def rank_lists(features: Tensor, k: int, *, backend: str = "torch", chunk: int |
         return _faiss_lists(features, k)
     if backend != "torch":
         raise ValueError(f"--knn must be one of {BACKENDS}, got {backend!r}")
-    with exact_float32(features.device):
-        return _torch_lists(features.float(), k, chunk or _strip_rows(features))
+    return nearest_of(distributed.together(partial_lists, features.float(), k, chunk or _strip_rows(features)))
 
 
 @contextmanager
@@ -71,26 +75,38 @@ def _strip_rows(features: Tensor) -> int:
     return min(MAX_STRIP, max(MIN_STRIP, budget // (8 * len(features))))
 
 
-def _torch_lists(features: Tensor, k: int, chunk: int) -> Tensor:
-    """Each product x_i.x_j is computed once and offered to both lists: half of the N x N matrix is never computed."""
-    count = len(features)
+def partial_lists(features: Tensor, k: int, chunk: int, part: int = 0, parts: int = 1) -> tuple[Tensor, Tensor]:
+    """What one of `parts` processes contributes to the lists: every product of its strips of `chunk` rows.
+
+    A strip at the top is wide, one at the bottom narrow: they are dealt out to and fro, so that all have about the same work.
+
+    Returns:
+        float32 (N, k) distances less the square of the list's own image, ascending, infinite where nothing was found; int64 (N, k) images.
+    """
+    count, offer = len(features), host.offer if features.device.type == "cpu" else device_offer
     squared = features.square().sum(1)  # (N,)
     best = torch.full((count, k), torch.inf, device=features.device)
     ranks = torch.zeros(count, k, dtype=torch.long, device=features.device)
-    buffers = [torch.empty(min(chunk, count) * count, device=features.device) for _ in range(2)]  # paged in once
-    for first in range(0, count, chunk):
-        last = min(first + chunk, count)
-        strip, width = last - first, count - first
-        product = buffers[0][: strip * width].view(strip, width)
-        torch.mm(features[first:last], features[first:].T, out=product).mul_(-2)  # -2 x_i.x_j
-        if last < count:
-            distance = buffers[1][: strip * (count - last)].view(count - last, strip)
-            distance.copy_(product[:, strip:].T).add_(squared[first:last])  # less |x_j|^2, the same for the whole list of j
-            _merge(best[last:], ranks[last:], distance, first)
-        distance = product.add_(squared[first:])
-        distance.diagonal().fill_(-torch.inf)  # an image is its own nearest, also among duplicates
-        _merge(best[first:last], ranks[first:last], distance, first)
-    return ranks
+    buffer = torch.empty(min(chunk, count) * count, device=features.device)  # paged in once
+    with exact_float32(features.device):
+        for strip, first in enumerate(range(0, count, chunk)):
+            if strip % (2 * parts) in (part, 2 * parts - 1 - part):
+                rows, width = min(chunk, count - first), count - first
+                product = torch.mm(features[first : first + rows], features[first:].T, out=buffer[: rows * width].view(rows, width))
+                offer(best, ranks, product, squared, first)
+    return best, ranks
+
+
+def device_offer(best: Tensor, ranks: Tensor, product: Tensor, squared: Tensor, first: int) -> None:
+    """Offer x_i.x_j (rows, N - first) of the images i = first, ... and all j from there on to the lists of i and of j, in place."""
+    distance, last = product.mul_(-2), first + len(product)
+    if last < len(best):
+        turned = distance[:, last - first :].T.contiguous().add_(squared[first:last])  # less |x_j|^2, the same for the whole list of j
+        _merge(best[last:], ranks[last:], turned, first)
+        del turned
+    distance.add_(squared[first:])
+    distance.diagonal().fill_(-torch.inf)  # an image is its own nearest, also among duplicates
+    _merge(best[first:last], ranks[first:last], distance, first)
 
 
 def _merge(best: Tensor, ranks: Tensor, distance: Tensor, first: int) -> None:
@@ -100,6 +116,19 @@ def _merge(best: Tensor, ranks: Tensor, distance: Tensor, first: int) -> None:
     kept = torch.cat((best, near.values), 1).topk(k, largest=False)
     ranks.copy_(torch.cat((ranks, near.indices + first), 1).gather(1, kept.indices))
     best.copy_(kept.values)
+
+
+def nearest_of(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """The lists (N, k) that the processes' `partial_lists` make together. Of equally distant images the first stays."""
+    if len(parts) == 1:
+        return parts[0][1]
+    lists = []
+    for columns in zip(*(zip(best.split(MERGED), ranks.split(MERGED)) for best, ranks in parts)):
+        best, ranks = (torch.cat(column, 1) for column in zip(*columns))
+        order = ranks.argsort(1)
+        order = order.gather(1, best.gather(1, order).argsort(stable=True, dim=1))[:, : parts[0][1].shape[1]]
+        lists.append(ranks.gather(1, order))
+    return torch.cat(lists)
 
 
 def _faiss_lists(features: Tensor, k: int) -> Tensor:

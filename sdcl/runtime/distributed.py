@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -101,8 +101,7 @@ def any_process(flag: bool) -> bool:
     """Whether the flag is set on any process; all must ask."""
     if alone():
         return flag
-    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    box = torch.tensor(int(flag), device=device)
+    box = torch.tensor(int(flag), device=_device())
     dist.all_reduce(box, dist.ReduceOp.MAX)
     return bool(box)
 
@@ -124,21 +123,92 @@ def assert_equal(tensors: list[Tensor], where: str) -> None:
         raise ValueError(f"{where}: the processes hold different weights or memories: {digests}")
 
 
+class _Made(NamedTuple):
+    """How `once` ended on process 0."""
+
+    value: Any
+    error: Exception | None
+
+
+_others_help = False  # on process 0 while it works inside `once` and the others listen
+
+
 def once(make: Callable[[], T]) -> T:
-    """Make a value on process 0 and give it to all. What it raises there is raised everywhere."""
+    """Make a value on process 0 and give it to all; what it raises there is raised everywhere. See `together`."""
+    global _others_help
     rank, count = _world()
     if count == 1:
         return make()
-    box: list[Any] = [None, None]
-    if rank == 0:
+    if rank:
+        made = _help()
+    else:
+        _others_help = True
         try:
-            box[0] = make()
+            made = _Made(make(), None)
         except Exception as error:  # handed to every process, so that none waits for ever
-            box[1] = error
+            made = _Made(None, error)
+        finally:
+            _others_help = False
+        _announced(made)
+    if made.error is not None:
+        raise made.error
+    return made.value
+
+
+def together(function: Callable[..., tuple[Tensor, ...]], rows: Tensor, *arguments: Any) -> list[tuple[Tensor, ...]]:
+    """Inside `once`: let the processes that wait for its value do their part of heavy work. Anywhere else: do it alone.
+
+    Args:
+        function: of a module, so that the others can be told its name; function(rows, *arguments, part, parts) -> tensors, of the same
+            shape for each part. rows: any shape, given to all.
+
+    Returns:
+        what function gave for part 0, 1, ..., parts - 1.
+
+    Raises:
+        RuntimeError: another process failed at its part; its error is named.
+    """
+    if not _others_help or rows.device.type != _device().type:
+        return [function(rows, *arguments, 0, 1)]
+    _announced((function, rows.shape, rows.dtype, arguments))
+    return _parts(function, rows, arguments)
+
+
+def _help() -> _Made:
+    """Do this process's parts of what `together` asks for, until process 0 has its value."""
+    while not isinstance(told := _announced(), _Made):
+        function, shape, dtype, arguments = told
+        try:
+            _parts(function, torch.empty(shape, dtype=dtype, device=_device()), arguments)
+        except RuntimeError:
+            continue  # process 0 raises it, too, and says how that ends
+    return told
+
+
+def _parts(function: Callable[..., tuple[Tensor, ...]], rows: Tensor, arguments: tuple) -> list[tuple[Tensor, ...]]:
+    rank, count = _world()
+    dist.broadcast(rows, src=0)
+    own, errors = (), [None] * count
+    try:
+        own = function(rows, *arguments, rank, count)
+    except Exception as error:
+        errors[rank] = f"{type(error).__name__}: {error}"
+    dist.all_gather_object(errors, errors[rank])
+    if any(errors):
+        raise RuntimeError("; ".join(f"process {r}: {e}" for r, e in enumerate(errors) if e))
+    return list(zip(*(gather_rows(tensor[None]) for tensor in own)))
+
+
+def _announced(message: Any = None) -> Any:
+    """Process 0's message, on every process."""
+    box = [message]
     dist.broadcast_object_list(box, src=0)
-    if box[1] is not None:
-        raise box[1]
     return box[0]
+
+
+def _device() -> torch.device:
+    """Where tensors must lie that the processes exchange."""
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from sklearn.cluster import DBSCAN
 
 from sdcl.clustering import dbscan, jaccard_distance, nearest_neighbors, pseudo_labels
 from sdcl.clustering import jaccard as jaccard_module
+from sdcl.clustering import neighbors as neighbors_module
 
 
 def dense(distance):
@@ -137,6 +138,30 @@ def test_neighbors_are_the_nearest(backend, chunk, name):
     np.testing.assert_allclose(np.take_along_axis(distance, found, 1), np.sort(distance, 1)[:, :12], atol=2e-5)
     np.testing.assert_array_equal(found[:, 0], np.arange(len(array)))
     assert all(len(set(row)) == len(row) for row in found.tolist())
+
+
+@pytest.mark.parametrize("form", ["host", "device"])
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+@pytest.mark.parametrize("chunk", [16, 40, 400])
+def test_strips_of_several_processes_make_the_lists_of_one(monkeypatch, form, parts, chunk):
+    """Also when a process has no strip at all. The device's torch code runs on the host here."""
+    features = torch.randn(333, 6, generator=torch.Generator().manual_seed(2))
+    expected = nearest_neighbors(features, 11, chunk=chunk)
+    if form == "device":
+        monkeypatch.setattr(neighbors_module.host, "offer", neighbors_module.device_offer)
+    found = [neighbors_module.partial_lists(features, 11, chunk, part, parts) for part in range(parts)]
+    np.testing.assert_array_equal(neighbors_module.nearest_of(found), expected)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("name", ["duplicates", "crowd", "zeros"])
+def test_of_equally_distant_images_the_first_is_listed(parts, name):
+    """Whole numbers have exact distances: the order is that of (distance, image), the image itself before all."""
+    array = np.zeros((60, 4)) if name == "zeros" else np.random.default_rng(1).integers(0, 2 if name == "crowd" else 4, (60, 4))
+    features = torch.from_numpy(array.astype(np.float32))
+    distance = squared_distances(array.astype(np.float32)) - 1e3 * np.eye(60)
+    lists = neighbors_module.nearest_of([neighbors_module.partial_lists(features, 9, 7, part, parts) for part in range(parts)])
+    np.testing.assert_array_equal(lists, np.argsort(distance.round(), axis=1, kind="stable")[:, :9])
 
 
 def test_neighbors_ignore_the_precision_of_the_training_around():
