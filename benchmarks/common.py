@@ -99,10 +99,10 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def product_rate(device: str = "cpu", size: int = 2048) -> float:
-    """Measured float32 matrix products, in FLOP/s."""
-    left, right = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
-    result = torch.empty(size, size, device=device)
+def product_rate(device: str = "cpu", size: int = 2048, dtype: torch.dtype = torch.float32) -> float:
+    """Measured matrix products, in FLOP/s."""
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    result = torch.empty(size, size, device=device, dtype=dtype)
     return 2 * size**3 / timed(lambda: torch.mm(left, right, out=result), repeat=5)[1]
 
 

@@ -1,6 +1,6 @@
 """Training curves of the fast path and of the plain path, over the same seeds: speed must not change what is learnt.
 
-    python benchmarks/curves.py --data-dir DIR [--seeds 3] [--epochs 6]      # DIR in SYSU-MM01's layout, such as the quick start's
+    python benchmarks/curves.py [--quick] [--data-dir DIR] [--seeds 3] [--epochs 6]      # DIR: the quick start's images, if they are there already
 
 The plain path is the same program with its fast forms taken out: float32; every image opened, jittered, resized, cropped and erased by Pillow and
 torchvision; whole transformer blocks; neighbour losses left to autograd; memories moved by a loop; dense Jaccard distances and scikit-learn's DBSCAN.
@@ -95,33 +95,21 @@ def main() -> int:
         take_out_fast_forms()
         return training.main([*sys.argv[2:], "--precision", "fp32"])
     parser = common.arguments(__doc__)
-    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--data-dir", type=Path, help="in SYSU-MM01's layout; drawn when not given")
     parser.add_argument("--work", type=Path, default=Path("logs/curves"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)
     args = parser.parse_args()
-    size = ["--iters", "2", "--iters-unified", "2", "-b", "8", "--num-instances", "2", "--k1", "5"] if args.quick else []
-    flags = [
-        "-d",
-        "sysu",
-        "--data-dir",
-        args.data_dir,
-        "--config",
-        str(HERE.parent / "examples/quickstart.json"),
-        "--report",
-        "none",
-        *size,
-    ]
-    flags += [
-        "--cache-dir",
-        str(args.work / "cache"),
-        "--epochs",
-        str(args.epochs),
-        "--unify-from",
-        str(args.epochs // 2),
-        "--eval-step",
-        "1",
-    ]
+    size, people = [], ["--identities", "100"]
+    if args.quick:
+        args.seeds, args.epochs, people = 1, 2, ["--identities", "6", "--images-per-camera", "4"]
+        size = "--iters 2 --iters-unified 2 -b 8 --num-instances 2 --k1 5 --k1-visible-unified 5 --cra-k 4 --height 32 --width 16 --pad 2".split()
+    if args.data_dir is None:
+        args.data_dir = args.work / "data"
+        made = ["--layout", "sysu", "--set", "quick", "--seed", "0", "--out", str(args.data_dir), "--jobs", str(args.threads), *people]
+        subprocess.run([sys.executable, "-m", "sdcl.data.synthetic", *made], check=True, stdout=subprocess.DEVNULL)
+    flags = ["-d", "sysu", "--data-dir", str(args.data_dir), "--config", str(HERE.parent / "examples/quickstart.json"), "--report", "none"]
+    flags += ["--cache-dir", str(args.work / "cache"), "--epochs", str(args.epochs), "--unify-from", str(args.epochs // 2), *size]
     forms = {"fast": ["-m", "sdcl.train"], "plain": [__file__, "plain"]}
     curves, seconds = {}, {}
     for form, program in forms.items():

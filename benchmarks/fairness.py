@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--set", default="quick", choices=("quick", "medium", "sysu"))
     parser.add_argument("--work", type=Path, default=Path("logs/fairness"))
     args = parser.parse_args()
-    size = ["--identities", "3", "--images-per-camera", "2"] if args.quick else []
+    size = ["--identities", "8", "--images-per-camera", "2"] if args.quick else []
     rows = []
     for layout, difficulty in SETS[:1] if args.quick else SETS:
         folder = args.work / f"{layout}_{args.set}_{difficulty}"

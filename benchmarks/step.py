@@ -44,6 +44,7 @@ def model_rows(args) -> list[tuple]:
     sizes = {"visible": 2 * args.batch, "infrared": args.batch}
     images = {m: torch.randn(n, 3, args.height, args.width, device=args.device) for m, n in sizes.items()}
     count = sum(sizes.values())
+    products = {bf16: common.product_rate(args.device, dtype=torch.bfloat16 if bf16 else torch.float32) for bf16 in (False, True)}
     forward, rows, reference, slowest = ClassTokenBlock.forward, [], None, None
     forms = (("float32, whole blocks", whole_block, False), ("float32", forward, False), ("bf16", forward, True))
     for name, form, bf16 in forms:
@@ -55,7 +56,7 @@ def model_rows(args) -> list[tuple]:
         reference, slowest = (found, spent) if reference is None else (reference, slowest)
         error = float((found - reference).norm() / reference.norm())
         flops = counter.get_total_flops()
-        rate = f"{flops / spent / 1e12:.3g} TFLOP/s"
+        rate = f"{flops / spent / 1e12:.3g} TFLOP/s, {flops / spent / products[bf16]:.0%}"
         rows.append((name, f"{flops / count / 1e9:.3g} GFLOP", common.seconds(spent), f"{slowest / spent:.2f}x", rate, f"{error:.1e}"))
     ClassTokenBlock.forward = forward
     return rows
@@ -119,7 +120,14 @@ def main() -> None:
             setattr(args, name, value)
     torch.set_num_threads(args.threads)
     print(common.machine(args.device))
-    header = ("model, forward and backward", "work an image", "time", "ratio", "rate", "relative difference of the features")
+    header = (
+        "model, forward and backward",
+        "work an image",
+        "time",
+        "ratio",
+        "rate, of this machine's products",
+        "relative difference of the features",
+    )
     common.table(header, model_rows(args))
     common.table(("neighbour loss, forward and backward", "time", "ratio", "kept for backward", "values"), loss_rows(args))
 

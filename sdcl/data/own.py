@@ -248,16 +248,12 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of each line that is not empty, the header first with blanks around its words removed."""
     try:
         content = path.read_bytes()
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # spreadsheets write a byte order mark first
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}, line {line}: byte {content[error.start]:#04x} is not UTF-8; save the table as CSV in UTF-8") from None
-    if text.startswith("\ufeff"):
-        raise ValueError(
-            f"{path} begins with a byte order mark, which spreadsheets write as 'CSV UTF-8 (BOM)'; save it as UTF-8 without one"
-        )
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     first = True
     try:

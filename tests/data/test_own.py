@@ -94,6 +94,12 @@ def test_own_numbers_are_kept_and_names_are_counted():
     assert own.numbers(["12", "anna"], own.PERSON) == {"12": 1, "anna": 2}
 
 
+def test_a_byte_order_mark_is_not_part_of_the_header(root):
+    expected = training_samples("own", root)
+    table(root, b"\xef\xbb\xbf" + (root / "images.csv").read_bytes())
+    assert training_samples("own", root) == expected
+
+
 def test_columns_in_any_order_with_blanks_quotes_and_windows_lines(root):
     rows = [line.split(",") for line in lines_of(root)[1:]]
     text = "modality , split, path,camera\r\n" + "".join(f' {m},train,"{p}", {c} \r\n' for p, c, m, _, _ in rows) + "\r\n"
@@ -171,7 +177,6 @@ def test_headers(root, header, parts):
 @pytest.mark.parametrize(
     "content,parts",
     [
-        (b"\xef\xbb\xbfpath,camera,modality\n", ("byte order mark", "UTF-8 without one")),
         ("path,camera,modality\nvisible/ü.jpg,1,visible\n".encode("latin-1"), ("line 2", "0xfc", "not UTF-8")),
         ("path,camera,modality\n".encode("utf-16"), ("line 1", "not UTF-8")),
         (b'path,camera,modality\n"visible/cam1/1_0.jpg,1,visible\n', ("line 2", "quotation marks")),
