@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sdcl.clustering import host
-from sdcl.runtime import distributed
+from sdcl.parts import in_parts
 
 BACKENDS = ("torch", "faiss")
 HOST_BYTES = 2**29  # of distances held at once on the host
@@ -52,7 +52,7 @@ def rank_lists(features: Tensor, k: int, *, backend: str = "torch", chunk: int |
         return _faiss_lists(features, k)
     if backend != "torch":
         raise ValueError(f"--knn must be one of {BACKENDS}, got {backend!r}")
-    return nearest_of(distributed.together(partial_lists, features.float(), k, chunk or _strip_rows(features)))
+    return nearest_of(in_parts(partial_lists, features.float(), k, chunk or _strip_rows(features)))
 
 
 @contextmanager

@@ -18,6 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
+from sdcl.parts import Part, Work, helped_by
+
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # decoding and clustering happen on one process while the others wait
 
@@ -130,67 +132,53 @@ class _Made(NamedTuple):
     error: Exception | None
 
 
-_others_help = False  # on process 0 while it works inside `once` and the others listen
-
-
 def once(make: Callable[[], T]) -> T:
-    """Make a value on process 0 and give it to all; what it raises there is raised everywhere. See `together`."""
-    global _others_help
+    """Make a value on process 0 and give it to all; what it raises there is raised everywhere.
+
+    The others, who wait for it, help wherever making it comes to `sdcl.parts.in_parts`.
+    """
     rank, count = _world()
     if count == 1:
         return make()
     if rank:
         made = _help()
     else:
-        _others_help = True
         try:
-            made = _Made(make(), None)
+            with helped_by(_spread):
+                made = _Made(make(), None)
         except Exception as error:  # handed to every process, so that none waits for ever
             made = _Made(None, error)
-        finally:
-            _others_help = False
         _announced(made)
     if made.error is not None:
         raise made.error
     return made.value
 
 
-def together(function: Callable[..., tuple[Tensor, ...]], rows: Tensor, *arguments: Any) -> list[tuple[Tensor, ...]]:
-    """Inside `once`: let the processes that wait for its value do their part of heavy work. Anywhere else: do it alone.
-
-    Args:
-        function: of a module, so that the others can be told its name; function(rows, *arguments, part, parts) -> tensors, of the same
-            shape for each part. rows: any shape, given to all.
-
-    Returns:
-        what function gave for part 0, 1, ..., parts - 1.
-
-    Raises:
-        RuntimeError: another process failed at its part; its error is named.
-    """
-    if not _others_help or rows.device.type != _device().type:
-        return [function(rows, *arguments, 0, 1)]
-    _announced((function, rows.shape, rows.dtype, arguments))
-    return _parts(function, rows, arguments)
+def _spread(work: Work, rows: Tensor, *arguments: Any) -> list[Part]:
+    """On process 0, while the others listen: a part of the work for each process."""
+    if rows.device.type != _device().type:  # such rows cannot be sent
+        return [work(rows, *arguments, 0, 1)]
+    _announced((work, rows.shape, rows.dtype, arguments))
+    return _parts(work, rows, arguments)
 
 
 def _help() -> _Made:
-    """Do this process's parts of what `together` asks for, until process 0 has its value."""
+    """Do this process's parts of the work that process 0 spreads, until it has its value."""
     while not isinstance(told := _announced(), _Made):
-        function, shape, dtype, arguments = told
+        work, shape, dtype, arguments = told
         try:
-            _parts(function, torch.empty(shape, dtype=dtype, device=_device()), arguments)
+            _parts(work, torch.empty(shape, dtype=dtype, device=_device()), arguments)
         except RuntimeError:
             continue  # process 0 raises it, too, and says how that ends
     return told
 
 
-def _parts(function: Callable[..., tuple[Tensor, ...]], rows: Tensor, arguments: tuple) -> list[tuple[Tensor, ...]]:
+def _parts(work: Work, rows: Tensor, arguments: tuple) -> list[Part]:
     rank, count = _world()
     dist.broadcast(rows, src=0)
     own, errors = (), [None] * count
     try:
-        own = function(rows, *arguments, rank, count)
+        own = work(rows, *arguments, rank, count)
     except Exception as error:
         errors[rank] = f"{type(error).__name__}: {error}"
     dist.all_gather_object(errors, errors[rank])
