@@ -119,6 +119,23 @@ def test_crop_and_flip(pad):
         assert torch.equal(mine, crop.flip(-1) if flip else crop)
 
 
+@pytest.mark.parametrize(
+    "chosen", [SDCL_VISIBLE_PLAIN, SDCL_VISIBLE_EXCHANGED, SDCL_INFRARED, ADCA_INFRARED, A.Augmentation(pad=40), A.Augmentation(pad=0)]
+)
+@pytest.mark.parametrize("size", [(24, 12), (97, 33), (3, 5)])
+def test_host_and_device_do_the_same(chosen, size):
+    images = uint8_images(40, *size)
+    images[:2], images[2:4], images[4] = 0, 255, images[4, ..., :1]
+    images[5] = images[5] // 128 * 255
+    draws = [A.draw(random.Random(seed), chosen, *size) for seed in range(len(images))]
+    host, device = A.host_chain(images, chosen, draws), A.device_chain(images, chosen, draws)
+    assert host.is_contiguous() and host.dtype == torch.float32
+    torch.testing.assert_close(host, device, atol=5e-5, rtol=0)
+    strided = images.flip(0).flip(0).transpose(1, 2).contiguous().transpose(1, 2)
+    assert torch.equal(A.host_chain(strided, chosen, draws), host)
+    assert A.augment(images[:0], chosen, []).shape == (0, 3, *size)
+
+
 @pytest.mark.parametrize("chosen", [SDCL_VISIBLE_PLAIN, SDCL_VISIBLE_EXCHANGED, SDCL_INFRARED, ADCA_INFRARED])
 def test_an_image_does_not_depend_on_its_batch(chosen):
     images, seeds = uint8_images(), list(range(100, 112))
@@ -148,7 +165,8 @@ def test_order_of_the_chain():
         top, left, tall, wide = drawn.box
         expected[:, :, top : top + tall, left : left + wide] = torch.tensor(A.ERASE_FILL).view(3, 1, 1)
         expected = expected[:, drawn.channel : drawn.channel + 1].expand(-1, 3, -1, -1)
-        torch.testing.assert_close(A.augment(images, SDCL_VISIBLE_EXCHANGED, [seed]), expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(A.device_chain(images, SDCL_VISIBLE_EXCHANGED, [drawn]), expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(A.augment(images, SDCL_VISIBLE_EXCHANGED, [seed]), expected, atol=5e-5, rtol=0)
 
 
 def test_nothing_switched_on_is_normalize():
