@@ -121,7 +121,7 @@ def main() -> int:
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
             seconds[form, seed] = time.perf_counter() - began if fresh else float("nan")
             curves[form, seed] = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-            print(f"{form}, seed {seed}: {seconds[form, seed]:.0f} s", flush=True)
+            print(f"{form}, seed {seed}: " + (f"{seconds[form, seed]:.0f} s" if fresh else "continued, not timed"), flush=True)
     print(common.machine())
     seeds = range(1, args.seeds + 1)
     rows = [
