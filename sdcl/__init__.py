@@ -11,6 +11,7 @@ test.py         checkpoint -> CMC, mAP, mINP
 report.py       run folder -> report.html; several runs -> side by side
 pretrain.py     a starting weight: from unlabelled crops, or from synthetic people
 compiled.py     loops over rows on the host, as machine code
+checks.py       what the pure functions ask of their inputs
 parts.py        heavy work split among the processes that wait for it
 embed.py        one's own images -> embeddings in a file
 search.py       queries -> ranked gallery, as JSON and as a picture; the threshold of "not in the gallery"

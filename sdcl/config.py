@@ -15,7 +15,8 @@ from typing import Any, get_type_hints
 METHODS = ("sdcl", "gur", "adca", "baseline")
 # with the spellings of the family
 DATASET_NAMES = {name: name for name in ("sysu", "regdb", "llcm", "own")} | {"sysu_all": "sysu", "regdb_rgb": "regdb"}
-ARCH_NAMES = {"agw": "resnet50"}
+AGW = "agw"  # the family's name for its two-stream ResNet-50; SDCL's has instance normalisation in the stems
+AGW_ARCHS = {"sdcl": "resnet50_ibn"}  # the others': resnet50
 
 
 def setting(default: Any, help: str, *flags: str, choices: tuple | None = None, aliases: dict | None = None) -> Any:
@@ -76,7 +77,7 @@ class AugmentSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    arch: str = setting("vit_base", "backbone", "-a", aliases=ARCH_NAMES)
+    arch: str = setting("vit_base", "backbone", "-a")
     pretrained: str = setting(
         "auto", "weight file to start from; none: random; torchvision: its own ImageNet ResNet-50; auto: the recipe's own, see README"
     )
@@ -128,7 +129,7 @@ class ClusterSettings:
 class MemorySettings:
     temp: float = setting(0.05, "temperature of every contrast")
     momentum: float = setting(0.1, "weight of a cluster memory's old row")
-    momentum_first: float = setting(0.1, "the same in epoch 0; 0.9 to 0.99 helps where the first epoch collapses")
+    momentum_first: float = setting(0.0, "the same in epoch 0, 0: as --momentum; 0.9 to 0.99 helps where the first epoch collapses")
     use_hard: bool = setting(False, "update a cluster's row with its least similar sample only")
     late_gradients: bool = setting(True, "released: gradients meet memories already updated by the same step; clean: off")
     instance_momentum: float = setting(0.9, "weight of an instance memory's old row")
@@ -335,6 +336,8 @@ def resolve(said: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
     for source, layer in ((f"recipe {key[0]} {key[1]}", RECIPES[key]), ("config file", from_file), ("flag", said)):
         for name, value in layer.items():
             values[name], origin[name] = value, source
+    if values["arch"] == AGW:
+        values["arch"] = AGW_ARCHS.get(key[0], "resnet50")
     settings = from_flat(values)
     check(settings)
     return settings, origin
@@ -358,6 +361,8 @@ def _read_config(path: str) -> dict[str, Any]:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"--config {path} cannot be read as JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"--config {path} must hold one JSON object, {{name: value}}, got a {type(values).__name__}")
     known = fields_by_name()
     for name, value in values.items():
         if name not in known:
@@ -391,11 +396,23 @@ def check(settings: Settings) -> None:
     for name, value in positive.items():
         if not value > 0:
             raise ValueError(f"--{name} must be above 0, got {value}")
+    for name, value in {"eps": s.cluster.eps, "camera-eps": s.gur.camera_eps}.items():
+        if not 0 < value < 1:
+            raise ValueError(f"--{name} must lie between 0 and 1, both excluded (Jaccard distance), got {value}")
+    if not 0 <= s.augment.color_jitter <= 0.5:
+        raise ValueError(f"--color-jitter must lie between 0 and 0.5 (a hue shift of 0.5 is half the circle), got {s.augment.color_jitter}")
+    if s.augment.pad < 0:
+        raise ValueError(f"--pad must not be negative, got {s.augment.pad}")
+    modes, shots = ([part.strip() for part in text.split(",") if part.strip()] for text in (s.test.modes, s.test.shots))
+    if not modes or not set(modes) <= {"all", "indoor"}:
+        raise ValueError(f"--modes must be all, indoor, or both with a comma between them, got {s.test.modes!r}")
+    if not shots or not all(n.isdecimal() and int(n) > 0 for n in shots):
+        raise ValueError(f"--shots must be numbers from 1 with commas between them, such as 1,10, got {s.test.shots!r}")
     shares = {
-        "eps": s.cluster.eps, "momentum": s.memory.momentum, "momentum-first": s.memory.momentum_first,
+        "momentum": s.memory.momentum, "momentum-first": s.memory.momentum_first,
         "instance-momentum": s.memory.instance_momentum, "flip": s.augment.flip, "erase": s.augment.erase,
         "max-similarity": s.health.max_similarity, "max-outliers": s.health.max_outliers,
-        "max-camera-purity": s.health.max_camera_purity, "camera-eps": s.gur.camera_eps, "cma-weight": s.adca.cma_weight, "min-loaded": s.model.min_loaded, "drop-path": s.model.drop_path, "cnl-threshold": s.sdcl.cnl_threshold,
+        "max-camera-purity": s.health.max_camera_purity, "cma-weight": s.adca.cma_weight, "min-loaded": s.model.min_loaded, "drop-path": s.model.drop_path, "cnl-threshold": s.sdcl.cnl_threshold,
     }  # fmt: skip
     for name, value in shares.items():
         if not 0 <= value <= 1:

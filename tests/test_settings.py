@@ -2,8 +2,10 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import raw_trees
+import torch
 from small_runs import METHOD_FLAGS, SMALL
 
 from sdcl import config
@@ -14,7 +16,7 @@ from sdcl.runtime import checkpoint
 
 OTHER_WORDS = {
     "method": "adca", "dataset": "regdb", "arch": "vit_tiny", "precision": "fp32", "optimizer": "adam", "knn": "faiss",
-    "resize_train": "lanczos", "resize_extract": "lanczos", "resize_test": "bicubic", "device": "cpu", "report": "none",
+    "resize_train": "lanczos", "resize_extract": "lanczos", "resize_test": "bicubic", "device": "cpu", "report": "none", "modes": "indoor",
 }  # fmt: skip
 
 
@@ -104,7 +106,7 @@ def test_released_recipes_of_the_ancestors():
     """METHODS A.2.2 and A.3.2, value by value."""
     shared = {
         "arch": "resnet50", "shallow": False, "batch_size": 256, "batch_size_visible": 128, "num_instances": 16, "optimizer": "adam",
-        "lr": 3.5e-4, "weight_decay": 5e-4, "step_size": 20, "gamma": 0.1, "temp": 0.05, "momentum": 0.1, "momentum_first": 0.1,
+        "lr": 3.5e-4, "weight_decay": 5e-4, "step_size": 20, "gamma": 0.1, "temp": 0.05, "momentum": 0.1, "momentum_first": 0.0,
         "k1": 30, "k2": 6, "min_samples": 4, "color_jitter": 0.0, "resize_train": "bicubic", "erase": 0.5, "height": 288, "width": 144,
     }  # fmt: skip
     own = {
@@ -144,3 +146,38 @@ def test_released_recipes():
     own = ("epochs", "unify_from", "iters", "iters_unified", "eps", "momentum_first", "intra_from", "cra_k", "k1_visible_unified")
     assert [sysu[n] for n in own] == [50, 30, 200, 100, 0.6, 0.1, 0, 20, 15]
     assert [regdb[n] for n in own] == [30, 20, 50, 50, 0.3, 0.99, 1, 10, 30]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("modes", "alll", "--modes must be all, indoor"), ("modes", "", "--modes"), ("shots", "0", "--shots must be numbers from 1"),
+        ("shots", "1,x", "--shots"), ("color_jitter", 0.9, "--color-jitter must lie between 0 and 0.5"), ("pad", -3, "--pad must not be negative"),
+        ("eps", 1.0, "--eps must lie between 0 and 1, both excluded"), ("camera_eps", 0.0, "--camera-eps must lie"),
+    ],
+)  # fmt: skip
+def test_what_would_fail_an_epoch_later_is_refused_at_once(name, value, said):
+    with pytest.raises(ValueError, match=said):
+        resolve({name: value})
+
+
+def test_a_config_file_that_is_a_list(tmp_path):
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(ValueError, match="one JSON object"):
+        resolve({"config": str(tmp_path / "list.json")})
+
+
+def test_agw_is_the_network_of_the_method():
+    names = {m: resolve({"method": m, "arch": "agw"})[0].model.arch for m in ("sdcl", "gur", "adca")}
+    assert names == {"sdcl": "resnet50_ibn", "gur": "resnet50", "adca": "resnet50"}
+
+
+def test_momentum_means_the_first_epoch_too_unless_that_is_said():
+    from sdcl.methods.contrast import ClusterContrast
+
+    images = {"deep": torch.eye(4)}
+    for said, first in (({"momentum": 0.5}, 0.5), ({"momentum": 0.5, "momentum_first": 0.9}, 0.9), ({"dataset": "regdb"}, 0.99), ({}, 0.1)):
+        own = resolve(said)[0].memory
+        banked = dict.fromkeys(("visible", "infrared"), (images, np.arange(4)))
+        assert ClusterContrast(banked, own, first=True).momentum == first
+        assert ClusterContrast(banked, own, first=False).momentum == own.momentum

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdcl.checks import as_features, as_labels
+
 CHUNK = 1024
 
 
@@ -26,14 +28,15 @@ def count_matches(
         int64 (P, 3): visible label, infrared label, count; most frequent first, of equally frequent ones the pair that holds the
         most similar images. Outliers (-1) are counted like a cluster.
     """
-    rows = torch.as_tensor(visible_labels, device=visible.device) + 1  # 0 collects the outliers
-    columns = torch.as_tensor(infrared_labels, device=visible.device) + 1
+    visible, infrared = as_features("visible", visible), as_features("infrared", infrared)
+    rows = torch.as_tensor(as_labels("visible_labels", visible_labels, len(visible)), device=visible.device) + 1  # 0 collects the outliers
+    columns = torch.as_tensor(as_labels("infrared_labels", infrared_labels, len(infrared)), device=visible.device) + 1
     size = int(rows.max()) + 1, int(columns.max()) + 1
     counts = torch.zeros(size, dtype=torch.int64, device=visible.device)
     nearest = torch.full(size, -torch.inf, device=visible.device)
     member = torch.nn.functional.one_hot(columns, size[1]).float()  # (Nr, Cr + 1)
     for part in torch.arange(len(visible), device=visible.device).split(CHUNK):
-        similarity = visible[part].float() @ infrared.float().T  # (c, Nr)
+        similarity = visible[part] @ infrared.T  # (c, Nr)
         reached = (similarity >= threshold).float() @ member  # (c, Cr + 1), exact: integers below 2^24
         counts.index_add_(0, rows[part], reached.long())
         best = torch.full((len(part), size[1]), -torch.inf, device=visible.device)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sdcl.checks import as_features, as_labels, at_least_one
+
 CHUNK = 1024
 
 
@@ -27,11 +29,15 @@ def collaborative_ranking(queries: dict[str, Tensor], keys: dict[str, Tensor], k
 
     Returns:
         int64 (Nq,) labels in the key label space, -1 included.
+
+    Raises:
+        ValueError: no key, not one label for each, or k below 1.
     """
+    at_least_one(k=k)
     branches = list(queries)
     first, second = branches[0], branches[-1]
-    units = {b: F.normalize(keys[b].float()) for b in branches}
-    labels = torch.as_tensor(key_labels, device=units[first].device)
+    units = {b: F.normalize(as_features("keys", keys[b])) for b in branches}
+    labels = torch.as_tensor(as_labels("key_labels", key_labels, len(units[first])), device=units[first].device)
     k = min(k, len(labels))
     found = []
     for rows in torch.arange(len(queries[first]), device=labels.device).split(CHUNK):
@@ -51,8 +57,9 @@ def majority_of_neighbors(labels: np.ndarray, features: dict[str, Tensor], k: in
     Args:
         labels: int (N,) with -1. features: branch -> (N, D), any norm.
     """
-    units = torch.cat([F.normalize(f.float()) for f in features.values()], dim=1)  # dot product = sum of the cosines
-    classes = torch.as_tensor(labels, device=units.device) + 1  # 0 is the outlier
+    at_least_one(k=k)
+    units = torch.cat([F.normalize(as_features("features", f)) for f in features.values()], dim=1)  # dot product = sum of the cosines
+    classes = torch.as_tensor(as_labels("labels", labels, len(units)), device=units.device) + 1  # 0 is the outlier
     k = min(k, len(labels))
     found = []
     for rows in units.split(CHUNK):

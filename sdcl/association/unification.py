@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sdcl.checks import as_features, as_labels, at_least_one
+
 CHUNK = 1024
 
 
@@ -31,7 +33,9 @@ def association_embedding(
     Returns:
         float32 (N, sum of the slices' widths); each row sums to the number of its non-empty slices.
     """
-    stack = F.normalize(torch.cat(list(memories)).float())  # (sum C_m, D)
+    if not len(memories):
+        raise ValueError("an association embedding needs at least one memory")
+    stack = F.normalize(as_features("memories", torch.cat(list(memories))))  # (sum C_m, D)
     likeness = scale * F.normalize(features.float()) @ stack.T
     return torch.cat([likeness[:, a:b].softmax(1) for a, b in slices or own_slices([len(m) for m in memories])], dim=1)
 
@@ -64,13 +68,14 @@ def heterogeneous_scores(queries: Tensor, keys: Tensor, key_labels: np.ndarray, 
     Returns:
         float32 (Nq, C + 1); column 0 collects the outliers as a class of its own, column c + 1 is cluster c.
     """
-    units = F.normalize(keys.float())
-    classes = torch.as_tensor(key_labels, device=keys.device) + 1
+    at_least_one(k=k)
+    units = F.normalize(as_features("keys", keys))
+    classes = torch.as_tensor(as_labels("key_labels", key_labels, len(units)), device=units.device) + 1
     count, k = int(classes.max()) + 1, min(k, len(classes))
     found = []
     for part in F.normalize(queries.float()).split(CHUNK):
         weight, nearest = (part @ units.T).softmax(1).topk(k, dim=1)  # (c, k)
-        found.append(torch.zeros(len(part), count, device=keys.device).scatter_add_(1, classes[nearest], weight))
+        found.append(torch.zeros(len(part), count, device=units.device).scatter_add_(1, classes[nearest], weight))
     return torch.cat(found)
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from sdcl.checks import as_features
 from sdcl.clustering.jaccard import near_pairs
 
 OUTLIER = -1
@@ -39,16 +40,21 @@ class PseudoLabels:
         return len(np.unique(self.ids[self.ids != OUTLIER]))
 
 
-def dbscan(distance: sp.csr_array, eps: float, min_samples: int = 4) -> PseudoLabels:
-    """DBSCAN on a sparse symmetric distance whose missing entries are 1.
+def dbscan(distance: sp.csr_array | np.ndarray, eps: float, min_samples: int = 4) -> PseudoLabels:
+    """DBSCAN on a symmetric Jaccard distance (N, N): dense, or sparse with missing entries that are 1.
 
     eps is inclusive and an image counts among its own neighbours. Clusters are numbered by their first core image;
     a border image goes to the lowest-numbered cluster that reaches it (scikit-learn's meaning).
 
     Raises:
-        ValueError: eps is outside (0, 1): at 1 every pair would be neighbours.
+        ValueError: eps is outside (0, 1): at 1 every pair would be neighbours; or the matrix is not square.
     """
     _check_eps(eps)
+    if len(distance.shape) != 2 or distance.shape[0] != distance.shape[1]:
+        raise ValueError(f"distance must be an (N, N) matrix, got shape {tuple(distance.shape)}")
+    if not sp.issparse(distance):
+        distance = np.asarray(distance)
+        return grow(len(distance), *np.nonzero(np.triu(distance <= eps, 1)), min_samples)
     rows = np.repeat(np.arange(distance.shape[0]), np.diff(distance.indptr))
     near = (distance.data <= eps) & (rows < distance.indices)
     return grow(distance.shape[0], rows[near], distance.indices[near], min_samples)
@@ -86,7 +92,8 @@ def pseudo_labels(
     Args:
         normalize: bring the rows to unit length first; off for what GUR clusters, which is not of unit length on purpose.
     """
-    features = F.normalize(features.float()) if normalize else features.float()
+    features = as_features("features", features)
+    features = F.normalize(features) if normalize else features
     _check_eps(eps)
     pairs = near_pairs(features, k1, k2, eps, backend=backend)
     found = grow(len(features), pairs.rows, pairs.columns, min_samples)

@@ -22,6 +22,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from sdcl.checks import as_features
 from sdcl.clustering import host
 from sdcl.clustering.neighbors import exact_float32, rank_lists
 
@@ -50,6 +51,7 @@ class Pairs(NamedTuple):
     distance: np.ndarray
 
 
+@torch.no_grad()
 def jaccard_distance(features: Tensor, k1: int = 30, k2: int = 6, *, backend: str = "torch") -> sp.csr_array:
     """Sparse Jaccard distance between all images.
 
@@ -64,6 +66,7 @@ def jaccard_distance(features: Tensor, k1: int = 30, k2: int = 6, *, backend: st
     Returns:
         float32 (N, N) CSR, symmetric. Pairs that are not stored share no neighbour: their distance is exactly 1.
     """
+    features = as_features("features", features)
     weights = image_weights(features, k1, k2, backend=backend)
     count = len(features)
     upper = distance_pairs(weights)
@@ -79,10 +82,12 @@ def near_pairs(features: Tensor, k1: int, k2: int, eps: float, *, backend: str =
     return distance_pairs(image_weights(features, k1, k2, backend=backend), eps)
 
 
+@torch.no_grad()
 def image_weights(features: Tensor, k1: int, k2: int, *, backend: str = "torch") -> Rows:
     """V: what each image says of which others, fixed point (int32, a row sums to `ONE`), after the query expansion."""
     if k1 < 1 or k2 < 1:
         raise ValueError(f"--k1 and --k2 must be at least 1, got {k1} and {k2}")
+    features = as_features("features", features)
     ranks = rank_lists(features, k1, backend=backend)
     k2 = min(k2, ranks.shape[1])
     weights = neighbor_weights(features, *member_sets(ranks, k1))

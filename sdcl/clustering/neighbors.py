@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdcl.checks import as_features
 from sdcl.clustering import host
 from sdcl.parts import in_parts
 
@@ -41,10 +42,12 @@ def nearest_neighbors(features: Tensor, k: int, *, backend: str = "torch", chunk
     return rank_lists(features, k, backend=backend, chunk=chunk).cpu().numpy()
 
 
+@torch.no_grad()
 def rank_lists(features: Tensor, k: int, *, backend: str = "torch", chunk: int | None = None) -> Tensor:
     """`nearest_neighbors` as an int64 tensor that stays on the device of the features."""
-    if features.ndim != 2 or len(features) == 0:
-        raise ValueError(f"features must be a non-empty (N, D) matrix, got shape {tuple(features.shape)}")
+    features = as_features("features", features)
+    if k < 1:
+        raise ValueError(f"a list of neighbours has at least one entry, got k = {k}")
     if not bool(torch.isfinite(features).all()):
         raise ValueError("features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32")
     k = min(k, len(features))
@@ -52,7 +55,7 @@ def rank_lists(features: Tensor, k: int, *, backend: str = "torch", chunk: int |
         return _faiss_lists(features, k)
     if backend != "torch":
         raise ValueError(f"--knn must be one of {BACKENDS}, got {backend!r}")
-    return nearest_of(in_parts(partial_lists, features.float(), k, chunk or _strip_rows(features)))
+    return nearest_of(in_parts(partial_lists, features, k, chunk or _strip_rows(features)))
 
 
 @contextmanager

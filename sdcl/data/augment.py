@@ -191,6 +191,11 @@ def _check(images: Tensor) -> None:
         raise ValueError(f"images must be uint8 of shape (B, H, W, 3), got {images.dtype} {tuple(images.shape)}")
 
 
+def _check_count(name: str, values: Sequence, images: Tensor) -> None:
+    if len(values) != len(images):
+        raise ValueError(f"{len(images)} images need as many {name}, got {len(values)}")
+
+
 def standardize(images: Tensor) -> Tensor:
     """(B, 3, H, W) in [0, 1] -> the same less the ImageNet mean, over the ImageNet deviation."""
     mean, std = images.new_tensor((IMAGENET_MEAN, IMAGENET_STD)).view(2, 3, 1, 1)
@@ -213,6 +218,7 @@ def draw_channel_adapt_gray(rng: random.Random) -> int:
 
 def apply_channel(images: Tensor, codes: Sequence[int]) -> Tensor:
     """(B, 3, H, W) float and B codes -> channel 0, 1 or 2, or (3) luminance grey, in all three channels; -1 unchanged."""
+    _check_count("channel codes", codes, images)
     table = images.new_tensor([(1, 0, 0), (0, 1, 0), (0, 0, 1), GREY, (0, 0, 0)])  # row -1 is never used
     code = torch.tensor(codes, device=images.device)
     source = (images * table[code][:, :, None, None]).sum(1, keepdim=True)  # (B, 1, H, W); x * 1 + y * 0 + z * 0 is x exactly
@@ -249,6 +255,7 @@ def draw_erasing(
 
 def apply_erasing(images: Tensor, boxes: Sequence[tuple[int, int, int, int]]) -> Tensor:
     """(B, 3, H, W) and B rectangles (top, left, height, width) -> images with `ERASE_FILL` in the rectangles."""
+    _check_count("rectangles", boxes, images)
     top, left, tall, wide = torch.tensor(boxes, device=images.device).view(-1, 4, 1).unbind(1)  # (B, 1) each
     rows = torch.arange(images.shape[2], device=images.device)
     columns = torch.arange(images.shape[3], device=images.device)

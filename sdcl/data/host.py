@@ -52,7 +52,10 @@ def _augmented(first, last, images, out, orders, factors, windows, boxes, channe
                 for p in range(pixels):
                     grey[p] = r[p] * color[3, 0] + g[p] * color[3, 1] + b[p] * color[3, 2]
                 if operation == 1:
-                    grey[:] = grey.mean()
+                    total = 0.0  # in float64
+                    for p in range(pixels):
+                        total += grey[p]
+                    grey[:] = total / pixels
                 _blend(r, g, b, grey, ONE - factor)
         _place(unit, out[i], windows[i], boxes[i], pad, color)
         _channel(out[i].reshape(3, pixels), channels[i], color[3])

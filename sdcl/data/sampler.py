@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sdcl.checks import at_least_one
+
 
 def epoch_batches(
     labels: np.ndarray,
@@ -30,8 +32,9 @@ def epoch_batches(
         int64 (iterations, batch_size).
 
     Raises:
-        ValueError: no image has a label.
+        ValueError: no image has a label, or a size below 1.
     """
+    at_least_one(batch_size=batch_size, num_instances=num_instances, iterations=iterations)
     generator = np.random.default_rng(seed)
     clusters = [np.flatnonzero(labels == c) for c in np.unique(labels[labels >= 0])]
     if not clusters:

@@ -87,8 +87,10 @@ def draw_gallery(
         permutation: the official draw (`load_permutations`): image numbers, the first `shots` of the trial's row are taken.
 
     Raises:
-        ValueError: the permutation names an image that is not there.
+        ValueError: an unknown mode, no shots, or the permutation names an image that is not there.
     """
+    if mode not in GALLERY_CAMERAS or shots < 1:
+        raise ValueError(f"a SYSU-MM01 gallery is of mode {' or '.join(GALLERY_CAMERAS)} with 1 shot or more, got {mode!r}, {shots}")
     rng = random.Random(trial)
     drawn: list[int] = []
     for rows in by_identity_and_camera(samples, GALLERY_CAMERAS[mode]):

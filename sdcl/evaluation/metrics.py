@@ -109,6 +109,7 @@ def rank_metrics(
         ValueError: shapes that do not fit, a similarity that is not finite, a rule without cameras, or no valid query at all.
     """
     similarity = torch.as_tensor(similarity)
+    similarity = similarity if similarity.is_floating_point() else similarity.double()
     if similarity.ndim != 2 or not _finite(similarity):
         raise ValueError(f"similarity must be a finite (Q, G) matrix, got shape {tuple(similarity.shape)}")
     num_queries, num_gallery = similarity.shape

@@ -27,8 +27,8 @@ def similarity(queries: Tensor, bank: Tensor, gradient_bank: Tensor | None = Non
     The released code changes its memories between forward and backward, so its chain rule meets the newer rows.
     `gradient_bank` (K, D) says which rows the gradient uses; None is the clean form, the same rows as the forward.
     """
-    bank = bank.detach()
-    return _Similarity.apply(queries, bank, bank if gradient_bank is None else gradient_bank.detach())
+    bank = bank.detach().to(queries.dtype)
+    return _Similarity.apply(queries, bank, bank if gradient_bank is None else gradient_bank.detach().to(queries.dtype))
 
 
 def cluster_contrast(

@@ -66,6 +66,6 @@ def neighbor_contrast(
         features: (B, D), any norm. neighbors: bool (B, N), the mask m. bank: (N, D) unit rows.
         gradient_bank: see `sdcl.losses.contrast.similarity`.
     """
-    bank = bank.detach()
-    late = bank if gradient_bank is None else gradient_bank.detach()
+    bank = bank.detach().float()
+    late = bank if gradient_bank is None else gradient_bank.detach().float()
     return _NeighborContrast.apply(F.normalize(features.float()), neighbors, bank, late, temperature)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sdcl.checks import as_features, as_labels, as_rows
 from sdcl.memory.momentum import sequential_update
 
 
@@ -21,8 +22,10 @@ def centroids(features: Tensor, labels: np.ndarray) -> Tensor:
         (K, D) on the device of the features.
 
     Raises:
-        ValueError: no image has a label.
+        ValueError: no image has a label, or not every image has one label or -1.
     """
+    features = as_features("features", features)
+    labels = as_labels("labels", labels, len(features))
     found, rank = np.unique(labels[labels >= 0], return_inverse=True)
     if len(found) == 0:
         raise ValueError("no image has a cluster, so there is nothing to average")
@@ -38,7 +41,7 @@ class ClusterMemory(nn.Module):
 
     def __init__(self, rows: Tensor):
         super().__init__()
-        self.register_buffer("rows", rows.clone())
+        self.register_buffer("rows", as_features("rows", rows).clone())
 
     def forward(self) -> Tensor:
         """A snapshot (K, D): later updates do not reach into a loss that was built from it."""
@@ -54,6 +57,7 @@ class ClusterMemory(nn.Module):
             hardest: of each cluster take only the sample least similar to its row.
         """
         values = F.normalize(features.to(self.rows.dtype))
+        labels = as_rows("labels of a memory's update", labels, len(values), len(self.rows))
         if hardest:
             picked = self._hardest(values, labels)
             values, labels = values[torch.as_tensor(picked, device=values.device)], labels[picked]

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sdcl.checks import as_features
 from sdcl.memory.momentum import sequential_update
 
 
@@ -15,7 +16,7 @@ class InstanceMemory(nn.Module):
 
     def __init__(self, features: Tensor):
         super().__init__()
-        self.register_buffer("rows", F.normalize(features.float()))
+        self.register_buffer("rows", F.normalize(as_features("features", features)))
 
     def forward(self) -> Tensor:
         """A snapshot (N, D): later updates do not reach into a loss that was built from it."""

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdcl.checks import as_rows
+
 
 def sequential_update(bank: Tensor, values: Tensor, rows: np.ndarray, momentum: float) -> None:
     """For b = 0..B-1: bank[rows[b]] <- unit(momentum * bank[rows[b]] + (1 - momentum) * values[b]), in place.
@@ -15,7 +17,11 @@ def sequential_update(bank: Tensor, values: Tensor, rows: np.ndarray, momentum: 
 
     Args:
         bank: (R, D). values: (B, D). rows: int (B,), repeats allowed; kept on the host, so no device is waited for.
+
+    Raises:
+        ValueError: a row that the bank does not have (-1 among them), or not one for each value.
     """
+    rows = as_rows("labels of a memory's update", rows, len(values), len(bank))
     for samples in occurrence_rounds(rows):
         at = torch.as_tensor(rows[samples], device=bank.device)
         new = momentum * bank[at] + (1 - momentum) * values[torch.as_tensor(samples, device=bank.device)].to(bank.dtype)

@@ -24,10 +24,16 @@ def cluster(features: Tensor, own: ClusterSettings, *, normalize: bool, eps: flo
 
     With fewer than two clusters, where the released code ends in an error, eps is moved: up if most images are outliers, else down.
     """
-    radius = first = eps or own.eps
+    radius = first = own.eps if eps is None else eps
     for _ in range(own.eps_backoff + 1):
         found = pseudo_labels(
-            features, k1=k1 or own.k1, k2=own.k2, eps=radius, min_samples=own.min_samples, backend=own.knn, normalize=normalize
+            features,
+            k1=own.k1 if k1 is None else k1,
+            k2=own.k2,
+            eps=radius,
+            min_samples=own.min_samples,
+            backend=own.knn,
+            normalize=normalize,
         )
         moved = radius + (own.eps_step if 2 * found.outliers > len(found.ids) else -own.eps_step)
         if found.occupied >= 2 or not 0 < moved < 1 or (moved - radius) * (radius - first) < 0:  # never back and forth
@@ -63,7 +69,7 @@ class ClusterContrast(nn.Module):
     def __init__(self, banked: Banked, own: MemorySettings, *, first: bool):
         super().__init__()
         self.own = own
-        self.momentum = own.momentum_first if first else own.momentum
+        self.momentum = (own.momentum_first or own.momentum) if first else own.momentum
         self.memories = nn.ModuleDict()  # branch -> modality -> memory
         for branch in next(iter(banked.values()))[0]:
             made: dict[int, ClusterMemory] = {}

@@ -73,7 +73,8 @@ def load_weights(model: nn.Module, path: str | Path, min_share: float = 0.8) -> 
     A file with one stem fills the stems of both modalities; its last block and norm fill every head.
 
     Raises:
-        ValueError: unreadable file, a pickle that holds more than tensors, or less than `min_share` of the model loaded.
+        ValueError: unreadable file, a pickle that holds more than tensors, less than `min_share` of the model loaded, or a two-stream ResNet
+            that has instance normalisation where the model has none, or the reverse.
     """
     tensors = read_tensors(Path(path))
     try:
@@ -86,6 +87,12 @@ def load_weights(model: nn.Module, path: str | Path, min_share: float = 0.8) -> 
             f"{report.format}{_best_arch(tensors, min_share)}; choose the --arch it was made for, or another file with --pretrained"
         )
     state = model.state_dict()
+    theirs, ours = (any(".ibn." in name for name in names) for names in (tensors, state))
+    if theirs != ours and any(n.startswith(("visible_module.", "stems.")) for n in tensors):
+        raise ValueError(
+            f"weight file {path} is of a two-stream ResNet {'with' if theirs else 'without'} instance normalisation in its stems, which would be "
+            f"{'lost' if theirs else 'made up'}: use --arch {'resnet50_ibn' if theirs else 'resnet50'}"
+        )
     state.update({n: v.to(state[n].dtype) for n, v in fitting.items()})
     model.load_state_dict(state)
     return report

@@ -62,6 +62,7 @@ def start(device: str) -> Processes:
         raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, got {device!r}") from None
     if where.type == "cuda":
         torch.cuda.set_device(where)
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32, also in convolutions; bf16 is what is fast
     if count > 1 and not dist.is_initialized():
         _join("nccl" if where.type == "cuda" else "gloo", count)
     return Processes(rank, count, local, where)

@@ -13,6 +13,7 @@ from sdcl.methods.stage import Features, Stage
 from sdcl.runtime.run_log import RunLog
 
 BELOW = 5.0  # points under the published curve at which --watch speaks; runs of one recipe differ by about 1
+FEW = 16  # images whose rank says nothing of the features: a camera of a small set
 FACTOR = 1.5  # between numbers of clusters
 
 
@@ -37,6 +38,8 @@ class Health:
             ValueError: the features of a modality have collapsed.
         """
         for modality, branches in features.items():
+            if len(branches["deep"]) <= FEW:
+                continue
             health = feature_health(branches["deep"])
             self.seen.setdefault(modality, health)
             said = collapsed(modality, health, max_similarity=self.own.max_similarity, min_rank=self.own.min_rank)

@@ -127,10 +127,12 @@ def test_host_and_device_do_the_same(chosen, size):
     images = uint8_images(40, *size)
     images[:2], images[2:4], images[4] = 0, 255, images[4, ..., :1]
     images[5] = images[5] // 128 * 255
+    images[6], images[7] = 200, 100
+    images[8:] = images[8:].where(torch.rand(32, *size, 1) < 0.3, 240)
     draws = [A.draw(random.Random(seed), chosen, *size) for seed in range(len(images))]
     host, device = A.host_chain(images, chosen, draws), A.device_chain(images, chosen, draws)
     assert host.is_contiguous() and host.dtype == torch.float32
-    torch.testing.assert_close(host, device, atol=5e-5, rtol=0)
+    torch.testing.assert_close(host, device, atol=3e-5, rtol=0)
     strided = images.flip(0).flip(0).transpose(1, 2).contiguous().transpose(1, 2)
     assert torch.equal(A.host_chain(strided, chosen, draws), host)
     assert A.augment(images[:0], chosen, []).shape == (0, 3, *size)
@@ -199,5 +201,8 @@ def test_errors_are_said():
         A.Augmentation(flip=2)
     with pytest.raises(ValueError, match="uint8"):
         A.augment(torch.rand(2, 3, 24, 12), SDCL_INFRARED, [0, 1])
+    for apply, name in ((A.apply_channel, "channel codes"), (A.apply_erasing, "rectangles")):
+        with pytest.raises(ValueError, match=f"2 images need as many {name}"):
+            apply(torch.rand(2, 3, 4, 4), [A.NO_BOX if name == "rectangles" else 1])
     with pytest.raises(ValueError, match="seeds"):
         A.augment(uint8_images(), SDCL_INFRARED, [0])

@@ -67,6 +67,10 @@ def test_released_iteration(parity, dataset, epoch):
             expected = f"{p}after_inst_{short}{s}"
             if step.pairs:
                 close(step.instances[m][b].rows, a[expected], 1e-6)
+            else:  # no loss of this epoch looks at the instance memories, and the next one rebuilds them: a run leaves them out
+                memory = InstanceMemory(t(a[f"inst_{short}{s}"]))
+                memory.update(features[m][b].detach(), a[f"index_{short}"], 0.9)
+                close(memory.rows, a[expected], 1e-6)
             after = f"{p}after_clu_shared{s}" if method.unified(epoch) else f"{p}after_clu_{short}{s}"
             close(step.contrast.memories[b][m].rows, a[after], 1e-6)
         for name, weight, pair in (

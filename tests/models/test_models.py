@@ -73,6 +73,9 @@ def test_agw_resnet(name, arch, parity, tmp_path):
     model = build_model(arch, height=288, width=144)
     torch.save(state, tmp_path / "agw.pth")
     assert load_weights(model, tmp_path / "agw.pth", 1.0).share == 1.0
+    other = {"resnet50": "resnet50_ibn", "resnet50_ibn": "resnet50"}[arch]
+    with pytest.raises(ValueError, match=f"use --arch {arch}$"):
+        load_weights(build_model(other, height=288, width=144), tmp_path / "agw.pth", 0.1)
     model.eval()
     with torch.no_grad():
         out = model(images)
