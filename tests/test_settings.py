@@ -144,7 +144,7 @@ def test_released_recipes():
     }  # fmt: skip
     assert both.items() <= sysu.items() and both.items() <= regdb.items()
     own = ("epochs", "unify_from", "iters", "iters_unified", "eps", "momentum_first", "intra_from", "cra_k", "k1_visible_unified")
-    assert [sysu[n] for n in own] == [50, 30, 200, 100, 0.6, 0.1, 0, 20, 15]
+    assert [sysu[n] for n in own] == [50, 30, 200, 100, 0.6, 0.0, 0, 20, 15]
     assert [regdb[n] for n in own] == [30, 20, 50, 50, 0.3, 0.99, 1, 10, 30]
 
 
