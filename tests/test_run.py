@@ -268,7 +268,7 @@ def test_the_legacy_line_trains_what_it_says(capsys):
     with pytest.raises(SystemExit):
         train_program.main(legacy)
     shown = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:])
-    expected = {"batch_size": "256", "arch": "resnet50", "dataset": "sysu", "iters": "200", "momentum": "0.1", "eps": "0.6"}
+    expected = {"batch_size": "256", "arch": "resnet50_ibn", "dataset": "sysu", "iters": "200", "momentum": "0.1", "eps": "0.6"}
     assert expected.items() <= shown.items()
 
 
