@@ -27,5 +27,5 @@ methods/        WHICH labels, links, memories and losses, WHEN: one file per met
 evaluation/     metrics, protocols, tables; the comparison of labels with identities, for the log only
 visualization/  what a run left, to look at: curves, ranked grids, embeddings, attention, comparison, the pages
 runtime/        processes, checkpoints, run log
-assets/         the starting weight of the quick start
+assets/         the starting weight of the quick start, and the one it was made from
 """

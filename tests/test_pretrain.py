@@ -152,12 +152,16 @@ def test_tracks_are_told_apart_after_a_few_steps():
     assert np.mean(losses[-5:]) < 0.7 * np.log(11)
 
 
-def test_shipped_weight():
-    path = ASSETS / "vit_mini.safetensors"
+@pytest.mark.parametrize(
+    ("name", "objective", "seconds", "within"),
+    [("vit_mini", "tracks", 1035, (0.89, 0.79)), ("vit_mini_identity", "identity", 1189, (0.83, 0.56))],
+)
+def test_shipped_weights(name, objective, seconds, within):
+    path = ASSETS / f"{name}.safetensors"
     assert path.stat().st_size <= 8 * 2**20
     model = build_model("vit_mini", height=96, width=48)
     assert load_weights(model, path).share == 1.0
     assert all(torch.isfinite(v).all() for v in model.state_dict().values())
     note = note_of(path)
-    assert note["objective"] == "identity" and note["seconds"] == 1189
-    assert note["probe_rank1"]["visible->visible"] == pytest.approx(0.83, abs=0.005)
+    assert note["objective"] == objective and note["seconds"] == seconds
+    assert [note["probe_rank1"][f"{m}->{m}"] for m in ("visible", "infrared")] == pytest.approx(within, abs=0.005)
