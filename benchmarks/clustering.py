@@ -1,6 +1,6 @@
 """Pseudo-labels: the field's dense form, row by row, against the sparse form, phase by phase.
 
-    python benchmarks/clustering.py [--quick] [--full] [--scaling 5000 22258 100000]
+    python benchmarks/clustering.py [--quick] [--full] [--scaling 5000 22258 100000] [--without-search 1000000]
 
 The dense form is written here from its definition (N x N float32 weights, a Python loop over the rows) and shares the rank
 lists with the sparse one, so that the labels must agree. It runs at --dense-images, or at --images with --full.
@@ -91,12 +91,17 @@ def _dense_distance(weights: np.ndarray) -> np.ndarray:
     return np.maximum(distance, 0)
 
 
-def sparse_labels(features: np.ndarray, device: str, backend: str) -> dict[str, object]:
-    """Phase by phase what `pseudo_labels` does. -> ids, ranks, seconds by phase, and the counts that the floor needs."""
+def sparse_labels(features: np.ndarray, device: str, backend: str, group: int = 0) -> dict[str, object]:
+    """Phase by phase what `pseudo_labels` does. -> ids, ranks, seconds by phase, and the counts that the floor needs.
+
+    With `group`, the neighbours are searched among that many images at a time: lists to time the other phases with.
+    """
     rows = torch.from_numpy(features).to(device)
     times: dict[str, float] = {}
     phase = partial(_phase, times)
-    ranks = phase("nearest neighbours", lambda: neighbors.rank_lists(rows, K1, backend=backend))
+    parts = rows.split(group or len(rows))
+    search = partial(neighbors.rank_lists, k=K1, backend=backend)
+    ranks = phase("nearest neighbours", lambda: torch.cat([search(part) + n * len(parts[0]) for n, part in enumerate(parts)]))
     members = phase("sets", lambda: jaccard.member_sets(ranks, K1))
     weights = phase("weights", lambda: jaccard.neighbor_weights(rows, *members))
     shares = weights._replace(values=(weights.values * (jaccard.ONE / K2)).round().int())
@@ -193,6 +198,28 @@ def scaling(sizes: list[int], args) -> None:
     common.table(("N", "search", "sets", "weights", "expansion", "min-sum", "DBSCAN", "pseudo_labels", "peak memory", "labels"), rows)
 
 
+def grouped_labels(groups: int, size: int, dimensions: int, seed: int, device: str) -> dict[str, object]:
+    """`sparse_labels` of groups of `size` images with people of their own, each searched by itself. -> its times and clusters."""
+    features = np.concatenate([synthetic_features(size, dimensions, seed + n).numpy() for n in range(groups)])
+    run = sparse_labels(features, device, "torch", group=size)
+    return {"times": run["times"], "clusters": int(run["ids"].max()) + 1}
+
+
+def without_search(images: int, args) -> None:
+    """Every phase but the search at a size whose N^2 products take too long here."""
+    size = min(5_000, images)
+    run, memory = common.in_child(grouped_labels, [], images // size, size, args.dimensions, args.seed, args.device, threads=args.threads)
+    times = {name: t for name, t in run["times"].items() if name != "nearest neighbours"}
+    features = images * args.dimensions * 4
+    print(
+        f"Without the search, N = {images // size * size:,}, D = {args.dimensions}, neighbours within groups of {size:,}: "
+        f"{run['clusters']} clusters, {memory / 2**20:.0f} MiB peak, with the copies of features of {features / 2**20:.0f} MiB"
+    )
+    common.table(
+        ("phase", "sparse"), [(name, common.seconds(t)) for name, t in [*times.items(), ("all but the search", sum(times.values()))]]
+    )
+
+
 def main() -> None:
     parser = common.arguments(__doc__)
     parser.add_argument("--images", type=int, default=22_258, help="N of the sparse form (SYSU-MM01's visible images)")
@@ -200,11 +227,12 @@ def main() -> None:
     parser.add_argument("--dense-images", type=int, default=5_000, help="N at which the dense form is compared")
     parser.add_argument("--full", action="store_true", help="compare the dense form at --images: minutes and 8 GB")
     parser.add_argument("--scaling", type=int, nargs="*", default=[], help="sizes of a table of growth")
+    parser.add_argument("--without-search", type=int, default=0, metavar="N", help="time everything else at this size")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--backend", default="torch", choices=neighbors.BACKENDS)
     args = parser.parse_args()
     if args.quick:
-        args.images, args.dimensions, args.dense_images, args.scaling = 900, 64, 600, [300, 600]
+        args.images, args.dimensions, args.dense_images, args.scaling, args.without_search = 900, 64, 600, [300, 600], 900
     torch.set_num_threads(args.threads)
     print(common.machine(args.device))
     compare(args.images if args.full else args.dense_images, args)
@@ -212,6 +240,8 @@ def main() -> None:
     phases(args.images, args, backends)
     if args.scaling:
         scaling(args.scaling, args)
+    if args.without_search:
+        without_search(args.without_search, args)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ValueError(f"no checkpoint at {path}; train first, or name one with --checkpoint") from None
+        raise ValueError(f"no checkpoint at {path}; train first, or name the one you mean") from None
     except OSError as error:
         raise ValueError(f"checkpoint {path} cannot be read: {error.strerror}") from None
     payload, mark, digest = content.rpartition(MARK)
