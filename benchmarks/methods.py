@@ -1,6 +1,7 @@
 """Every method, and SDCL with each of its parts off, on the medium synthetic set at an equal budget of optimiser steps, over seeds.
 
-    sh benchmarks/methods.sh          # renders, prepares, trains 3 seeds of every row, writes docs/METHODS_TABLE.md
+    sh benchmarks/methods.sh                     # renders, prepares, trains 3 seeds of every row, writes docs/METHODS_TABLE.md
+    sh benchmarks/methods.sh --weight identity   # the same from the weaker starting weight: docs/METHODS_TABLE_IDENTITY.md
 
 A run that is complete is not repeated, one that was stopped goes on.
 """
@@ -20,7 +21,7 @@ from sdcl.models.start import ASSETS
 
 HERE = Path(__file__).parent
 SETTINGS = HERE / "methods.json"
-WEIGHT = ASSETS / "vit_mini_identity.safetensors"  # the weaker one, which leaves the methods more to gain
+WEIGHTS = {"identity": "vit_mini_identity.safetensors", "tracks": "vit_mini.safetensors"}
 STEPS = 40  # an epoch, in every row
 GUR = ["--method", "gur", "--iters", "12"]  # 8 pairs of cameras x 2 + 12 + 12 = 40
 ROWS = {
@@ -43,21 +44,24 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--ablation-seeds", type=int, default=3, help="of the rows of SDCL with a part off")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once; each takes its share of the cores")
-    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "METHODS_TABLE.md")
+    parser.add_argument("--weight", choices=WEIGHTS, default="tracks", help="which starting weight of the package")
+    parser.add_argument("--out", type=Path, help="default: docs/METHODS_TABLE.md, with --weight identity docs/METHODS_TABLE_IDENTITY.md")
     own = parser.parse_args()
+    name = "METHODS_TABLE.md" if own.weight == "tracks" else "METHODS_TABLE_IDENTITY.md"
+    out, weight = own.out or HERE.parent / "docs" / name, ASSETS / WEIGHTS[own.weight]
     tasks = [(r, s) for s in range(1, own.seeds + 1) for r in ROWS if s <= own.ablation_seeds or "," not in r]
     threads = max(1, (os.cpu_count() or 1) // own.jobs)
     with ThreadPoolExecutor(own.jobs) as pool:
-        found = dict(zip(tasks, pool.map(lambda task: run(own.work, *task, threads), tasks)))
+        found = dict(zip(tasks, pool.map(lambda task: run(own.work, weight, *task, threads), tasks)))
     table = to_markdown({row: [result for (r, _), result in found.items() if r == row] for row in ROWS})
     print(table)
-    own.out.write_text(preamble() + table, encoding="utf-8")
+    out.write_text(preamble(weight) + table, encoding="utf-8")
     return 0
 
 
-def run(work: Path, row: str, seed: int, threads: int) -> dict[str, float]:
+def run(work: Path, weight: Path, row: str, seed: int, threads: int) -> dict[str, float]:
     """Train one row with one seed. Returns the all-search metrics after the last epoch."""
-    folder = work / "runs" / f"{row.replace(', ', '_').replace(' ', '_')}_{seed}"
+    folder = work / f"runs_{weight.stem}" / f"{row.replace(', ', '_').replace(' ', '_')}_{seed}"
     command = [sys.executable, "-m", "sdcl.train", "-d", "sysu", "--data-dir", str(work / "data"), "--cache-dir", str(work / "cache")]
     command += [
         "--logs-dir",
@@ -65,7 +69,7 @@ def run(work: Path, row: str, seed: int, threads: int) -> dict[str, float]:
         "--config",
         str(SETTINGS),
         "--pretrained",
-        str(WEIGHT),
+        str(weight),
         "--device",
         "cpu",
         "--seed",
@@ -95,11 +99,12 @@ def to_markdown(results: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def preamble() -> str:
+def preamble(weight: Path) -> str:
     own = json.loads(SETTINGS.read_text())
+    flags = "" if weight.name == WEIGHTS["tracks"] else " --weight identity"
     return (
         "# Methods on the synthetic benchmark\n\n"
-        f"Made by `sh benchmarks/methods.sh`: the medium set (SYSU layout, difficulty medium, seed 0), `vit_mini` from `{WEIGHT.name}`, "
+        f"Made by `sh benchmarks/methods.sh{flags}`: the medium set (SYSU layout, difficulty medium, seed 0), `vit_mini` from `{weight.name}`, "
         f"{own['epochs']} epochs of {STEPS} steps in every row, Adam {own['lr']}, settings in `benchmarks/methods.json`. All search, single-shot, ten "
         f"draws, last epoch; percent, mean and standard deviation over the seeds. Numbers of a renderer, not of SYSU-MM01.\n\n"
     )

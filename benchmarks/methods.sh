@@ -1,6 +1,6 @@
 #!/bin/sh
 # The table of docs/METHODS_TABLE.md: every method, and SDCL with each part off, on the medium synthetic set, 3 seeds.
-# Cost: 28 runs; about an hour on 2 CPU cores. Flags: python benchmarks/methods.py --help
+# Cost: 30 runs; about an hour on 2 CPU cores. Flags: python benchmarks/methods.py --help
 set -eu
 PYTHON=${PYTHON:-python}
 WORK=${WORK:-logs/methods}

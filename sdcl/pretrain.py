@@ -71,7 +71,9 @@ class PretrainSettings:
     iters: int = _flag(1600, "optimiser steps")
     batch_size: int = _flag(128, "images of a step over all processes; DINO counts tracks, which it sees several times each")
     lr: float = _flag(2e-3, "largest learning rate; linear warm-up over 50 steps, then half a cosine")
+    frozen: float = _flag(0.01, "share of the steps in which the head's prototypes stay as they were drawn (dino)")
     weight_decay: float = _flag(0.05, "of AdamW")
+    weight_decay_end: float = _flag(0.4, "at the last step, along half a cosine; biases and norms then have none at all (dino)")
     difficulty: str = _flag("medium", "of the rendered images", ("easy", "medium", "hard"))
     precision: str = _flag("auto", "bf16 autocast or float32; auto: bf16 where the hardware has it", ("auto", "fp32", "bf16"))
     device: str = _flag("auto", "auto, cpu, cuda or cuda:N")
@@ -127,9 +129,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, float]:
     earlier = start_from(backbone, Path(settings.init)) if settings.init else {}
     crops = read_crops(settings, drawing, device)
     objective = make_objective(settings, backbone, crops, processes.count).to(device)
-    optimizer = torch.optim.AdamW(
-        [p for p in objective.parameters() if p.requires_grad], lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-    )
+    optimizer = torch.optim.AdamW(parameter_groups(settings, objective), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     state = {"settings": compared(settings), "crops": len(crops), "step": 0, "seconds": 0.0}
     unfinished = Path(f"{out}.unfinished")
     if unfinished.is_file():
@@ -153,6 +153,8 @@ def check(settings: PretrainSettings) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(settings, name)}")
     if settings.people < settings.tracks and settings.objective != "identity" and not settings.images:
         raise ValueError(f"--people {settings.people} are fewer than the --tracks {settings.tracks} of a camera, which sees nobody twice")
+    if not (0 <= settings.frozen <= 1 and settings.local_crops >= 0 and settings.prototypes >= 2):
+        raise ValueError("--frozen is a share from 0 to 1, --local-crops at least 0 and --prototypes at least 2")
     if not (settings.temperature > 0 and settings.lr > 0):
         raise ValueError(f"--temperature and --lr must be above 0, got {settings.temperature} and {settings.lr}")
 
@@ -173,8 +175,26 @@ def make_objective(settings: PretrainSettings, backbone: nn.Module, crops: Crops
     if settings.objective == "identity":
         return Identity(backbone, crops, looks, own)
     if settings.objective == "dino":
-        return Dino(backbone, crops, looks, own, settings.local_crops, settings.prototypes, settings.teacher_momentum)
+        return Dino(backbone, crops, looks, own, settings.local_crops, settings.prototypes, settings.teacher_momentum, settings.frozen)
     return Tracks(backbone, crops, looks, own, max(1, settings.cameras_per_batch // processes), settings.temperature)
+
+
+def parameter_groups(settings: PretrainSettings, objective: nn.Module) -> list[dict[str, Any]]:
+    """What learns; DINO's matrices first, whose weight decay grows, then its vectors, which have none."""
+    learning = [p for p in objective.parameters() if p.requires_grad]
+    if settings.objective != "dino":
+        return [{"params": learning}]
+    return [{"params": [p for p in learning if p.ndim > 1]}, {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0}]
+
+
+def schedule(settings: PretrainSettings, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Learning rate and weight decay of this step."""
+    falling = 0.5 * (1 + math.cos(math.pi * step / settings.iters))  # from 1 to 0
+    for group in optimizer.param_groups:
+        group["lr"] = settings.lr * min(1, (step + 1) / 50) * falling
+    if settings.objective == "dino":
+        first, last = settings.weight_decay, settings.weight_decay_end
+        optimizer.param_groups[0]["weight_decay"] = last + (first - last) * falling
 
 
 def train(
@@ -188,13 +208,13 @@ def train(
     steps = range(state["step"], settings.iters)
     for step in (bar := tqdm(steps, "pretrain", unit="step", disable=None if processes.main else True)):
         done = step / settings.iters
-        for group in optimizer.param_groups:
-            group["lr"] = settings.lr * min(1, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
+        schedule(settings, optimizer, step)
         batch = objective.draw(crops, done, (settings.seed, step, processes.rank))
         with torch.autocast(processes.device.type, torch.bfloat16, enabled=bf16):
             loss = wrapped(*batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        objective.before_step(done)
         nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
         optimizer.step()
         objective.after_step((step + 1) / settings.iters)

@@ -106,6 +106,7 @@ def test_cameras_and_tracks_of_folders(tmp_path):
         (["--people", "3"], "--people 3"),
         (["--lr", "0"], "--lr"),
         (["--batch-size", "0"], "--batch-size"),
+        (["--frozen", "2"], "--frozen"),
     ],
 )
 def test_refusals(tmp_path, capsys, flags, word):
@@ -132,6 +133,30 @@ def test_a_batch_of_tracks():
     rows = seen[0]
     assert counts.tolist() == [3, 3] and (crops.track[rows[::2]] == crops.track[rows[1::2]]).all() and (rows[::2] != rows[1::2]).all()
     assert [len(set(crops.camera[part])) for part in np.split(rows, 2)] == [1, 1] and len(set(crops.track[rows])) == 6
+
+
+def test_dino_schedules():
+    """The prototypes stay for the first share of the steps; weight decay grows along half a cosine and leaves vectors alone."""
+    settings = pretrain_module.parse(["--out", "w", "--objective", "dino", *SMALL, "--iters", "100", "--frozen", "0.02"])
+    crops = rendered_tracks(Drawing(1, "easy", (32, 16)), cameras=2, tracks=4, frames=2, people=6, jobs=1, device=torch.device("cpu"))
+    objective = pretrain_module.make_objective(settings, pretrain_module.single_stem_backbone("vit_mini", 32, 16), crops, 1)
+    matrices, vectors = pretrain_module.parameter_groups(settings, objective)
+    teacher = sum(1 for p in objective.teacher.parameters())
+    assert len(matrices["params"]) + len(vectors["params"]) == len(list(objective.parameters())) - teacher
+    optimizer = torch.optim.AdamW([matrices, vectors], lr=1e-3)
+    at = [objective.heads["class"].prototypes.clone()]
+    for step in range(3):
+        pretrain_module.schedule(settings, optimizer, step)
+        loss = objective(*objective.draw(crops, step / 100, (1, step)))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        objective.before_step(step / 100)
+        optimizer.step()
+        at.append(objective.heads["class"].prototypes.detach().clone())
+    assert torch.equal(at[0], at[2]) and not torch.equal(at[2], at[3])
+    for step, decay in ((0, 0.05), (50, 0.225), (100, 0.4)):
+        pretrain_module.schedule(settings, optimizer, step)
+        assert [g["weight_decay"] for g in optimizer.param_groups] == pytest.approx([decay, 0.0])
 
 
 def test_tracks_are_told_apart_after_a_few_steps():

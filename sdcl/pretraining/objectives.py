@@ -54,6 +54,16 @@ class Looks:
         return out
 
 
+class Objective(nn.Module):
+    """Draws batches and gives their loss; what moves besides the optimiser's step is said by the two methods around it."""
+
+    def before_step(self, done: float) -> None:
+        """The gradients are there; `done` is the share of the steps that is over."""
+
+    def after_step(self, done: float) -> None:
+        """The optimiser has moved the parameters."""
+
+
 class Projector(nn.Sequential):
     """Features (B, D) -> unit rows (B, 128) that the contrast compares."""
 
@@ -64,7 +74,7 @@ class Projector(nn.Sequential):
         return F.normalize(super().forward(x).float(), dim=1)
 
 
-class Tracks(nn.Module):
+class Tracks(Objective):
     """Two frames of a track attract each other and repel the other tracks of the same camera (InfoNCE, van den Oord et al., 2018).
 
     All compared images share a camera, its light and its background, so that only the person tells them apart.
@@ -110,9 +120,6 @@ class Tracks(nn.Module):
                 losses.append(F.cross_entropy(similarity, partner))
         return torch.stack(losses).mean()
 
-    def after_step(self, done: float) -> None:
-        """Nothing moves besides the optimiser."""
-
 
 class DinoHead(nn.Module):
     """(B, D) -> (B, prototypes): three layers, unit rows, weight-normalised prototypes (Caron et al., ICCV 2021)."""
@@ -126,20 +133,22 @@ class DinoHead(nn.Module):
         return F.linear(F.normalize(self.mlp(x).float(), dim=1), F.normalize(self.prototypes, dim=1))
 
 
-class Dino(nn.Module):
+class Dino(Objective):
     """Self-distillation without labels (DINO, Caron et al., ICCV 2021), as TransReID-SSL used it for SDCL's starting weight.
 
     A student sees two whole images and some small crops, its moving average the whole ones only; the student of each view predicts the
     average's centred, sharpened output for the others. Where a track has several frames, the two whole images are two frames.
+    The prototypes stay as they are in the first `frozen` of the steps.
     """
 
     student_temperature, teacher_temperature, center_momentum = 0.1, (0.04, 0.07), 0.9
 
     def __init__(
-        self, backbone: SingleStemViT, crops: Crops, looks: Looks, batch_size: int, local_crops: int, prototypes: int, momentum: float
-    ):
+        self, backbone: SingleStemViT, crops: Crops, looks: Looks, batch_size: int, local_crops: int, prototypes: int, momentum: float,
+        frozen: float,
+    ):  # fmt: skip
         super().__init__()
-        self.backbone, self.looks, self.local_crops, self.momentum = backbone, looks, local_crops, momentum
+        self.backbone, self.looks, self.local_crops, self.momentum, self.frozen = backbone, looks, local_crops, momentum, frozen
         self.batch_size, self.frames = batch_size, _rows_by(crops.track)
         self.heads = nn.ModuleDict({name: DinoHead(backbone.feature_dim, prototypes) for name in SHOWN})
         self.teacher = copy.deepcopy(nn.ModuleDict({"backbone": backbone, "heads": self.heads})).requires_grad_(False)
@@ -186,6 +195,12 @@ class Dino(nn.Module):
         losses = [-(t * v).sum(-1).mean() for i, t in enumerate(sharp) for j, v in enumerate(views) if i != j]
         return torch.stack(losses).mean()
 
+    def before_step(self, done: float) -> None:
+        """At first only what leads to the prototypes learns."""
+        if done < self.frozen:
+            for head in self.heads.values():
+                head.prototypes.grad = None
+
     @torch.no_grad()
     def after_step(self, done: float) -> None:
         """The teacher follows the student, ever more slowly; the centre takes the last batch in."""
@@ -199,7 +214,7 @@ class Dino(nn.Module):
                 mine.copy_(theirs)
 
 
-class Identity(nn.Module):
+class Identity(Objective):
     """Classification of synthetic people: supervised, on people and cameras that no benchmark set shares, visible images only."""
 
     def __init__(self, backbone: SingleStemViT, crops: Crops, looks: Looks, batch_size: int):
@@ -224,9 +239,6 @@ class Identity(nn.Module):
         return torch.stack(
             [F.cross_entropy(head(features[n]).float(), people.to(images.device), label_smoothing=0.1) for n, head in self.heads.items()]
         ).mean()
-
-    def after_step(self, done: float) -> None:
-        """Nothing moves besides the optimiser."""
 
 
 def _shown(backbone: SingleStemViT, images: Tensor) -> dict[str, Tensor]:
