@@ -1,9 +1,9 @@
-"""The ceiling of a synthetic set: the model of a recipe trained with the TRUE identities of both modalities, at the same steps.
+"""The ceiling of a synthetic set: SDCL's model, images and steps, trained with the TRUE identities of both modalities.
 
     python benchmarks/ceiling.py FLAGS-OF-sdcl.train          # such as -d sysu --config examples/quickstart.json --data-dir ...
 
-Cluster contrast with one memory row per person, shared by the modalities, in place of pseudo-labels. It reads the labels that no
-training program of sdcl reads: it tells how far the images and the model allow an unsupervised method to go.
+Every image is contrasted with the people's memories of its own and of the other modality, in place of pseudo-labels and
+association. It reads the labels that no training program of sdcl reads: it tells how far images, model and steps allow an unsupervised method to go.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from sdcl import config, methods
 from sdcl import train as training
 from sdcl.clustering import PseudoLabels
 from sdcl.data import training_samples
-from sdcl.methods.contrast import ClusterContrast, shared
-from sdcl.methods.stage import Extract, Once, Stage
+from sdcl.data.samples import MODALITIES
+from sdcl.losses import cluster_contrast
+from sdcl.memory import ClusterMemory, centroids
+from sdcl.methods.stage import Batch, Extract, Features, Once, Stage
 
 
 class Supervised:
@@ -30,17 +34,37 @@ class Supervised:
     def __init__(self, settings: config.Settings, cameras: dict[str, np.ndarray] | None = None):
         self.memory, self.batch = settings.memory, settings.batch
         samples = training_samples(settings.data.dataset, settings.data_dir, trial=settings.data.trial)
-        people = sorted({s.identity for rows in samples.values() for s in rows})
-        number = {identity: n for n, identity in enumerate(people)}
-        self.labels = {m: PseudoLabels(np.array([number[s.identity] for s in rows]), len(people)) for m, rows in samples.items()}
+        people = sorted(set.intersection(*({s.identity for s in rows} for rows in samples.values())))
+        number = {identity: n for n, identity in enumerate(people)}  # who is seen in one modality only is left out
+        self.labels = {m: PseudoLabels(np.array([number.get(s.identity, -1) for s in rows]), len(people)) for m, rows in samples.items()}
 
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
-        features = extract()
         ids = {m: found.ids for m, found in self.labels.items()}
-        contrast = ClusterContrast(shared(features, ids), self.memory, first=epoch == 0)
-        yield Stage("supervised", ids, self.batch.iters, contrast, self.labels)
+        yield Stage("supervised", ids, self.batch.iters, Contrast(extract(), ids, self.memory), self.labels)
+
+
+class Contrast(nn.Module):
+    """A memory of each person in each modality; all images against both."""
+
+    def __init__(self, features: Features, ids: dict[str, np.ndarray], own: config.MemorySettings):
+        super().__init__()
+        self.own = own
+        self.memories = nn.ModuleDict(
+            {m: nn.ModuleDict({b: ClusterMemory(centroids(f, ids[m])) for b, f in features[m].items()}) for m in MODALITIES}
+        )
+
+    def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
+        terms = {}
+        for key, memories in self.memories.items():
+            for branch, memory in memories.items():
+                rows = memory()
+                for query in MODALITIES:
+                    people = torch.as_tensor(batch.labels[query][batch.local[query]], device=rows.device)
+                    terms[f"{query}_{key}_{branch}"] = cluster_contrast(features[query][branch], people, rows, self.own.temp)
+                memory.update(everyone[key][branch], batch.labels[key], self.own.momentum)
+        return terms
 
 
 if __name__ == "__main__":
-    methods.METHODS["baseline"] = Supervised
-    sys.exit(training.main(["--method", "baseline", *sys.argv[1:]]))
+    methods.METHODS["sdcl"] = Supervised
+    sys.exit(training.main(sys.argv[1:]))
