@@ -2,8 +2,8 @@
 
 import sys
 
-from sdcl.data.prepare import main
-from sdcl.data.sysu import LAYOUT
+from sdcl.datasets.prepare import main
+from sdcl.datasets.sysu import LAYOUT
 
 if __name__ == "__main__":
     sys.exit(main(LAYOUT, None, "data/sysu"))

@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdcl import config, methods
+from sdcl import methods
 from sdcl import train as training
 from sdcl.clustering import PseudoLabels
-from sdcl.data import training_samples
-from sdcl.data.samples import MODALITIES
+from sdcl.config import settings as config
+from sdcl.datasets import training_samples
+from sdcl.datasets.sample import MODALITIES
 from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory, centroids
-from sdcl.methods.stage import Batch, Extract, Features, Once, Stage
+from sdcl.methods.interface import Batch, Extract, Features, Once, Stage
 
 
 class Supervised:

@@ -29,15 +29,16 @@ from PIL import Image
 from step import whole_block
 from torch import Tensor
 
-from sdcl import batches, steps
 from sdcl import train as training
 from sdcl.clustering import PseudoLabels, nearest_neighbors
 from sdcl.data.augment import Augmentation, apply_channel, draw_channel_adapt_gray, draw_channel_exchange
 from sdcl.losses.contrast import similarity
 from sdcl.losses.neighbor import FLOOR
 from sdcl.memory import cluster, instance
-from sdcl.methods import contrast, sdcl
+from sdcl.methods import cluster_contrast as contrast
+from sdcl.methods import sdcl
 from sdcl.models.vit import ClassTokenBlock
+from sdcl.training import batches, steps
 
 HERE = Path(__file__).parent
 SHOWN = ("R1", "mAP")
@@ -76,7 +77,7 @@ def dense_pseudo_labels(
 
 
 def views_from_files(store, rows: np.ndarray, views: list[Augmentation], seed: tuple[int, ...], local: slice) -> Tensor:
-    """`sdcl.batches.load_views` by the released chain, image by image."""
+    """`sdcl.training.batches.load_views` by the released chain, image by image."""
     height, width = store.take(rows[:1]).shape[1:3]
     parts = []
     for v, view in enumerate(views):
@@ -107,7 +108,7 @@ def main() -> int:
     if args.data_dir is None:
         args.data_dir = args.work / "data"
         made = ["--layout", "sysu", "--set", "quick", "--seed", "0", "--out", str(args.data_dir), "--jobs", str(args.threads), *people]
-        subprocess.run([sys.executable, "-m", "sdcl.data.synthetic", *made], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-m", "sdcl.synthetic.dataset", *made], check=True, stdout=subprocess.DEVNULL)
     flags = ["-d", "sysu", "--data-dir", str(args.data_dir), "--config", str(HERE.parent / "examples/quickstart.json"), "--report", "none"]
     flags += ["--cache-dir", str(args.work / "cache"), "--epochs", str(args.epochs), "--unify-from", str(args.epochs // 2), *size]
     forms = {"fast": ["-m", "sdcl.train"], "plain": [__file__, "plain"]}

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("flags", nargs="*", help="of sdcl.train, behind --")
     args = parser.parse_args()
     data, gpu = args.work / args.set, torch.cuda.is_available()
-    call("sdcl.data.synthetic", "--layout", "sysu", "--set", args.set, "--seed", "0", "--out", data, "--jobs", args.threads)
+    call("sdcl.synthetic.dataset", "--layout", "sysu", "--set", args.set, "--seed", "0", "--out", data, "--jobs", args.threads)
     own = [] if gpu else SMALL
     own += ["--pretrained", "none"] if gpu else []
     own += ["--iters", "2", "-b", "16", "--num-instances", "4", "--k1", "15", "--eps", "0.6"] if args.quick else []

@@ -16,8 +16,8 @@ import common
 import numpy as np
 from PIL import Image
 
-from sdcl.data import test_samples
-from sdcl.data.samples import MODALITIES
+from sdcl.datasets import test_samples
+from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation import evaluate
 
 ROWS, COLUMNS = 24, 12  # of a thumbnail; its outer SIDE columns show background
@@ -68,7 +68,7 @@ def main() -> None:
     for layout, difficulty in SETS[:1] if args.quick else SETS:
         folder = args.work / f"{layout}_{args.set}_{difficulty}"
         made = ["--layout", layout, "--set", args.set, "--difficulty", difficulty, "--seed", str(args.seed), "--out", str(folder)]
-        subprocess.run([sys.executable, "-m", "sdcl.data.synthetic", *made, *size, "--jobs", str(args.threads)], check=True)
+        subprocess.run([sys.executable, "-m", "sdcl.synthetic.dataset", *made, *size, "--jobs", str(args.threads)], check=True)
         rows += [(f"{layout}, {difficulty}", *row) for row in rank_ones(layout, folder, args.seed)]
     common.table(("layout, difficulty", "protocol", "chance", *FEATURES), rows)
 

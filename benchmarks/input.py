@@ -21,7 +21,7 @@ from torchvision import transforms as T
 from torchvision.transforms import functional as TF
 
 from sdcl.data.augment import ERASE_FILL, augment, augmentation
-from sdcl.data.store import build_cache, open_store
+from sdcl.data.image_cache import build_cache, open_store
 
 
 def plain_chain(height: int, width: int, pad: int = 10) -> T.Compose:

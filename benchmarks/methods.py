@@ -17,7 +17,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sdcl.models.start import ASSETS
+from sdcl.models.pretrained import ASSETS
 
 HERE = Path(__file__).parent
 SETTINGS = HERE / "methods.json"

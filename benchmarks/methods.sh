@@ -5,6 +5,6 @@ set -eu
 PYTHON=${PYTHON:-python}
 WORK=${WORK:-logs/methods}
 here=$(dirname "$0")
-"$PYTHON" -m sdcl.data.synthetic --layout sysu --set medium --difficulty medium --seed 0 --out "$WORK/data" --jobs 2
+"$PYTHON" -m sdcl.synthetic.dataset --layout sysu --set medium --difficulty medium --seed 0 --out "$WORK/data" --jobs 2
 "$PYTHON" "$here/../prepare_sysu.py" --data-dir "$WORK/data"
 exec "$PYTHON" "$here/methods.py" --work "$WORK" "$@"

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sdcl.losses import agreeing_neighbors, neighbor_contrast
 from sdcl.losses.contrast import similarity
 from sdcl.losses.neighbor import FLOOR
-from sdcl.models.dual_branch import build_model
+from sdcl.models.factory import build_model
 from sdcl.models.vit import ClassTokenBlock
 
 

@@ -11,8 +11,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from sdcl import report, train
-from sdcl.data.synthetic import build
+from sdcl import train
+from sdcl.cli import report
+from sdcl.synthetic.dataset import build
 
 flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
 flags.add_argument("--without", nargs="+", default=["cnl", "cra"], metavar="PART", help="switched off, one a row (default cnl cra)")

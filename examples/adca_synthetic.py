@@ -13,10 +13,10 @@ from synthetic_people import HOW, arguments, batches, draw_people, starting_mode
 from sdcl.association import aggregate, count_matches, one_to_one
 from sdcl.clustering import pseudo_labels
 from sdcl.data.augment import augmentation
-from sdcl.data.samples import MODALITIES
+from sdcl.datasets.sample import MODALITIES
+from sdcl.inference.extract import embed
 from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory, centroids
-from sdcl.models.extract import embed
 
 CLUSTERS = {"k1": 20, "k2": 6, "eps": 0.5, "min_samples": 4, "normalize": False}  # released: k1 30; eps 0.6, for thousands of images
 TAU, MOMENTUM = 0.05, 0.9  # released: momentum 0.1, with 16 images of a cluster in a batch

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sdcl.config import Settings, parse
-from sdcl.data.samples import MODALITIES
-from sdcl.data.synthetic import build
+from sdcl.config.settings import Settings, parse
+from sdcl.datasets.sample import MODALITIES
 from sdcl.memory import centroids
 from sdcl.methods import METHODS, Stage
-from sdcl.methods.contrast import ClusterContrast, cluster_each, shared
-from sdcl.methods.stage import Extract, Features, Once, Rows
+from sdcl.methods.cluster_contrast import ClusterContrast, cluster_each, shared
+from sdcl.methods.interface import Extract, Features, Once, Rows
+from sdcl.synthetic.dataset import build
 from sdcl.train import train
 
 # The settings of the quick start, for fewer steps; what is said on the command line overrides them.
@@ -49,7 +49,7 @@ def unite(features: Features, ids: Rows) -> Rows:
 
 
 class Nearest:
-    """What `sdcl.methods.stage.Method` asks for: one stage per epoch."""
+    """What `sdcl.methods.interface.Method` asks for: one stage per epoch."""
 
     restarts: tuple[int, ...] = ()
     unit_views = True

@@ -16,10 +16,10 @@ from synthetic_people import HOW, arguments, batches, draw_people, starting_mode
 from sdcl.association import association_embedding, majority_of_neighbors, propagate_labels
 from sdcl.clustering import pseudo_labels
 from sdcl.data.augment import augmentation
-from sdcl.data.samples import MODALITIES
+from sdcl.datasets.sample import MODALITIES
+from sdcl.inference.extract import embed
 from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory, centroids
-from sdcl.models.extract import embed
 
 # What CAE describes is not of unit length on purpose, so nothing is brought to it before clustering.
 CLUSTERS = {"k1": 20, "k2": 6, "eps": 0.5, "min_samples": 4, "normalize": False}  # released: k1 30, eps 0.6, within a camera 0.55

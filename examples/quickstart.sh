@@ -6,9 +6,9 @@ set -eu
 PYTHON=${PYTHON:-python}
 OUT=${OUT:-logs/quickstart}
 here=$(dirname "$0")
-"$PYTHON" -m sdcl.data.synthetic --layout sysu --set quick --identities 100 --difficulty medium --seed 0 --out "$OUT/data" --jobs 2
+"$PYTHON" -m sdcl.synthetic.dataset --layout sysu --set quick --identities 100 --difficulty medium --seed 0 --out "$OUT/data" --jobs 2
 "$PYTHON" "$here/../prepare_sysu.py" --data-dir "$OUT/data"
 GPUS=1 sh "$here/../train_cc_vit_sysu.sh" --config "$here/quickstart.json" \
     --data-dir "$OUT/data" --cache-dir "$OUT/cache" --logs-dir "$OUT/run" "$@"
 sh "$here/../test_cc_vit_sysu.sh" --data-dir "$OUT/data" --cache-dir "$OUT/cache" --logs-dir "$OUT/run" --shots 1,10
-"$PYTHON" -m sdcl.report "$OUT/run"
+"$PYTHON" -m sdcl.cli.report "$OUT/run"

@@ -14,10 +14,10 @@ from synthetic_people import HOW, arguments, batches, draw_people, starting_mode
 from sdcl.association import collaborative_ranking, majority_of_neighbors
 from sdcl.clustering import pseudo_labels
 from sdcl.data.augment import augmentation
-from sdcl.data.samples import MODALITIES
+from sdcl.datasets.sample import MODALITIES
+from sdcl.inference.extract import embed
 from sdcl.losses import agreeing_neighbors, cluster_contrast, neighbor_contrast
 from sdcl.memory import ClusterMemory, InstanceMemory, centroids
-from sdcl.models.extract import embed
 
 CLUSTERS = {"k1": 20, "k2": 6, "eps": 0.5, "min_samples": 4}  # released: k1 30; eps 0.6, for thousands of images
 TAU, MOMENTUM = 0.05, 0.9  # released: momentum 0.1, with 16 images of a cluster in a batch

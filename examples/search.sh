@@ -11,10 +11,10 @@ QUERY=${QUERY:-logs/quickstart/data/cam3}
 GALLERY=${GALLERY:-logs/quickstart/data/cam1}
 OUT=${OUT:-logs/search}
 mkdir -p "$OUT"
-"$PYTHON" -m sdcl.embed --weights "$WEIGHTS" --images "$GALLERY" --modality visible --out "$OUT/gallery.npz"
-"$PYTHON" -m sdcl.embed --weights "$WEIGHTS" --images "$QUERY" --modality infrared --out "$OUT/query.npz"
+"$PYTHON" -m sdcl.cli.embed --weights "$WEIGHTS" --images "$GALLERY" --modality visible --out "$OUT/gallery.npz"
+"$PYTHON" -m sdcl.cli.embed --weights "$WEIGHTS" --images "$QUERY" --modality infrared --out "$OUT/query.npz"
 if [ -n "${REFERENCE:-}" ]; then
-    "$PYTHON" -m sdcl.embed --weights "$WEIGHTS" --images "$REFERENCE" --modality infrared --out "$OUT/reference.npz"
+    "$PYTHON" -m sdcl.cli.embed --weights "$WEIGHTS" --images "$REFERENCE" --modality infrared --out "$OUT/reference.npz"
     set -- --calibrate 0.01 --reference "$OUT/reference.npz" "$@"
 fi
-"$PYTHON" -m sdcl.search --query "$OUT/query.npz" --gallery "$OUT/gallery.npz" --out "$OUT/results.json" --picture "$OUT/results.png" "$@"
+"$PYTHON" -m sdcl.cli.search --query "$OUT/query.npz" --gallery "$OUT/gallery.npz" --out "$OUT/results.json" --picture "$OUT/results.png" "$@"

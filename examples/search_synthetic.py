@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from synthetic_people import SIZE, draw_people, starting_model
 
-from sdcl.config import parse
-from sdcl.embed import Weights, embed_folder, open_weights, weights_fingerprint
-from sdcl.search import calibrate, rank
+from sdcl.cli.embed import Weights, embed_folder, open_weights, weights_fingerprint
+from sdcl.cli.search import calibrate, rank
+from sdcl.config.settings import parse
 
 flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 flags.add_argument(

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdcl.data import test_samples, training_samples
 from sdcl.data.augment import Augmentation, augment
+from sdcl.data.image_cache import ImageStore, open_store
 from sdcl.data.sampler import epoch_batches
-from sdcl.data.samples import MODALITIES
-from sdcl.data.store import ImageStore, open_store
-from sdcl.data.synthetic import build
+from sdcl.datasets import test_samples, training_samples
+from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation.protocols import evaluate_sysu
-from sdcl.models.dual_branch import build_model
-from sdcl.models.extract import calibrate_necks, embed, joined
-from sdcl.models.start import STARTING_WEIGHTS
-from sdcl.models.weights import load_weights
+from sdcl.inference.extract import calibrate_necks, embed, joined
+from sdcl.models.factory import build_model
+from sdcl.models.pretrained import STARTING_WEIGHTS
+from sdcl.models.weight_formats import load_weights
+from sdcl.synthetic.dataset import build
 
 SIZE = (96, 48)  # what the small weight was made for; released: 288 x 144
 BATCH, INSTANCES = 32, 4  # images of a modality, and of each cluster among them; released: 128 or 256, 16

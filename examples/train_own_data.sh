@@ -1,7 +1,7 @@
 #!/bin/sh
 # SDCL, ViT-B/16+ICS, one's own images: two folders or a table (docs/OWN_DATA.md), with or without identities.
 # Target: none; nobody knows your images. The recipe is that of SYSU-MM01 (34,167 training images), untuned.
-# Cost:   what python -m sdcl.doctor -d own --data-dir DIR estimates from the machine and the images.
+# Cost:   what python -m sdcl.cli.doctor -d own --data-dir DIR estimates from the machine and the images.
 # Needs:  DIR/visible and DIR/infrared, or DIR/images.csv, and weights/vit_base_ics_cfs_lup.pth (README, "Starting weights").
 # Use:    sh examples/train_own_data.sh --data-dir DIR [any flag of python -m sdcl.train: --method gur, adca or baseline for the others];
 #         GPUS=N chooses the number of processes.

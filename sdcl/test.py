@@ -10,16 +10,16 @@ from typing import Any
 
 from torch import nn
 
-from sdcl.config import Settings, describe, flat, from_flat, parse
-from sdcl.data import notices, test_samples
-from sdcl.data.store import build_cache, open_store
-from sdcl.data.sysu import load_permutations
+from sdcl.cli.report import say_report
+from sdcl.config.settings import Settings, describe, flat, from_flat, parse
+from sdcl.data.image_cache import build_cache, open_store
+from sdcl.datasets import notices, test_samples
+from sdcl.datasets.sysu import load_permutations
 from sdcl.evaluation.protocols import Result, evaluate, mean_results
 from sdcl.evaluation.rerank import Rerank
 from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, results_table, to_json
-from sdcl.models.extract import embed, joined
-from sdcl.models.start import model_of
-from sdcl.report import say_report
+from sdcl.inference.extract import embed, joined
+from sdcl.models.pretrained import model_of
 from sdcl.runtime import checkpoint, distributed
 from sdcl.runtime.run_log import write_atomically
 

@@ -16,28 +16,28 @@ import numpy as np
 import torch
 from torch import nn
 
-from sdcl.config import Settings, describe, flat, parse
-from sdcl.data import has_test, notices, training_samples
-from sdcl.data.samples import MODALITIES
-from sdcl.data.store import ImageStore, build_cache, content_fingerprint, open_store
+from sdcl.analysis.label_quality import Truth
+from sdcl.cli.report import say_report
+from sdcl.config.settings import Settings, describe, flat, parse
+from sdcl.data.image_cache import ImageStore, build_cache, content_fingerprint, open_store
+from sdcl.datasets import has_test, notices, training_samples
+from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation.tables import to_rows
-from sdcl.evaluation.truth import Truth
+from sdcl.inference.extract import calibrate_necks, embed
 from sdcl.methods import METHODS, Stage
-from sdcl.methods.stage import Features, Rows
-from sdcl.models.extract import calibrate_necks, embed
+from sdcl.methods.interface import Features, Rows
+from sdcl.models.pretrained import starting_model
 from sdcl.models.replicas import Replicas
-from sdcl.models.start import starting_model
-from sdcl.report import say_report
 from sdcl.runtime import distributed
-from sdcl.runtime.health import Health
 from sdcl.runtime.interruption import EXIT_CODE, Interrupted, Interruption
-from sdcl.runtime.journal import Journal
+from sdcl.runtime.profiler import StepTrace
 from sdcl.runtime.run_log import RunLog, environment
-from sdcl.runtime.run_state import Run, resume
-from sdcl.runtime.trace import StepTrace
 from sdcl.runtime.trackers import Trackers
-from sdcl.steps import Trainer
 from sdcl.test import TestSet
+from sdcl.training.epoch_journal import Journal
+from sdcl.training.monitor import Health
+from sdcl.training.run_state import Run, resume
+from sdcl.training.steps import Trainer
 
 
 def main(argv: list[str] | None = None) -> int:

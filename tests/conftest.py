@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import raw_trees
 import torch
-from small_runs import SMALL
+from helpers import raw_trees
+from helpers.small_runs import SMALL
 
 FIXTURES = Path(__file__).parent / "fixtures"
 torch.set_num_threads(2)

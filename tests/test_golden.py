@@ -1,12 +1,12 @@
 """A pinned loss curve: ten steps, seed 0, CPU, float32. A refactoring must not move it; a method's change says so here."""
 
 import pytest
-import raw_trees
-from small_runs import METHOD_FLAGS, SMALL
+from helpers import raw_trees
+from helpers.small_runs import METHOD_FLAGS, SMALL
 
-from sdcl import steps
 from sdcl import train as train_program
-from sdcl.config import parse
+from sdcl.config.settings import parse
+from sdcl.training import steps
 
 ALL_AT_ONCE = ("--unify-from", "0", "--cross-from", "0", "--propagate-from", "0", "--structure-from", "0", "--aggregate-from", "0")
 CURVES = {

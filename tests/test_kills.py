@@ -12,7 +12,7 @@ import sys
 
 import pytest
 import torch
-from small_runs import METHOD_FLAGS, ROOT, rows, state
+from helpers.small_runs import METHOD_FLAGS, ROOT, rows, state
 
 LONG = "SDCL_KILLS" in os.environ
 KILLS = int(os.environ.get("SDCL_KILLS", "3"))

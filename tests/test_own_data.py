@@ -6,13 +6,13 @@ import subprocess
 import sys
 
 import pytest
-import raw_trees
 import torch
-from small_runs import METHOD_FLAGS, ROOT, SMALL, rows, state
+from helpers import raw_trees
+from helpers.small_runs import METHOD_FLAGS, ROOT, SMALL, rows, state
 
-from sdcl import doctor, embed, export, report
 from sdcl import test as test_program
 from sdcl import train as train_program
+from sdcl.cli import doctor, embed, export, report
 
 BY_IDENTITY = {"ari", "purity", "true_identities"}
 

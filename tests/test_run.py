@@ -8,14 +8,14 @@ import sys
 
 import pytest
 import torch
+from helpers.small_runs import METHOD_FLAGS, ROOT, SMALL, rows, state
 from safetensors.torch import save_file
-from small_runs import METHOD_FLAGS, ROOT, SMALL, rows, state
 
 from sdcl import test as test_program
 from sdcl import train as train_program
-from sdcl.config import from_flat
-from sdcl.methods.contrast import ClusterContrast
-from sdcl.models.dual_branch import build_model
+from sdcl.config.settings import from_flat
+from sdcl.methods.cluster_contrast import ClusterContrast
+from sdcl.models.factory import build_model
 from sdcl.runtime import checkpoint
 
 
@@ -389,7 +389,7 @@ def test_regdb_from_rendered_people_with_the_default_folders(tmp_path):
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout
 
-    call(sys.executable, "-m", "sdcl.data.synthetic", "--layout", "regdb", "--out", "data/regdb", "--identities", 8, "--jobs", 2)
+    call(sys.executable, "-m", "sdcl.synthetic.dataset", "--layout", "regdb", "--out", "data/regdb", "--identities", 8, "--jobs", 2)
     call(sys.executable, ROOT / "prepare_regdb.py")
     small = (
         "--epochs 2 --iters 3 --iters-unified 3 --unify-from 1 -b 16 --num-instances 4 --k1 10 --k1-visible-unified 10 --cra-k 4 --eps 0.6"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.checks import as_features, as_labels
+from sdcl.runtime.validation import as_features, as_labels
 
 CHUNK = 1024
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdcl.checks import as_features, as_labels, at_least_one
+from sdcl.runtime.validation import as_features, as_labels, at_least_one
 
 CHUNK = 1024
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from sdcl.checks import as_features
 from sdcl.clustering.jaccard import near_pairs
+from sdcl.runtime.validation import as_features
 
 OUTLIER = -1
 

@@ -22,9 +22,9 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from sdcl.checks import as_features
-from sdcl.clustering import host
+from sdcl.clustering import jaccard_cpu
 from sdcl.clustering.neighbors import exact_float32, rank_lists
+from sdcl.runtime.validation import as_features
 
 ONE = 2**30  # fixed point of a weight and of a row's sum
 TERMS, CELLS = 2**25, 2**28  # of one chunk on a device: about 1 GB each
@@ -106,7 +106,7 @@ def member_sets(ranks: Tensor, k1: int) -> tuple[Tensor, Tensor]:
     """
     half_length = min(round(k1 / 2) + 1, ranks.shape[1])  # Python rounds half to even, as the released code does
     if ranks.device.type == "cpu":
-        return tuple(map(torch.from_numpy, host.member_sets(ranks.contiguous().numpy(), half_length)))
+        return tuple(map(torch.from_numpy, jaccard_cpu.member_sets(ranks.contiguous().numpy(), half_length)))
     return device_member_sets(ranks, half_length)
 
 
@@ -114,7 +114,7 @@ def query_expansion(weights: Rows, nearest: Tensor) -> Rows:
     """Row i <- sum of the rows nearest[i] (N, k2) of int32 shares."""
     if nearest.device.type != "cpu":
         return device_query_expansion(weights, nearest)
-    found = host.query_expansion(*_arrays(weights), nearest.contiguous().numpy())
+    found = jaccard_cpu.query_expansion(*_arrays(weights), nearest.contiguous().numpy())
     return _rows(*map(torch.from_numpy, found))
 
 
@@ -122,7 +122,7 @@ def distance_pairs(weights: Rows, eps: float = 1.0) -> Pairs:
     """1 - s / (2 - s) with s_ij = sum_l min(V_il, V_jl), at every pair i < j with a common l, at most eps apart."""
     if weights.start.device.type != "cpu":
         return device_distance_pairs(weights, eps)
-    return Pairs(*host.distance_pairs(*_arrays(weights), eps, ONE))
+    return Pairs(*jaccard_cpu.distance_pairs(*_arrays(weights), eps, ONE))
 
 
 def _arrays(weights: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.checks import as_features
-from sdcl.clustering import host
-from sdcl.parts import in_parts
+from sdcl.clustering import jaccard_cpu
+from sdcl.runtime.validation import as_features
+from sdcl.runtime.work_sharing import in_parts
 
 BACKENDS = ("torch", "faiss")
 HOST_BYTES = 2**29  # of distances held at once on the host
@@ -86,7 +86,7 @@ def partial_lists(features: Tensor, k: int, chunk: int, part: int = 0, parts: in
     Returns:
         float32 (N, k) distances less the square of the list's own image, ascending, infinite where nothing was found; int64 (N, k) images.
     """
-    count, offer = len(features), host.offer if features.device.type == "cpu" else device_offer
+    count, offer = len(features), jaccard_cpu.offer if features.device.type == "cpu" else device_offer
     squared = features.square().sum(1)  # (N,)
     best = torch.full((count, k), torch.inf, device=features.device)
     ranks = torch.zeros(count, k, dtype=torch.long, device=features.device)

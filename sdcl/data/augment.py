@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.data import host
+from sdcl.data import augment_cpu
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -143,7 +143,7 @@ def host_chain(images: Tensor, augmentation: Augmentation, draws: list[Draw]) ->
     boxes = np.array([d.box for d in draws], np.int64).reshape(-1, 4)
     channels = np.array([d.channel for d in draws], np.int64)
     color = np.array((IMAGENET_MEAN, IMAGENET_STD, ERASE_FILL, GREY), np.float32)
-    return torch.from_numpy(host.augmented(images.numpy(), orders, factors, windows, boxes, channels, augmentation.pad, color))
+    return torch.from_numpy(augment_cpu.augmented(images.numpy(), orders, factors, windows, boxes, channels, augmentation.pad, color))
 
 
 def device_chain(images: Tensor, augmentation: Augmentation, draws: list[Draw]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sdcl.checks import at_least_one
+from sdcl.runtime.validation import at_least_one
 
 
 def epoch_batches(

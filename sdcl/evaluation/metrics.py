@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.evaluation import host
+from sdcl.evaluation import ranking_cpu
 
 CHUNK_ELEMENTS = 2**22  # entries of the similarity ranked at once; about ten arrays of this many int64 are alive
 
@@ -161,7 +161,7 @@ def _host_scores(similarity: Tensor, query_ids: Tensor, gallery_ids: Tensor, kee
     keep = torch.zeros(0, 0, dtype=torch.bool) if keep is None else keep.expand(len(values), -1)
     identity_of = torch.zeros(0, dtype=torch.long) if identity_of is None else identity_of
     columns = (values, query_ids, gallery_ids, keep, identity_of)
-    return tuple(map(torch.from_numpy, host.query_scores(*(c.contiguous().numpy() for c in columns))))
+    return tuple(map(torch.from_numpy, ranking_cpu.query_scores(*(c.contiguous().numpy() for c in columns))))
 
 
 def device_scores(similarity: Tensor, same: Tensor, keep: Tensor | None, identity_of: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.data import llcm
-from sdcl.data.samples import MODALITIES, Sample
+from sdcl.datasets import llcm
+from sdcl.datasets.sample import MODALITIES, Sample
 from sdcl.evaluation.metrics import Metrics, RemovalRule, mean, rank_metrics, same_identity_and_camera, same_room
 from sdcl.evaluation.rerank import Rerank
 from sdcl.evaluation.rerank import rerank as reranked
@@ -97,14 +97,14 @@ def evaluate_sysu(
         modes: of "all", "indoor".
         shots: images per identity and camera in the gallery; 1 is single-shot, 10 the usual multi-shot.
         draws: trials 0..draws-1 are averaged. ADCA, GUR and SDCL report 10.
-        permutations: the official permutations (rand_perm_cam), in the form that `sdcl.data.sysu.draw_gallery` takes, or None
+        permutations: the official permutations (rand_perm_cam), in the form that `sdcl.datasets.sysu.draw_gallery` takes, or None
             for the draws seeded with the trial number that the Python evaluators use. The two give slightly different numbers.
         rerank: re-rank each drawn gallery with these numbers, before removed images are dropped; None ranks by cosine.
 
     Raises:
         ValueError: features that do not fit the samples or are not unit rows, no draw, or a gallery without any match.
     """
-    from sdcl.data.sysu import draw_gallery  # the only protocol that needs it
+    from sdcl.datasets.sysu import draw_gallery  # the only protocol that needs it
 
     _require_draws(draws)
     visible, infrared = (_unit_rows(features, samples, modality) for modality in ("visible", "infrared"))

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdcl.checks import as_features, as_labels, as_rows
 from sdcl.memory.momentum import sequential_update
+from sdcl.runtime.validation import as_features, as_labels, as_rows
 
 
 def centroids(features: Tensor, labels: np.ndarray) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.checks import as_rows
+from sdcl.runtime.validation import as_rows
 
 
 def sequential_update(bank: Tensor, values: Tensor, rows: np.ndarray, momentum: float) -> None:

@@ -3,8 +3,8 @@
 from sdcl.methods.adca import ADCA
 from sdcl.methods.baseline import Baseline
 from sdcl.methods.gur import GUR
+from sdcl.methods.interface import Batch, Method, NoClusters, Stage
 from sdcl.methods.sdcl import SDCL
-from sdcl.methods.stage import Batch, Method, NoClusters, Stage
 
 METHODS: dict[str, type[Method]] = {"sdcl": SDCL, "gur": GUR, "adca": ADCA, "baseline": Baseline}
 

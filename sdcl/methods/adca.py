@@ -17,10 +17,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from sdcl.association import aggregate, count_matches, one_to_one
-from sdcl.config import Settings
-from sdcl.data.samples import MODALITIES
-from sdcl.methods.contrast import ClusterContrast, cluster_each
-from sdcl.methods.stage import Extract, Features, Once, Stage
+from sdcl.config.settings import Settings
+from sdcl.datasets.sample import MODALITIES
+from sdcl.methods.cluster_contrast import ClusterContrast, cluster_each
+from sdcl.methods.interface import Extract, Features, Once, Stage
 
 
 class ADCA:

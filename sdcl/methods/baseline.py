@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sdcl.config import Settings
-from sdcl.methods.contrast import ClusterContrast, cluster_each
-from sdcl.methods.stage import Extract, Once, Stage
+from sdcl.config.settings import Settings
+from sdcl.methods.cluster_contrast import ClusterContrast, cluster_each
+from sdcl.methods.interface import Extract, Once, Stage
 
 
 class Baseline:

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from sdcl.association import association_embedding, majority_of_neighbors, own_slices, propagate_labels, released_slices
 from sdcl.clustering import PseudoLabels
-from sdcl.config import Settings
-from sdcl.data.samples import MODALITIES
-from sdcl.methods.contrast import ClusterContrast, cluster, shared
-from sdcl.methods.stage import Extract, Features, NoClusters, Once, Rows, Stage, require_clusters, require_links
+from sdcl.config.settings import Settings
+from sdcl.datasets.sample import MODALITIES
+from sdcl.methods.cluster_contrast import ClusterContrast, cluster, shared
+from sdcl.methods.interface import Extract, Features, NoClusters, Once, Rows, Stage, require_clusters, require_links
 
 Memories = dict[str, list[Tensor]]  # modality -> (C, D) rows of each memory that trained
 

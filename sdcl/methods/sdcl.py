@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from sdcl.association import collaborative_ranking, majority_of_neighbors
 from sdcl.clustering import PseudoLabels
-from sdcl.config import Settings
-from sdcl.data.samples import MODALITIES
+from sdcl.config.settings import Settings
+from sdcl.datasets.sample import MODALITIES
 from sdcl.losses import agreeing_neighbors, neighbor_contrast
 from sdcl.memory import InstanceMemory
-from sdcl.methods.contrast import Banked, ClusterContrast, cluster, shared
-from sdcl.methods.stage import Batch, Extract, Features, Once, Rows, Stage, require_clusters, require_links
+from sdcl.methods.cluster_contrast import Banked, ClusterContrast, cluster, shared
+from sdcl.methods.interface import Batch, Extract, Features, Once, Rows, Stage, require_clusters, require_links
 
 INTRA = tuple((m, m) for m in MODALITIES)
 CROSS = (("visible", "infrared"), ("infrared", "visible"))  # in even, in odd epochs

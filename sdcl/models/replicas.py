@@ -7,12 +7,11 @@ the statistics. The same slices here on any number of processes.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
-
-from sdcl.models.batch_norm import frozen_running_stats
 
 
 class Replicas(nn.Module):
@@ -31,3 +30,16 @@ class Replicas(nn.Module):
             with nullcontext() if self.first + r == 0 else frozen_running_stats(self.model):
                 outputs.append(self.model({m: parts[r] for m, parts in slices.items()}))
         return {m: {b: torch.cat([out[m][b] for out in outputs]) for b in branches} for m, branches in outputs[0].items()}
+
+
+@contextmanager
+def frozen_running_stats(model: nn.Module) -> Iterator[None]:
+    """Within the block training-mode BatchNorm uses batch statistics and leaves running_mean, running_var and its counter alone."""
+    layers = [m for m in model.modules() if getattr(m, "track_running_stats", False)]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True

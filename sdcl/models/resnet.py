@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from sdcl.data.samples import MODALITIES
+from sdcl.datasets.sample import MODALITIES
 from sdcl.models.vit import IBN, bn_neck
 
 

@@ -17,7 +17,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sdcl.data.samples import MODALITIES
+from sdcl.datasets.sample import MODALITIES
 
 
 @dataclass(frozen=True)

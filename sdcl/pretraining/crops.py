@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from sdcl.data.renderer import random_camera, random_person, render
-from sdcl.data.store import ImageStore, open_store, shown
+from sdcl.data.image_cache import ImageStore, open_store, shown
+from sdcl.synthetic.renderer import random_camera, random_person, render
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 SENSORS = ("visible", "near", "thermal")

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdcl.batches import words
 from sdcl.data.augment import augment, augmentation
 from sdcl.models.vit import SingleStemViT
 from sdcl.pretraining.crops import Crops
 from sdcl.runtime.distributed import gather_rows
+from sdcl.training.batches import words
 
 SHOWN = ("class", "patches")
 

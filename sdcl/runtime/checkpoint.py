@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sdcl.config import Settings, flat
+from sdcl.config.settings import Settings, flat
 
 LAST, PREVIOUS, UNFINISHED = "last.pt", "previous.pt", "unfinished.pt"
 MARK = b"\nsdcl-sha256:"  # and 64 hexadecimal digits, behind what torch.save wrote; torch.load does not mind

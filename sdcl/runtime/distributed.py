@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
-from sdcl.parts import Part, Work, helped_by
+from sdcl.runtime.work_sharing import Part, Work, helped_by
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # decoding and clustering happen on one process while the others wait
@@ -136,7 +136,7 @@ class _Made(NamedTuple):
 def once(make: Callable[[], T]) -> T:
     """Make a value on process 0 and give it to all; what it raises there is raised everywhere.
 
-    The others, who wait for it, help wherever making it comes to `sdcl.parts.in_parts`.
+    The others, who wait for it, help wherever making it comes to `sdcl.runtime.work_sharing.in_parts`.
     """
     rank, count = _world()
     if count == 1:

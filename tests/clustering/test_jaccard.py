@@ -148,7 +148,7 @@ def test_strips_of_several_processes_make_the_lists_of_one(monkeypatch, form, pa
     features = torch.randn(333, 6, generator=torch.Generator().manual_seed(2))
     expected = nearest_neighbors(features, 11, chunk=chunk)
     if form == "device":
-        monkeypatch.setattr(neighbors_module.host, "offer", neighbors_module.device_offer)
+        monkeypatch.setattr(neighbors_module.jaccard_cpu, "offer", neighbors_module.device_offer)
     found = [neighbors_module.partial_lists(features, 11, chunk, part, parts) for part in range(parts)]
     np.testing.assert_array_equal(neighbors_module.nearest_of(found), expected)
 

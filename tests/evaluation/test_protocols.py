@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdcl.data.samples import Sample
+from sdcl.datasets.sample import Sample
 from sdcl.evaluation import metrics as M
 from sdcl.evaluation import protocols as P
 
@@ -34,7 +34,7 @@ def fake_draw(monkeypatch):
         calls.append((trial, settings["mode"], settings["shots"], settings["permutation"]))
         return draw_gallery(samples, trial, **settings)
 
-    monkeypatch.setitem(sys.modules, "sdcl.data.sysu", SimpleNamespace(draw_gallery=recording))
+    monkeypatch.setitem(sys.modules, "sdcl.datasets.sysu", SimpleNamespace(draw_gallery=recording))
     return calls
 
 

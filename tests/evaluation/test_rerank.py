@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sdcl.data.samples import Sample
+from sdcl.datasets.sample import Sample
 from sdcl.evaluation.protocols import evaluate
 from sdcl.evaluation.rerank import Rerank, rerank
 

@@ -1,7 +1,7 @@
 """Sampler on every kind of cluster, and metrics against loops."""
 
-import cases
 import numpy as np
+from helpers import cases
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,9 +2,9 @@
 
 import shutil
 
-import cases
 import pytest
 import torch
+from helpers import cases
 from hypothesis import given
 from hypothesis import strategies as st
 

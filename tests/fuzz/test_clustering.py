@@ -1,9 +1,9 @@
 """Jaccard distance and DBSCAN against plain dense forms, on random and on degenerate features."""
 
-import cases
 import numpy as np
 import scipy.sparse as sp
 import torch
+from helpers import cases
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN

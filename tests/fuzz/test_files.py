@@ -4,17 +4,17 @@ import io
 import tempfile
 from pathlib import Path
 
-import cases
 import pytest
 import torch
+from helpers import cases
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sdcl.data.lists import read_ids, read_list
-from sdcl.data.prepare import read_json
-from sdcl.data.store import decode
-from sdcl.models.weights import read_tensors
+from sdcl.data.image_cache import decode
+from sdcl.datasets.prepare import read_json
+from sdcl.datasets.raw_lists import read_ids, read_list
+from sdcl.models.weight_formats import read_tensors
 from sdcl.runtime import checkpoint
 
 CONTENT = st.one_of(

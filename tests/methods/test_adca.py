@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from sdcl.clustering import PseudoLabels
-from sdcl.config import resolve
+from sdcl.config.settings import resolve
 from sdcl.methods import ADCA, Batch, adca
 
 SHORT = {"visible": "rgb", "infrared": "ir"}

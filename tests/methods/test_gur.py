@@ -6,8 +6,8 @@ import torch
 
 from sdcl.association import association_embedding
 from sdcl.clustering import pseudo_labels
-from sdcl.config import resolve
-from sdcl.data.samples import MODALITIES
+from sdcl.config.settings import resolve
+from sdcl.datasets.sample import MODALITIES
 from sdcl.memory import centroids
 from sdcl.methods import GUR, NoClusters
 

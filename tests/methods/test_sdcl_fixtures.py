@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import ModuleDict
 
-from sdcl.config import resolve
+from sdcl.config.settings import resolve
 from sdcl.memory import ClusterMemory, InstanceMemory
+from sdcl.methods.interface import Batch
 from sdcl.methods.sdcl import SDCL, _Iteration
-from sdcl.methods.stage import Batch
 
 SHORT = {"visible": "rgb", "infrared": "ir"}
 SUFFIX = {"deep": "", "shallow": "_s"}

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from recipe import released
+from helpers.recipe import released
 
-from sdcl.models.dual_branch import ARCHS, build_model
-from sdcl.models.extract import joined
+from sdcl.inference.extract import joined
+from sdcl.models.factory import ARCHS, build_model
 from sdcl.models.vit import ClassTokenBlock, ViTShape, make_block
-from sdcl.models.weights import load_weights, resize_pos_embed
+from sdcl.models.weight_formats import load_weights, resize_pos_embed
 
 SHORT = {"visible": "rgb", "infrared": "ir"}
 

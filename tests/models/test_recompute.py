@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from small_runs import rows
+from helpers.small_runs import rows
 
-from sdcl.config import resolve
-from sdcl.models.dual_branch import build_model
-from sdcl.models.start import prepare_blocks
+from sdcl.config.settings import resolve
+from sdcl.models.factory import build_model
+from sdcl.models.pretrained import prepare_blocks
 from sdcl.train import main
 
 

@@ -6,11 +6,10 @@ import numpy as np
 import torch
 
 from sdcl.data.augment import normalize
-from sdcl.data.store import ImageStore
-from sdcl.models.batch_norm import frozen_running_stats
-from sdcl.models.dual_branch import build_model
-from sdcl.models.extract import calibrate_necks
-from sdcl.models.replicas import Replicas
+from sdcl.data.image_cache import ImageStore
+from sdcl.inference.extract import calibrate_necks
+from sdcl.models.factory import build_model
+from sdcl.models.replicas import Replicas, frozen_running_stats
 
 
 def batch():

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sdcl.models.batch_norm import frozen_running_stats
-from sdcl.models.dual_branch import build_model
+from sdcl.models.factory import build_model
+from sdcl.models.replicas import frozen_running_stats
 
 
 def images(*modalities):

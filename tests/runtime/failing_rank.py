@@ -4,7 +4,7 @@ import os
 import sys
 
 from sdcl import train
-from sdcl.methods.contrast import ClusterContrast
+from sdcl.methods.cluster_contrast import ClusterContrast
 
 kind, flags = sys.argv[1], sys.argv[2:]
 plain, step = ClusterContrast.forward, [0]

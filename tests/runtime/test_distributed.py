@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from small_runs import ROOT, rows
+from helpers.small_runs import ROOT, rows
 
 from sdcl.clustering import nearest_neighbors
-from sdcl.parts import in_parts
 from sdcl.runtime import distributed
+from sdcl.runtime.work_sharing import in_parts
 
 ROWS = torch.randn(12, 5, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
 

@@ -4,7 +4,7 @@ import sys
 import types
 
 import pytest
-from small_runs import rows
+from helpers.small_runs import rows
 
 from sdcl import train as train_program
 from sdcl.runtime import trackers
