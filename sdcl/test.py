@@ -21,7 +21,9 @@ from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, r
 from sdcl.inference.extract import embed, joined
 from sdcl.models.pretrained import model_of
 from sdcl.runtime import checkpoint, distributed
-from sdcl.runtime.run_log import write_atomically
+from sdcl.runtime.errors import UserError
+from sdcl.runtime.files import write_text
+from sdcl.runtime.program import program
 
 # What a checkpoint's own settings decide, whatever the command line of the test says by default.
 FROM_CHECKPOINT = ("method", "dataset", "arch", "shallow", "drop_path", "height", "width")
@@ -49,7 +51,7 @@ class TestSet:
             if self.own.official_draws:
                 self.protocol["permutations"] = load_permutations(settings.data_dir)
                 if self.protocol["permutations"] is None:
-                    raise ValueError(f"--official-draws needs {settings.data_dir}/exp/rand_perm_cam.mat; copy it there from the data set")
+                    raise UserError(f"--official-draws needs {settings.data_dir}/exp/rand_perm_cam.mat; copy it there from the data set")
 
     def evaluate(self, model: nn.Module, bf16: bool) -> list[Result]:
         """Embed every test image once; all modes, shots, draws and directions use the same features."""
@@ -58,20 +60,15 @@ class TestSet:
         return evaluate(self.dataset, features, self.samples, rerank=Rerank() if self.own.rerank else None, **self.protocol)
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Command line entry. Exit codes: 0 tested, 2 bad input (the message says why)."""
-    try:
-        settings, origin, said = parse(argv, "python -m sdcl.test", "Test a trained model.")
-        test(settings, said, describe(settings, origin))
-        distributed.stop()
-        for folder in result_folders(settings, said):
-            say_report(folder, settings.run.report)
-        return 0
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        distributed.stop()
+    settings, origin, said = parse(argv, "python -m sdcl.test", "Test a trained model.")
+    test(settings, said, describe(settings, origin))
+    distributed.stop()
+    for folder in result_folders(settings, said):
+        say_report(folder, settings.run.report)
+    return 0
 
 
 def test(settings: Settings, said: dict[str, Any], text: str = "") -> list[Result]:
@@ -125,7 +122,7 @@ def test_one(settings: Settings, said: dict[str, Any], processes: distributed.Pr
     refuse_leak(trained, settings, path)
     clash = [n for n in FROM_CHECKPOINT if n in said and said[n] != trained[n]]
     if clash:
-        raise ValueError(
+        raise UserError(
             f"{path} was trained with " + ", ".join(f"--{n.replace('_', '-')} {trained[n]}" for n in clash) + "; leave that out"
         )
     settings = from_flat(flat(settings) | {n: trained[n] for n in FROM_CHECKPOINT})
@@ -142,11 +139,9 @@ test_one.__test__ = False
 
 def refuse_leak(trained: dict[str, Any], settings: Settings, path: Path) -> None:
     if trained["dataset"] != settings.data.dataset:
-        raise ValueError(
-            f"{path} was trained on {trained['dataset']}, this test is of {settings.data.dataset}: say -d {trained['dataset']}"
-        )
+        raise UserError(f"{path} was trained on {trained['dataset']}, this test is of {settings.data.dataset}: say -d {trained['dataset']}")
     if settings.data.dataset == "regdb" and trained["trial"] != settings.data.trial:
-        raise ValueError(
+        raise UserError(
             f"{path} was trained on RegDB trial {trained['trial']}, this test is of trial {settings.data.trial}: people it trained "
             f"on would be tested. Say --trial {trained['trial']}, or name the checkpoint of trial {settings.data.trial}"
         )
@@ -157,7 +152,7 @@ def write_results(folder: Path, results: list[Result], trials: Sequence[int] = (
     folder.mkdir(parents=True, exist_ok=True)  # --checkpoint may name one of another folder
     markdown = markdown_rows(results) + (f"\n\n{markdown_trials(results, trials)}" if trials else "")
     for name, text in (("json", to_json(results, trials)), ("md", markdown), ("tex", latex_rows(results, header=True))):
-        write_atomically(folder / f"test.{name}", text + "\n")
+        write_text(folder / f"test.{name}", text + "\n")
 
 
 def listed(text: str) -> list[str]:
@@ -170,7 +165,7 @@ def numbers(text: str) -> list[int]:
         spans = [[int(n) for n in part.split("-")] for part in listed(text)]
         return [n for span in spans for n in range(span[0], span[-1] + 1)]
     except ValueError:
-        raise ValueError(f"--trials must look like 1-10 or 1,3,5, got {text!r}") from None
+        raise UserError(f"--trials must look like 1-10 or 1,3,5, got {text!r}") from None
 
 
 if __name__ == "__main__":

@@ -29,8 +29,10 @@ from sdcl.methods.interface import Features, Rows
 from sdcl.models.pretrained import starting_model
 from sdcl.models.replicas import Replicas
 from sdcl.runtime import distributed
-from sdcl.runtime.interruption import EXIT_CODE, Interrupted, Interruption
+from sdcl.runtime.errors import SettingError
+from sdcl.runtime.interruption import Interruption
 from sdcl.runtime.profiler import StepTrace
+from sdcl.runtime.program import Interrupted, program
 from sdcl.runtime.run_log import RunLog, environment
 from sdcl.runtime.trackers import Trackers
 from sdcl.test import TestSet
@@ -40,32 +42,18 @@ from sdcl.training.run_state import Run, resume
 from sdcl.training.steps import Trainer
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Command line entry.
 
-    Exit codes: 0 finished; 2 bad input or a run that cannot go on, the message says why; 75 a signal ended it, the same command continues.
+    Exit codes: 0 finished; 2 bad input or a run that cannot go on (the message says why); 75 a signal ended it, the same command continues.
     """
-    try:
-        settings, origin, _ = parse(argv, "python -m sdcl.train", "Train one method on one data set.")
-        with Interruption() as interruption:
-            train(settings, describe(settings, origin), interruption)
-        distributed.stop()
-        say_report(settings.run_dir, settings.run.report)
-        return 0
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(
-            f"error: {error}. What was saved before is whole; free space or change --logs-dir or --cache-dir, then run again",
-            file=sys.stderr,
-        )
-        return 2
-    except Interrupted as signal:
-        print(f"ended by {signal}; the same command continues", file=sys.stderr)
-        return EXIT_CODE
-    finally:
-        distributed.stop()
+    settings, origin, _ = parse(argv, "python -m sdcl.train", "Train one method on one data set.")
+    with Interruption() as interruption:
+        train(settings, describe(settings, origin), interruption)
+    distributed.stop()
+    say_report(settings.run_dir, settings.run.report)
+    return 0
 
 
 def train(settings: Settings, said: str = "", interruption: Interruption | None = None) -> dict[str, Any]:
@@ -153,7 +141,7 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
                 row["test"] = to_rows(test_set.evaluate(model, bf16))
         health.compare(row)
         if processes.main:
-            run.churn.follow([stage for stage, _ in done], row["labels"])
+            run.churn.follow([s for stage, _ in done for s in stage.label_sets], row["labels"])
         run.save(epoch, {**row, "seconds": clock.seconds})
         journal = Journal()
         interruption.check()
@@ -177,7 +165,7 @@ def summarize(done: list[tuple[Stage, dict[str, float]]], truth: Truth) -> dict[
         "iterations": {stage.name: stage.iterations for stage, _ in done},
         "loss": sum(stage.iterations * sum(losses.values()) for stage, losses in trained) / max(steps, 1),
         "losses": {prefix.format(stage.name) + term: value for stage, losses in trained for term, value in losses.items()},
-        "labels": {name: truth.describe(name, found, stage.scope) for stage, _ in done for name, found in stage.report.items()},
+        "labels": {s.name: truth.describe(s) for stage, _ in done for s in stage.label_sets},
     }
 
 
@@ -215,7 +203,7 @@ def wrap(model: nn.Module, settings: Settings, processes: distributed.Processes)
     slices = max(replicas, count)
     visible = (settings.batch.batch_size_visible or settings.batch.batch_size) * (2 if settings.augment.second_view else 1)
     if visible % slices or settings.batch.batch_size % slices or (replicas % count and count % replicas):
-        raise ValueError(
+        raise SettingError(
             f"{count} processes and --bn-replicas {replicas} cannot share {visible} visible and {settings.batch.batch_size} infrared "
             "rows evenly; change --batch-size, --bn-replicas or the number of processes"
         )

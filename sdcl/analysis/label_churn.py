@@ -6,21 +6,14 @@ Label numbers mean nothing from one clustering to the next, so partitions are co
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
-from sdcl.clustering import PseudoLabels
-
-
-class Labelled(Protocol):
-    """What is read of a stage: its labels by name, and modality -> the rows that were clustered, if not all."""
-
-    report: dict[str, PseudoLabels]
-    scope: dict[str, np.ndarray]
+from sdcl.clustering import LabelSet, PseudoLabels
 
 
 class Churn:
@@ -29,18 +22,17 @@ class Churn:
     def __init__(self):
         self.before: dict[str, np.ndarray] = {}
 
-    def follow(self, stages: Iterable[Labelled], labels: dict[str, dict[str, Any]]) -> None:
-        """Add what changed to the epoch's `labels` of metrics.jsonl, and remember its labels. Of labels with the same name the last count.
+    def follow(self, label_sets: Iterable[LabelSet], labels: dict[str, dict[str, Any]]) -> None:
+        """Add what changed to the epoch's `labels` of metrics.jsonl, and remember its labels. Of sets with the same name the last counts.
 
-        Labels that the epoch before did not have, or had for another number of images, have changed by nothing that could be told.
+        A set that the epoch before did not have, or had for another number of images, has no churn.
         """
-        found = {name: (own, stage.scope) for stage in stages for name, own in stage.report.items()}
-        for name, (own, scope) in found.items():
+        found = {s.name: s for s in label_sets}
+        for name, new in found.items():
             old = self.before.get(name)
-            if old is not None and len(old) == len(own.ids):
-                rows = next((rows for modality, rows in scope.items() if name.startswith(modality)), slice(None))
-                labels[name] |= label_churn(old[rows], own, rows)
-        self.before = {name: own.ids for name, (own, _) in found.items()}
+            if old is not None and len(old) == len(new.labels.ids):
+                labels[name] |= label_churn(old[new.selection], new.labels, new.selection)
+        self.before = {name: new.labels.ids for name, new in found.items()}
 
     def state(self) -> dict[str, Tensor]:
         return {name: torch.from_numpy(ids.astype(np.int32)) for name, ids in self.before.items()}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from sdcl.clustering import PseudoLabels
+from sdcl.clustering import LabelSet
 from sdcl.datasets.sample import UNKNOWN, Sample
 
 
@@ -18,18 +18,14 @@ class Truth:
         self._identities = {m: np.array([s.identity for s in rows]) for m, rows in samples.items()}
         self._cameras = {m: np.array([s.camera for s in rows]) for m, rows in samples.items()}
 
-    def describe(self, name: str, found: PseudoLabels, scope: dict[str, np.ndarray] | None = None) -> dict[str, Any]:
-        """Counts, adjusted Rand index and purity of labels named "visible", "infrared" or with one of these in front.
+    def describe(self, label_set: LabelSet) -> dict[str, Any]:
+        """Counts, adjusted Rand index and purity of a set of labels, over the images that were clustered.
 
-        Outliers count as clusters of one image for the adjusted Rand index and are left out of the purities. Where a row's identity
-        is unknown, what is told by identities is left out.
-
-        Args:
-            scope: modality -> the rows that were clustered, if not all.
+        Outliers count as clusters of one image for the adjusted Rand index and are left out of the purities. Where the identity of one
+        of these images is unknown, the numbers that need identities are left out.
         """
-        modality = next(m for m in self._identities if name.startswith(m))
-        rows = (scope or {}).get(modality, slice(None))
-        ids, identities, cameras = found.ids[rows], self._identities[modality][rows], self._cameras[modality][rows]
+        found, ids, rows = label_set.labels, label_set.ids, label_set.selection
+        identities, cameras = self._identities[label_set.modality][rows], self._cameras[label_set.modality][rows]
         kept = ids >= 0
         alone = np.where(kept, ids, found.num_clusters + np.arange(len(ids)))
         by_identity = {} if (identities == UNKNOWN).any() else {

@@ -28,13 +28,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sdcl.config.settings import Settings, parser, resolve
-from sdcl.data.image_cache import FORMATS, MAX_PIXELS, shown
+from sdcl.data.image_cache import FORMATS, MAX_PIXELS
 from sdcl.datasets import custom as own
 from sdcl.datasets import notices, read, training_samples
 from sdcl.datasets.prepare import Split
 from sdcl.datasets.sample import UNKNOWN, Sample
 from sdcl.models.pretrained import starting_model
 from sdcl.runtime.distributed import Processes
+from sdcl.runtime.errors import UserError, writing
+from sdcl.runtime.files import printable
+from sdcl.runtime.program import program
 
 NOTE, WARNING, ERROR = "note", "warning", "error"
 EXIT_CODES = {NOTE: 0, WARNING: 1, ERROR: 2}
@@ -72,15 +75,15 @@ def inspect(sample: Sample, split: str) -> Facts:
     facts = Facts(sample, split)
     try:
         if not os.path.isfile(sample.path):
-            raise ValueError("not a file")
+            raise UserError("not a file")
         content = Path(sample.path).read_bytes()
         if not content:
-            raise ValueError("empty file")
+            raise UserError("empty file")
         facts = dataclasses.replace(facts, digest=hashlib.sha256(content).hexdigest())
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             facts = dataclasses.replace(facts, format=image.format, width=image.width, height=image.height)
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels: a decompression bomb")
+                raise UserError(f"{image.width} x {image.height} pixels: a decompression bomb")
             cells = image.convert("RGB").resize((4, 8), Image.Resampling.BOX).tobytes()
         pixels = [cells[i : i + 3] for i in range(0, len(cells), 3)]
         return dataclasses.replace(facts, spread=statistics.mean(max(p) - min(p) for p in pixels))
@@ -92,7 +95,7 @@ def inspect(sample: Sample, split: str) -> Facts:
 
 
 def unreadable(facts: list[Facts]) -> list[Finding]:
-    bad = [f"{shown(f.sample.path)}: {f.problem}" for f in facts if f.problem]
+    bad = [f"{printable(f.sample.path)}: {f.problem}" for f in facts if f.problem]
     return some(ERROR, "images cannot be decoded", bad, "replace them from the original archive")
 
 
@@ -106,7 +109,7 @@ def duplicates(facts: list[Facts]) -> list[Finding]:
     for same in (g for g in groups.values() if len(g) > 1):
         people = {f.sample.identity for f in same} - {UNKNOWN}
         kind = "splits" if len({f.split for f in same}) > 1 else "identities" if len(people) > 1 else "one" if people else "unknown"
-        found[kind].append(" = ".join(shown(f.sample.path) for f in same))
+        found[kind].append(" = ".join(printable(f.sample.path) for f in same))
     return [
         *some(ERROR, "contents stand in both the training and the test split", found["splits"], "unpack the original archive again"),
         *some(WARNING, "contents stand under several identities", found["identities"], "remove the wrong copy"),
@@ -128,12 +131,12 @@ def sizes(facts: list[Facts]) -> list[Finding]:
 
 
 def sized(f: Facts) -> str:
-    return f"{shown(f.sample.path)} ({f.width} x {f.height})"
+    return f"{printable(f.sample.path)} ({f.width} x {f.height})"
 
 
 def extensions(facts: list[Facts]) -> list[Finding]:
     wrong = [f for f in facts if f.format and Path(f.sample.path).suffix.lower() not in SUFFIXES.get(f.format, {""})]
-    names = [f"{shown(f.sample.path)} is {f.format}" for f in wrong]
+    names = [f"{printable(f.sample.path)} is {f.format}" for f in wrong]
     return some(WARNING, "images are of another format than their names say", names, "rename them or unpack again")
 
 
@@ -151,7 +154,7 @@ def camera_colours(facts: list[Facts]) -> list[Finding]:
 
 
 def file_names(facts: list[Facts]) -> list[Finding]:
-    odd = [shown(f.sample.path) for f in facts if not f.sample.path.isprintable()]
+    odd = [printable(f.sample.path) for f in facts if not f.sample.path.isprintable()]
     unusual = [f.sample.path for f in facts if f.sample.path.isprintable() and (" " in f.sample.path or not f.sample.path.isascii())]
     return [
         *some(WARNING, "names hold line breaks or other unprintable characters", odd, "rename the files"),
@@ -161,7 +164,7 @@ def file_names(facts: list[Facts]) -> list[Finding]:
 
 def links_outside(facts: list[Facts], data_dir: Path) -> list[Finding]:
     root = os.path.realpath(data_dir.parent if data_dir.is_file() else data_dir) + os.sep
-    away = [shown(f.sample.path) for f in facts if not os.path.realpath(f.sample.path).startswith(root)]
+    away = [printable(f.sample.path) for f in facts if not os.path.realpath(f.sample.path).startswith(root)]
     return some(WARNING, "images are symbolic links out of the data folder", away, "copy the files into it, if you did not make the links")
 
 
@@ -310,7 +313,7 @@ def guarded(check: Callable[[Settings], list[Finding]], settings: Settings) -> l
     """The findings of a check; what it raises is one of them."""
     try:
         return check(settings)
-    except ValueError as error:
+    except UserError as error:
         return [Finding(ERROR, str(error))]
     except Exception as error:  # a doctor that crashes says nothing about the other parts
         return [Finding(ERROR, f"{check.__name__} ended early: {type(error).__name__}: {error}", (), "check that the files can be read")]
@@ -326,6 +329,7 @@ def report(findings: list[Finding], shown_places: int = 5) -> str:
     return "\n".join(lines)
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Command line entry; the exit code is the verdict."""
     flags = parser("python -m sdcl.cli.doctor", __doc__)
@@ -334,22 +338,15 @@ def main(argv: list[str] | None = None) -> int:
     flags.add_argument("--no-timing", dest="timing", action="store_false", help="leave out the estimate of hours and memory")
     said = vars(flags.parse_args(argv))
     target, timing = said.pop("json", ""), said.pop("timing", True)
-    try:
-        settings, _ = resolve(said)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    settings, _ = resolve(said)
     checks = [examine_data, examine_weight, examine_machine, *([examine_cost] if timing else [])]
     findings = [f for check in checks for f in guarded(check, settings)]
     code = max(EXIT_CODES[f.severity] for f in findings)
     print(report(findings))
     print("verdict: " + ("fine", "usable, with the warnings above", "a run would fail or give wrong numbers; see the errors above")[code])
     if target:
-        try:
+        with writing(f"--json {target}"):
             Path(target).write_text(json.dumps({"exit_code": code, "findings": [dataclasses.asdict(f) for f in findings]}, indent=2))
-        except OSError as error:
-            print(f"error: --json {target} cannot be written: {error.strerror}", file=sys.stderr)
-            return 2
     return code
 
 

@@ -30,12 +30,15 @@ from torch import nn
 from tqdm import tqdm
 
 from sdcl.config.settings import Settings, fields_by_name, from_flat
-from sdcl.data.image_cache import ImageStore, decode, shown
+from sdcl.data.image_cache import ImageStore, decode
 from sdcl.datasets.sample import MODALITIES
 from sdcl.inference.extract import embed as features_of
 from sdcl.inference.extract import joined
 from sdcl.models.pretrained import model_of
 from sdcl.runtime import checkpoint, distributed
+from sdcl.runtime.errors import UserError
+from sdcl.runtime.files import output_path, printable, write_bytes
+from sdcl.runtime.program import program
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")  # in any case; what else lies in a folder is left alone
 FORMATS = (".npz", ".safetensors")
@@ -73,22 +76,17 @@ class Embeddings:
         return [os.path.join(self.about["root"], path) for path in self.paths]
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Command line entry. Exit codes: 0 written, 2 bad input (the message says why)."""
-    try:
-        said = parser().parse_args(argv)
-        out = checked_out(said.out, FORMATS)
-        found = embed_folder(
-            open_weights(said.weights), said.images, said.modality, device=said.device, precision=said.precision,
-            batch_size=said.batch_size, workers=said.workers, skip_unreadable=said.skip_unreadable,
-        )  # fmt: skip
-        write(out, found)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        distributed.stop()
-    print(f"written: {shown(out)}: {len(found.paths)} images, {found.rows.shape[1]} dimensions, weights {found.about['weights']}")
+    said = parser().parse_args(argv)
+    out = output_path(said.out, FORMATS)
+    found = embed_folder(
+        open_weights(said.weights), said.images, said.modality, device=said.device, precision=said.precision,
+        batch_size=said.batch_size, workers=said.workers, skip_unreadable=said.skip_unreadable,
+    )  # fmt: skip
+    write(out, found)
+    print(f"written: {printable(out)}: {len(found.paths)} images, {found.rows.shape[1]} dimensions, weights {found.about['weights']}")
     return 0
 
 
@@ -128,7 +126,7 @@ def open_weights(path: Path) -> Weights:
     if path.is_dir():
         state, said = checkpoint.latest(path)
         if state is None:
-            raise ValueError(f"no checkpoint in {path}; name a run folder (RegDB: its trial_N) or a checkpoint with --weights")
+            raise UserError(f"no checkpoint in {path}; name a run folder (RegDB: its trial_N) or a checkpoint with --weights")
         if said:
             print(f"note: {said}", file=sys.stderr)
     elif path.suffix == ".safetensors":
@@ -140,7 +138,7 @@ def open_weights(path: Path) -> Weights:
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
-        raise ValueError(f"the tensors of {path} do not fit its settings: {str(error).splitlines()[0]}") from None
+        raise UserError(f"the tensors of {path} do not fit its settings: {str(error).splitlines()[0]}") from None
     return Weights(model.eval(), settings, weights_fingerprint(model), path, state)
 
 
@@ -149,7 +147,7 @@ def settings_of(values: dict[str, Any], path: Path) -> Settings:
     try:
         return from_flat({name: value for name, value in values.items() if name in fields_by_name()})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds a value that is no setting: {error}") from None
+        raise UserError(f"{path} holds a value that is no setting: {error}") from None
 
 
 def _exported_state(path: Path) -> dict[str, Any]:
@@ -160,9 +158,9 @@ def _exported_state(path: Path) -> dict[str, Any]:
             state = {"model": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
         return state | {name: about[name] for name in ("settings", "epoch", "data", "rows", "notes")}
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"weight file {path} cannot be read: {error}") from None
+        raise UserError(f"weight file {path} cannot be read: {error}") from None
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} holds weights without the settings they were trained with; name a run folder or a checkpoint") from None
+        raise UserError(f"{path} holds weights without the settings they were trained with; name a run folder or a checkpoint") from None
 
 
 def weights_fingerprint(model: nn.Module) -> str:
@@ -184,10 +182,10 @@ def list_images(folder: Path) -> list[str]:
         ValueError: no folder, one that cannot be listed, or without images.
     """
     if not folder.is_dir():
-        raise ValueError(f"{shown(folder)} is no folder of images")
+        raise UserError(f"{printable(folder)} is no folder of images")
 
     def refuse(error: OSError) -> None:
-        raise ValueError(f"folder {shown(error.filename)} cannot be listed: {error.strerror}")
+        raise UserError(f"folder {printable(error.filename)} cannot be listed: {error.strerror}")
 
     found = [
         os.path.relpath(os.path.join(place, name), folder)
@@ -196,7 +194,7 @@ def list_images(folder: Path) -> list[str]:
         if name.lower().endswith(SUFFIXES)
     ]
     if not found:
-        raise ValueError(f"there is no image below {shown(folder)} ({', '.join(SUFFIXES)})")
+        raise UserError(f"there is no image below {printable(folder)} ({', '.join(SUFFIXES)})")
     return sorted(found)
 
 
@@ -210,7 +208,7 @@ def embed_folder(
         ValueError: no images, unreadable ones (each named) without `skip_unreadable`, or features that are not finite.
     """
     if batch_size < 1 or workers < 1:
-        raise ValueError(f"--batch-size and --workers must be above 0, got {batch_size} and {workers}")
+        raise UserError(f"--batch-size and --workers must be above 0, got {batch_size} and {workers}")
     root, paths = (images.parent, [images.name]) if images.is_file() else (images, list_images(images))
     processes = distributed.start(device)
     bf16 = processes.bf16(precision)
@@ -228,10 +226,10 @@ def embed_folder(
             parts.append(joined(features_of(model, store, modality, batch_size=batch_size, bf16=bf16, title="images")).cpu().numpy())
     _tell_broken(broken, skip_unreadable)
     if not kept:
-        raise ValueError(f"none of the {len(paths)} images below {shown(images)} can be decoded")
+        raise UserError(f"none of the {len(paths)} images below {printable(images)} can be decoded")
     rows = np.concatenate(parts).astype(np.float32)
     if not np.isfinite(rows).all():
-        raise ValueError(f"{shown(weights.path)} gives features that are not finite; the model diverged, take an earlier checkpoint")
+        raise UserError(f"{printable(weights.path)} gives features that are not finite; the model diverged, take an earlier checkpoint")
     about = {
         "root": str(root.resolve()), "modality": modality, "weights": weights.fingerprint, "arch": weights.settings.model.arch,
         "method": weights.settings.run.method, "trained_on": d.dataset, "height": d.height, "width": d.width, "resize": d.resize_test,
@@ -247,7 +245,7 @@ def _decoded(paths: Sequence[str], height: int, width: int, resize: str, workers
     def one(row: int) -> np.ndarray | None:
         try:
             return decode(paths[row], height, width, resize)
-        except ValueError as error:
+        except UserError as error:
             bad[row] = str(error)
             return None
 
@@ -259,22 +257,12 @@ def _decoded(paths: Sequence[str], height: int, width: int, resize: str, workers
 def _tell_broken(broken: Sequence[str], skip: bool) -> None:
     listed = "\n  ".join(broken)
     if broken and not skip:
-        raise ValueError(f"{len(broken)} image(s) cannot be used; replace them, or leave them out with --skip-unreadable:\n  {listed}")
+        raise UserError(f"{len(broken)} image(s) cannot be used; replace them, or leave them out with --skip-unreadable:\n  {listed}")
     if broken:
         print(f"left out {len(broken)} image(s) that cannot be used:\n  {listed}", file=sys.stderr)
 
 
 # ------------------------------------------------------------------ files
-
-
-def checked_out(path: Path, suffixes: Sequence[str]) -> Path:
-    """The path, if it ends as it should and can lie where it shall; its folder is made. ValueError, before any work, if not."""
-    if path.suffix not in suffixes:
-        raise ValueError(f"{shown(path)} must end with {' or '.join(suffixes)}")
-    if path.is_dir():
-        raise ValueError(f"{shown(path)} is a folder; name a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def write(path: Path, found: Embeddings) -> None:
@@ -285,7 +273,7 @@ def write(path: Path, found: Embeddings) -> None:
         content = buffer.getvalue()
     else:
         content = safetensors_bytes({"embeddings": found.rows}, {"paths": json.dumps(found.paths), "about": json.dumps(found.about)})
-    write_bytes_atomically(path, content)
+    write_bytes(path, content)
 
 
 def read(path: Path) -> Embeddings:
@@ -304,11 +292,11 @@ def read(path: Path) -> Embeddings:
                 rows, paths, about = file.get_tensor("embeddings"), json.loads(texts["paths"]), json.loads(texts["about"])
         known = {"root", "modality", "resize", *SAME} <= about.keys() and isinstance(paths, list)
     except Exception as error:  # numpy, zipfile and safetensors each raise their own kinds
-        raise ValueError(f"{shown(path)} is no file of embeddings ({error}); make one with python -m sdcl.cli.embed") from None
+        raise UserError(f"{printable(path)} is no file of embeddings ({error}); make one with python -m sdcl.cli.embed") from None
     if not known or rows.ndim != 2 or rows.dtype != np.float32 or len(rows) != len(paths) or not len(rows):
-        raise ValueError(f"{shown(path)} is no file of embeddings of this program; make one with python -m sdcl.cli.embed")
+        raise UserError(f"{printable(path)} is no file of embeddings of this program; make one with python -m sdcl.cli.embed")
     if not (np.abs(np.linalg.norm(rows, axis=1) - 1) < 1e-2).all():
-        raise ValueError(f"{shown(path)} holds rows that are not of unit length; make it again with python -m sdcl.cli.embed")
+        raise UserError(f"{printable(path)} holds rows that are not of unit length; make it again with python -m sdcl.cli.embed")
     return Embeddings(rows, [str(p) for p in paths], about)
 
 
@@ -316,23 +304,10 @@ def refuse_mixture(a: Embeddings, b: Embeddings) -> None:
     """ValueError unless both were made by the same weights and the same preprocessing."""
     differ = [f"{name} {a.about[name]} and {b.about[name]}" for name in SAME if a.about[name] != b.about[name]]
     if differ:
-        raise ValueError(
-            f"embeddings of {shown(a.about['root'])} and of {shown(b.about['root'])} cannot be compared: {'; '.join(differ)}. "
+        raise UserError(
+            f"embeddings of {printable(a.about['root'])} and of {printable(b.about['root'])} cannot be compared: {'; '.join(differ)}. "
             "Embed both with the same --weights"
         )
-
-
-def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Temporary file, fsync, rename."""
-    part = path.with_name(path.name + ".tmp")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

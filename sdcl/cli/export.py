@@ -22,12 +22,14 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from sdcl.cli.embed import WEIGHTS_HELP, Weights, open_weights, write_bytes_atomically
+from sdcl.cli.embed import WEIGHTS_HELP, Weights, open_weights
 from sdcl.config.settings import flat, resolve
 from sdcl.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from sdcl.datasets import notices
 from sdcl.datasets.sample import MODALITIES
-from sdcl.runtime.run_log import write_atomically
+from sdcl.runtime.errors import UserError
+from sdcl.runtime.files import write_bytes, write_text
+from sdcl.runtime.program import program
 
 BATCHES = (1, 3)  # of the parity test; the graph is traced with 2
 TOLERANCE = 1e-3  # of the largest absolute feature; more is no rounding
@@ -45,16 +47,13 @@ class OneBranch(nn.Module):
         return torch.cat([features[b] for b in self.branches], dim=1)
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Command line entry. Exit codes: 0 written, 2 bad input (the message says why)."""
     said = parser().parse_args(argv)
-    try:
-        for path in export(open_weights(said.weights), said.out, branch=said.branch, form=said.format):
-            print(f"written: {path}")
-        return 0
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for path in export(open_weights(said.weights), said.out, branch=said.branch, form=said.format):
+        print(f"written: {path}")
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,7 +74,7 @@ def export(weights: Weights, out: Path, *, branch: str = "both", form: str = "bo
     branches = ("deep", "shallow") if branch == "both" else (branch,)
     branches = tuple(weights.model.branches) if branch == "both" else branches
     if not set(branches) <= set(weights.model.branches):
-        raise ValueError(f"--branch {branch}: {weights.path} has the branch {', '.join(weights.model.branches)} alone")
+        raise UserError(f"--branch {branch}: {weights.path} has the branch {', '.join(weights.model.branches)} alone")
     if form != "safetensors":
         _require_onnx()
     out.mkdir(parents=True, exist_ok=True)
@@ -90,13 +89,13 @@ def export(weights: Weights, out: Path, *, branch: str = "both", form: str = "bo
                     **parity[-1]
                 )
             )
-        write_atomically(out / "parity.json", json.dumps(parity, indent=2) + "\n")
+        write_text(out / "parity.json", json.dumps(parity, indent=2) + "\n")
         written.append(out / "parity.json")
     if form != "onnx":
         tensors = {name: value.detach().cpu().contiguous() for name, value in weights.model.state_dict().items()}
-        write_bytes_atomically(out / "model.safetensors", safetensors_bytes(tensors, {"format": "pt", "sdcl": json.dumps(about)}))
+        write_bytes(out / "model.safetensors", safetensors_bytes(tensors, {"format": "pt", "sdcl": json.dumps(about)}))
         written.append(out / "model.safetensors")
-    write_atomically(out / "MODEL_CARD.md", card(weights, about, parity, branches))
+    write_text(out / "MODEL_CARD.md", card(weights, about, parity, branches))
     return [*written, out / "MODEL_CARD.md"]
 
 
@@ -116,7 +115,7 @@ def data_notes(weights: Weights) -> list[str]:
     d, path = weights.settings.data, weights.path
     try:
         return notices(d.dataset, weights.settings.data_dir, d.trial)
-    except (ValueError, OSError):
+    except UserError:
         log = (path if path.is_dir() else path.parent) / "log.txt"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     said = list(dict.fromkeys(line.removeprefix("note: ") for line in lines if line.startswith("note: ")))
@@ -133,7 +132,7 @@ def _require_onnx() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ValueError(f"ONNX needs {error.name}: pip install 'sdcl[export]', or say --format safetensors") from None
+        raise UserError(f"ONNX needs {error.name}: pip install 'sdcl[export]', or say --format safetensors") from None
 
 
 def write_onnx(weights: Weights, path: Path, modality: str, branches: tuple[str, ...], about: dict[str, Any]) -> dict[str, Any]:
@@ -160,8 +159,8 @@ def write_onnx(weights: Weights, path: Path, modality: str, branches: tuple[str,
     content = graph.SerializeToString()
     found = {"file": path.name} | compare(module, content, d.height, d.width)
     if not found["max_abs_difference"] <= TOLERANCE * max(1.0, found["largest_feature"]):
-        raise ValueError(f"{path.name} differs from the model by {found['max_abs_difference']:.2e} in onnxruntime; it is not written")
-    write_bytes_atomically(path, content)
+        raise UserError(f"{path.name} differs from the model by {found['max_abs_difference']:.2e} in onnxruntime; it is not written")
+    write_bytes(path, content)
     return found
 
 

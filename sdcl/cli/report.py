@@ -11,21 +11,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdcl.runtime.errors import UserError, writing
+from sdcl.runtime.program import program
+
 COMPARISON = Path("report_compare.html")
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Command line entry. Exit codes: 0 written, 2 bad input (the message says why)."""
     said = parser().parse_args(argv)
-    try:
+    with writing("the report"):
         if len(said.runs) > 1:
             written = write_comparison(said.runs, said.out or COMPARISON)
         else:
             places = {"data_dir": said.data_dir, "cache_dir": said.cache_dir, "device": said.device}
             written = [write_report(said.runs[0], said.out, embed=said.embed, attend=said.attend, **places)]
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     print(f"written: {', '.join(map(str, written))}")
     return 0
 
@@ -61,7 +62,7 @@ def write_comparison(runs: Sequence[Path], out: Path) -> list[Path]:
     places = [Path(run).resolve() for run in runs]
     twice = sorted({str(p) for p in places if places.count(p) > 1})
     if twice:
-        raise ValueError(f"named more than once, which would count it twice: {', '.join(twice)}")
+        raise UserError(f"named more than once, which would count it twice: {', '.join(twice)}")
     return several.write([record.read(Path(run)) for run in runs], Path(out))
 
 
@@ -71,7 +72,7 @@ def say_report(run: Path, kind: str) -> None:
         return
     try:
         print(f"written: {write_report(run, embed=kind == 'full')}")
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"note: no report: {error}", file=sys.stderr)
 
 
@@ -79,7 +80,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError:
-        raise ValueError("reports are drawn with matplotlib, which is not installed: pip install 'sdcl[report]'") from None
+        raise UserError("reports are drawn with matplotlib, which is not installed: pip install 'sdcl[report]'") from None
 
 
 def parser() -> argparse.ArgumentParser:

@@ -39,36 +39,29 @@ from sdcl.cli.embed import (
     Embeddings,
     Weights,
     add_how,
-    checked_out,
     embed_folder,
     open_weights,
     read,
     refuse_mixture,
-    write_bytes_atomically,
 )
 from sdcl.data.image_cache import FORMATS as IMAGE_FORMATS
-from sdcl.data.image_cache import MAX_PIXELS, shown
+from sdcl.data.image_cache import MAX_PIXELS
 from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation.rerank import Rerank, rerank
-from sdcl.runtime import distributed
-from sdcl.runtime.run_log import write_atomically
+from sdcl.runtime.errors import UserError
+from sdcl.runtime.files import output_path, printable, write_bytes, write_text
+from sdcl.runtime.program import program
 
 CHUNK = 256  # queries compared at once
 PICTURED, MAX_ROWS = 10, 50  # gallery images of a query, queries of a picture
 TILE, GAP, CAPTION = (72, 144), 6, 14  # pixels
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Command line entry. Exit codes: 0 written, 2 bad input (the message says why)."""
-    try:
-        said = parser().parse_args(argv)
-        search(said)
-        return 0
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        distributed.stop()
+    search(parser().parse_args(argv))
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,11 +109,11 @@ def search(said: argparse.Namespace) -> dict[str, Any]:
         "query": query.about, "gallery": gallery.about | {"images": len(gallery.paths)},
     }  # fmt: skip
     result = {"about": about, "queries": found}
-    write_atomically(said.out, json.dumps(result, indent=2) + "\n")
-    print(f"written: {shown(said.out)}: {len(query.paths)} queries, {len(gallery.paths)} gallery images, ranked by {about['ranking']}")
+    write_text(said.out, json.dumps(result, indent=2) + "\n")
+    print(f"written: {printable(said.out)}: {len(query.paths)} queries, {len(gallery.paths)} gallery images, ranked by {about['ranking']}")
     if said.picture:
-        write_bytes_atomically(said.picture, picture(result))
-        print(f"written: {shown(said.picture)}")
+        write_bytes(said.picture, picture(result))
+        print(f"written: {printable(said.picture)}")
     return result
 
 
@@ -133,14 +126,14 @@ def told(calibration: dict[str, Any]) -> str:
 
 def _check(said: argparse.Namespace) -> None:
     if said.top < 1:
-        raise ValueError(f"--top must be above 0, got {said.top}")
+        raise UserError(f"--top must be above 0, got {said.top}")
     if said.calibrate is not None and (said.reference is None or said.threshold is not None):
-        raise ValueError("--calibrate finds the threshold from --reference: name one, and leave --threshold out")
+        raise UserError("--calibrate finds the threshold from --reference: name one, and leave --threshold out")
     if said.calibrate is None and (said.reference is not None or said.labelled):
-        raise ValueError("--reference and --labelled belong to --calibrate F, such as --calibrate 0.01")
-    checked_out(said.out, (".json",))
+        raise UserError("--reference and --labelled belong to --calibrate F, such as --calibrate 0.01")
+    output_path(said.out, (".json",))
     if said.picture:
-        checked_out(said.picture, (".png",))
+        output_path(said.picture, (".png",))
 
 
 def _embeddings(said: argparse.Namespace, weights: Weights | None, place: Path, side: str) -> Embeddings:
@@ -149,17 +142,17 @@ def _embeddings(said: argparse.Namespace, weights: Weights | None, place: Path, 
     if place.suffix in FORMATS and not place.is_dir():
         found = read(place)
         if weights and weights.fingerprint != found.about["weights"]:
-            raise ValueError(
-                f"{shown(place)} was made by weights {found.about['weights']}, --weights {weights.path} is {weights.fingerprint}: "
+            raise UserError(
+                f"{printable(place)} was made by weights {found.about['weights']}, --weights {weights.path} is {weights.fingerprint}: "
                 "embed its images again"
             )
         if modality and modality != found.about["modality"]:
-            raise ValueError(f"{shown(place)} holds {found.about['modality']} images, not {modality} ones; leave --{side}-modality out")
+            raise UserError(f"{printable(place)} holds {found.about['modality']} images, not {modality} ones; leave --{side}-modality out")
         return found
     if not place.exists():
-        raise ValueError(f"there is nothing at {shown(place)}; name a folder of images, an image, or a file of python -m sdcl.cli.embed")
+        raise UserError(f"there is nothing at {printable(place)}; name a folder of images, an image, or a file of python -m sdcl.cli.embed")
     if weights is None or modality is None:
-        raise ValueError(f"{shown(place)} holds images: say --weights and --{side}-modality, or name a file of python -m sdcl.cli.embed")
+        raise UserError(f"{printable(place)} holds images: say --weights and --{side}-modality, or name a file of python -m sdcl.cli.embed")
     return embed_folder(
         weights, place, modality, device=said.device, precision=said.precision, batch_size=said.batch_size, workers=said.workers,
         skip_unreadable=said.skip_unreadable,
@@ -202,12 +195,12 @@ def calibrate(reference: Embeddings, gallery: Embeddings, rate: float, *, labell
         ValueError: a rate that cannot be, or too few reference images for it.
     """
     if not 0 < rate < 1:
-        raise ValueError(f"--calibrate must lie between 0 and 1, got {rate}")
+        raise UserError(f"--calibrate must lie between 0 and 1, got {rate}")
     stranger, own = _best_scores(reference, gallery, labelled)
     stranger = np.sort(stranger[np.isfinite(stranger)])[::-1]  # a gallery of one person alone has no stranger's image
     place = math.floor(rate * (len(stranger) + 1) + 1e-9)
     if place < 1:
-        raise ValueError(f"--calibrate {rate:g} needs at least {math.ceil(1 / rate - 1e-9) - 1} reference images, got {len(stranger)}")
+        raise UserError(f"--calibrate {rate:g} needs at least {math.ceil(1 / rate - 1e-9) - 1} reference images, got {len(stranger)}")
     threshold = float(stranger[min(place, len(stranger)) - 1])
     own = own[np.isfinite(own)]
     above = float((own > threshold).mean()) if len(own) else None
@@ -219,7 +212,7 @@ def _best_scores(reference: Embeddings, gallery: Embeddings, labelled: bool) -> 
     for e in (reference, gallery) if labelled else ():
         loose = next((p for p in e.paths if "/" not in p), None)
         if loose is not None:
-            raise ValueError(f"--labelled: {shown(loose)} below {shown(e.about['root'])} lies in no folder that names its person")
+            raise UserError(f"--labelled: {printable(loose)} below {printable(e.about['root'])} lies in no folder that names its person")
     person, people = (np.array([p.split("/")[0] if labelled else "" for p in e.paths]) for e in (reference, gallery))
     stranger, own = np.empty(len(person)), np.empty(len(person))
     listed = gallery.rows.astype(np.float64).T
@@ -262,7 +255,7 @@ def _thumbnail(path: Path) -> Image.Image:
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError("too large")
+                raise UserError("too large")
             return image.convert("RGB").resize(TILE, Image.Resampling.LANCZOS)
     except Exception:  # Pillow raises many kinds; a picture of results goes on without one of its images
         blank = Image.new("RGB", TILE, "#e0e0e0")

@@ -1,8 +1,6 @@
-"""DBSCAN on the sparse Jaccard distance, and the value it makes: PseudoLabels."""
+"""DBSCAN on the sparse k-reciprocal Jaccard distance."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,33 +9,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from sdcl.clustering.jaccard import near_pairs
+from sdcl.clustering.pseudo_labels import OUTLIER, PseudoLabels
 from sdcl.runtime.validation import as_features
-
-OUTLIER = -1
-
-
-@dataclass(frozen=True)
-class PseudoLabels:
-    """Cluster of every image of one modality.
-
-    Args:
-        ids: int64 (N,), 0 .. num_clusters - 1, or -1 for an outlier.
-        num_clusters: clusters that the ids may name; one of them can be empty after a relabelling.
-        eps: DBSCAN's radius, where that made them.
-    """
-
-    ids: np.ndarray
-    num_clusters: int
-    eps: float | None = None
-
-    @property
-    def outliers(self) -> int:
-        return int((self.ids == OUTLIER).sum())
-
-    @property
-    def occupied(self) -> int:
-        """Clusters with at least one image."""
-        return len(np.unique(self.ids[self.ids != OUTLIER]))
 
 
 def dbscan(distance: sp.csr_array | np.ndarray, eps: float, min_samples: int = 4) -> PseudoLabels:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sdcl.clustering import jaccard_cpu
+from sdcl.runtime.errors import SettingError, TrainingError
 from sdcl.runtime.validation import as_features
 from sdcl.runtime.work_sharing import in_parts
 
@@ -49,7 +50,7 @@ def rank_lists(features: Tensor, k: int, *, backend: str = "torch", chunk: int |
     if k < 1:
         raise ValueError(f"a list of neighbours has at least one entry, got k = {k}")
     if not bool(torch.isfinite(features).all()):
-        raise ValueError("features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32")
+        raise TrainingError("features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32")
     k = min(k, len(features))
     if backend == "faiss":
         return _faiss_lists(features, k)
@@ -136,7 +137,7 @@ def nearest_of(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 def _faiss_lists(features: Tensor, k: int) -> Tensor:
     if importlib.util.find_spec("faiss") is None:
-        raise ValueError("--knn faiss needs faiss: pip install 'sdcl[faiss]', or use --knn torch")
+        raise SettingError("--knn faiss needs faiss: pip install 'sdcl[faiss]', or use --knn torch")
     import faiss
 
     array = np.ascontiguousarray(features.float().cpu().numpy())

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from sdcl.runtime.errors import SettingError
+
 METHODS = ("sdcl", "gur", "adca", "baseline")
 # with the spellings of the family
 DATASET_NAMES = {name: name for name in ("sysu", "regdb", "llcm", "own")} | {"sysu_all": "sysu", "regdb_rgb": "regdb"}
@@ -332,7 +334,7 @@ def resolve(said: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
     chosen = {**from_file, **said}
     key = (chosen.get("method", values["method"]), chosen.get("dataset", values["dataset"]))
     if key not in RECIPES:
-        raise ValueError(f"no recipe for --method {key[0]} -d {key[1]}; there are: {', '.join(f'{m} {d}' for m, d in RECIPES)}")
+        raise SettingError(f"no recipe for --method {key[0]} -d {key[1]}; there are: {', '.join(f'{m} {d}' for m, d in RECIPES)}")
     for source, layer in ((f"recipe {key[0]} {key[1]}", RECIPES[key]), ("config file", from_file), ("flag", said)):
         for name, value in layer.items():
             values[name], origin[name] = value, source
@@ -360,17 +362,17 @@ def _read_config(path: str) -> dict[str, Any]:
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"--config {path} cannot be read as JSON: {error}") from None
+        raise SettingError(f"--config {path} cannot be read as JSON: {error}") from None
     if not isinstance(values, dict):
-        raise ValueError(f"--config {path} must hold one JSON object, {{name: value}}, got a {type(values).__name__}")
+        raise SettingError(f"--config {path} must hold one JSON object, {{name: value}}, got a {type(values).__name__}")
     known = fields_by_name()
     for name, value in values.items():
         if name not in known:
-            raise ValueError(f"--config {path} names {name!r}, which is no setting; --help lists them")
+            raise SettingError(f"--config {path} names {name!r}, which is no setting; --help lists them")
         kind = known[name][2]
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) if kind is float else type(value) is kind
         if not fits:
-            raise ValueError(f"--config {path}: {name} must be of type {kind.__name__}, got {value!r}")
+            raise SettingError(f"--config {path}: {name} must be of type {kind.__name__}, got {value!r}")
         values[name] = (known[name][1].metadata["aliases"] or {}).get(value, value)
     return values
 
@@ -381,7 +383,7 @@ def check(settings: Settings) -> None:
     for name, value in flat(settings).items():
         choices = known[name][1].metadata["choices"]
         if choices and value not in choices:
-            raise ValueError(f"--{name.replace('_', '-')} must be one of {', '.join(choices)}, got {value!r}")
+            raise SettingError(f"--{name.replace('_', '-')} must be one of {', '.join(choices)}, got {value!r}")
     s = settings
     positive = {
         "height": s.data.height, "width": s.data.width, "workers": s.data.workers, "batch-size": s.batch.batch_size,
@@ -395,19 +397,21 @@ def check(settings: Settings) -> None:
     }  # fmt: skip
     for name, value in positive.items():
         if not value > 0:
-            raise ValueError(f"--{name} must be above 0, got {value}")
+            raise SettingError(f"--{name} must be above 0, got {value}")
     for name, value in {"eps": s.cluster.eps, "camera-eps": s.gur.camera_eps}.items():
         if not 0 < value < 1:
-            raise ValueError(f"--{name} must lie between 0 and 1, both excluded (Jaccard distance), got {value}")
+            raise SettingError(f"--{name} must lie between 0 and 1, both excluded (Jaccard distance), got {value}")
     if not 0 <= s.augment.color_jitter <= 0.5:
-        raise ValueError(f"--color-jitter must lie between 0 and 0.5 (a hue shift of 0.5 is half the circle), got {s.augment.color_jitter}")
+        raise SettingError(
+            f"--color-jitter must lie between 0 and 0.5 (a hue shift of 0.5 is half the circle), got {s.augment.color_jitter}"
+        )
     if s.augment.pad < 0:
-        raise ValueError(f"--pad must not be negative, got {s.augment.pad}")
+        raise SettingError(f"--pad must not be negative, got {s.augment.pad}")
     modes, shots = ([part.strip() for part in text.split(",") if part.strip()] for text in (s.test.modes, s.test.shots))
     if not modes or not set(modes) <= {"all", "indoor"}:
-        raise ValueError(f"--modes must be all, indoor, or both with a comma between them, got {s.test.modes!r}")
+        raise SettingError(f"--modes must be all, indoor, or both with a comma between them, got {s.test.modes!r}")
     if not shots or not all(n.isdecimal() and int(n) > 0 for n in shots):
-        raise ValueError(f"--shots must be numbers from 1 with commas between them, such as 1,10, got {s.test.shots!r}")
+        raise SettingError(f"--shots must be numbers from 1 with commas between them, such as 1,10, got {s.test.shots!r}")
     shares = {
         "momentum": s.memory.momentum, "momentum-first": s.memory.momentum_first,
         "instance-momentum": s.memory.instance_momentum, "flip": s.augment.flip, "erase": s.augment.erase,
@@ -416,18 +420,18 @@ def check(settings: Settings) -> None:
     }  # fmt: skip
     for name, value in shares.items():
         if not 0 <= value <= 1:
-            raise ValueError(f"--{name} must lie between 0 and 1, got {value}")
+            raise SettingError(f"--{name} must lie between 0 and 1, got {value}")
     if s.batch.batch_size % s.batch.num_instances or s.batch.batch_size_visible % s.batch.num_instances:
-        raise ValueError(
+        raise SettingError(
             f"--batch-size {s.batch.batch_size} and --batch-size-visible {s.batch.batch_size_visible} must be multiples of "
             f"--num-instances {s.batch.num_instances}: a batch holds whole clusters"
         )
     if s.model.shallow and s.run.method != "sdcl":
-        raise ValueError(
+        raise SettingError(
             f"--method {s.run.method} trains one feature per image and would leave a shallow branch untrained: add --no-shallow"
         )
     if not 1 <= s.data.trial <= 10:
-        raise ValueError(f"--trial must be 1..10, got {s.data.trial}")
+        raise SettingError(f"--trial must be 1..10, got {s.data.trial}")
 
 
 def parse(argv: list[str] | None, prog: str, description: str) -> tuple[Settings, dict[str, str], dict[str, Any]]:

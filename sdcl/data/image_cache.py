@@ -15,6 +15,9 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from sdcl.runtime.errors import DataError
+from sdcl.runtime.files import atomic, printable
+
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -36,7 +39,7 @@ def fingerprint(paths: Sequence[str]) -> str:
         try:
             stat = os.stat(path)
         except OSError as error:
-            raise ValueError(f"image file {path} cannot be read ({error.strerror}); prepare the data set again") from None
+            raise DataError(f"image file {path} cannot be read ({error.strerror}); prepare the data set again") from None
         digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
@@ -88,27 +91,22 @@ def build_cache(paths: Sequence[str], height: int, width: int, resize: str, cach
     target = cache_file(paths, height, width, resize, cache_dir)
     if target.is_file():
         return target
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    with atomic(target, "free space or choose another --cache-dir, then run again") as part:
         array = np.lib.format.open_memmap(part, "w+", np.uint8, (len(paths), height, width, 3))
         broken: list[str] = []
 
         def decode_into(row: int) -> None:
             try:
                 array[row] = decode(paths[row], height, width, resize)
-            except ValueError as error:
+            except DataError as error:
                 broken.append(str(error))
 
         with ThreadPoolExecutor(workers) as pool:
             list(tqdm(pool.map(decode_into, range(len(paths))), f"decode {title}", len(paths), unit="image", disable=None, leave=False))
         if broken:
             shown = "\n  ".join(sorted(broken)[:20])
-            raise ValueError(f"{len(broken)} image(s) cannot be used; replace them from the original archive:\n  {shown}")
+            raise DataError(f"{len(broken)} image(s) cannot be used; replace them from the original archive:\n  {shown}")
         array.flush()
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 
@@ -128,16 +126,11 @@ def decode(path: str, height: int, width: int, resize: str) -> np.ndarray:
     """
     try:
         if not os.path.isfile(path):  # a pipe would be waited for
-            raise ValueError("not a file")
+            raise DataError("not a file")
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels are more than a person's image can have")
+                raise DataError(f"{image.width} x {image.height} pixels are more than a person's image can have")
             small = image.convert("RGB").resize((width, height), FILTERS[resize])
             return np.asarray(small)
     except Exception as error:  # Pillow raises many kinds for damaged files
-        raise ValueError(f"{shown(path)}: {error or type(error).__name__}") from None
-
-
-def shown(path: str | Path) -> str:
-    """A file name on one printable line, whatever characters it holds."""
-    return str(path) if str(path).isprintable() else ascii(str(path))
+        raise DataError(f"{printable(path)}: {error or type(error).__name__}") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from sdcl.datasets import custom as own
 from sdcl.datasets import llcm, regdb, sysu
 from sdcl.datasets.prepare import RawLayout, Split, notices_of, read_any, samples_of
+from sdcl.runtime.errors import DataError
 
 LAYOUTS: dict[str, RawLayout] = {"sysu": sysu.LAYOUT, "regdb": regdb.LAYOUT, "llcm": llcm.LAYOUT}
 # `python -m sdcl.datasets.llcm` runs a module that the line above has imported: harmless, it defines values only.
@@ -82,5 +83,5 @@ def notices(dataset: str, data_dir: Path, trial: int = 1) -> list[str]:
 
 def _source(dataset: str) -> Source:
     if dataset not in SOURCES:
-        raise ValueError(f"-d {dataset} is no data set; there are {', '.join(SOURCES)}")
+        raise DataError(f"-d {dataset} is no data set; there are {', '.join(SOURCES)}")
     return SOURCES[dataset]

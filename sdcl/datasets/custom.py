@@ -20,6 +20,7 @@ from pathlib import Path
 
 from sdcl.datasets.prepare import IMAGES, Split
 from sdcl.datasets.sample import MODALITIES, UNKNOWN, Sample
+from sdcl.runtime.errors import DataError
 
 TABLE = "images.csv"
 REQUIRED, OPTIONAL = ("path", "camera", "modality"), ("identity", "split")
@@ -81,7 +82,7 @@ def require_training(found: Split, data_dir: Path) -> None:
     """ValueError unless each modality can have two clusters of two images."""
     for m in MODALITIES:
         if len(found[m]) < LEAST:
-            raise ValueError(
+            raise DataError(
                 f"{data_dir} has {len(found[m])} {m} images to train on; at least {LEAST} of each modality are needed, "
                 "and hundreds make sense"
             )
@@ -124,10 +125,10 @@ def _listed(data_dir: Path) -> tuple[Path, list[Row]]:
     """The folder that paths count from, and every image; from the table where there is one."""
     if data_dir.is_file():
         if data_dir.suffix.lower() != ".csv":
-            raise ValueError(f"--data-dir {data_dir} is a file, but no .csv; name a folder or a table ({HEADER})")
+            raise DataError(f"--data-dir {data_dir} is a file, but no .csv; name a folder or a table ({HEADER})")
         return data_dir.parent, read_table(data_dir)
     if not data_dir.is_dir():
-        raise ValueError(
+        raise DataError(
             f"no data at {data_dir}; name with --data-dir a folder with {TABLE}, or with the folders {' and '.join(MODALITIES)}"
         )
     if (data_dir / TABLE).is_file():
@@ -135,7 +136,7 @@ def _listed(data_dir: Path) -> tuple[Path, list[Row]]:
     lacking = [m for m in MODALITIES if not (data_dir / m).is_dir()]
     if lacking:
         there = sorted(p.name + "/" * p.is_dir() for p in data_dir.iterdir() if not p.name.startswith("."))
-        raise ValueError(
+        raise DataError(
             f"{data_dir} holds neither {TABLE} nor the folder {' and the folder '.join(lacking)}; there is: {_some(there) or 'nothing'}. "
             f"Rename what is meant, or name a table with --data-dir FILE.csv ({HEADER})"
         )
@@ -151,12 +152,12 @@ def numbers(names: Iterable[str], pattern: re.Pattern[str]) -> dict[str, int]:
 
 def _require_test(found: Split, data_dir: Path) -> None:
     if not any(found.values()):
-        raise ValueError(f"{data_dir} has no labelled test image; a test needs images of both modalities in a table, {LABELLED}")
+        raise DataError(f"{data_dir} has no labelled test image; a test needs images of both modalities in a table, {LABELLED}")
     for m in MODALITIES:
         if not found[m]:
-            raise ValueError(f"{data_dir} has no {m} test image; each modality is searched for in the other. Add some, {LABELLED}")
+            raise DataError(f"{data_dir} has no {m} test image; each modality is searched for in the other. Add some, {LABELLED}")
     if not set.intersection(*({s.identity for s in found[m]} for m in MODALITIES)):
-        raise ValueError(f"no identity in {data_dir} has test images of both modalities, so nobody can be found; check the identities")
+        raise DataError(f"no identity in {data_dir} has test images of both modalities, so nobody can be found; check the identities")
 
 
 def _people(split: Split) -> set[int]:
@@ -175,10 +176,10 @@ def read_folder(root: Path, modality: str) -> list[Row]:
     top = root / modality
     paths = sorted(_images_below(top))
     if not paths:
-        raise ValueError(f"there is no image below {top} ({', '.join(sorted(IMAGES))})")
+        raise DataError(f"there is no image below {top} ({', '.join(sorted(IMAGES))})")
     loose = [p for p in paths if "/" not in p]
     if loose and len(loose) < len(paths):
-        raise ValueError(
+        raise DataError(
             f"{top} holds images in folders, one per camera, and {len(loose)} beside them, such as {loose[0]!r}; "
             "move these into their camera's folder"
         )
@@ -189,19 +190,19 @@ def _images_below(top: Path) -> Iterator[str]:
     """Paths below a folder with "/" between; hidden files and folders, and files that are no images, are passed over."""
 
     def refuse(error: OSError) -> None:
-        raise ValueError(f"folder {error.filename} cannot be listed: {error.strerror}")
+        raise DataError(f"folder {error.filename} cannot be listed: {error.strerror}")
 
     for place, folders, files in os.walk(top, onerror=refuse):
         folders[:] = [f for f in folders if not f.startswith(".")]
         links = [f for f in folders if os.path.islink(os.path.join(place, f))]
         if links:
-            raise ValueError(
+            raise DataError(
                 f"{os.path.join(place, links[0])} is a link to a folder, which is not followed; put the folder there, or use {TABLE}"
             )
         for name in (f for f in files if not f.startswith(".")):
             path = os.path.relpath(os.path.join(place, name), top).replace(os.sep, "/")
             if _suffix(name) in OTHER_IMAGES:
-                raise ValueError(
+                raise DataError(
                     f"{top / path} is an image of a kind that is not read ({', '.join(sorted(IMAGES))} are); convert it or move it"
                 )
             if _suffix(name) in IMAGES:
@@ -238,9 +239,9 @@ def read_table(path: Path) -> list[Row]:
             faults.append(f"line {number}: {fault}")
         rows[same] = rows.get(same, (number, row))
     if faults:
-        raise ValueError(f"{path}: {len(faults)} of {count} lines cannot be used:\n  " + "\n  ".join(_first(faults)))
+        raise DataError(f"{path}: {len(faults)} of {count} lines cannot be used:\n  " + "\n  ".join(_first(faults)))
     if not rows:
-        raise ValueError(f"{path} lists no image; write a line {HEADER} for each")
+        raise DataError(f"{path} lists no image; write a line {HEADER} for each")
     return [row for _, row in rows.values()]
 
 
@@ -250,10 +251,10 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")  # spreadsheets write a byte order mark first
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line}: byte {content[error.start]:#04x} is not UTF-8; save the table as CSV in UTF-8") from None
+        raise DataError(f"{path}, line {line}: byte {content[error.start]:#04x} is not UTF-8; save the table as CSV in UTF-8") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     first = True
     try:
@@ -262,7 +263,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, [cell.strip() for cell in cells] if first else cells
                 first = False
     except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}; check its quotation marks") from None
+        raise DataError(f"{path}, line {reader.line_num}: {error}; check its quotation marks") from None
 
 
 def _check_header(path: Path, header: list[str]) -> None:
@@ -270,19 +271,19 @@ def _check_header(path: Path, header: list[str]) -> None:
     where = f"{path}, line 1"
     for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(header) == 1 and sign in header[0]:
-            raise ValueError(f"{where}: the columns are separated by {name}; save the table with commas between them ({HEADER})")
+            raise DataError(f"{where}: the columns are separated by {name}; save the table with commas between them ({HEADER})")
     known = REQUIRED + OPTIONAL
     for name in header:
         if name not in known:
             near = difflib.get_close_matches(name.lower(), known, 1)
             hint = f"is {near[0]!r} meant?" if near else "remove it" if set(REQUIRED) <= set(header) else "line 1 must name the columns"
-            raise ValueError(f"{where}: {name!r} is no column; {hint} The columns are {HEADER}")
+            raise DataError(f"{where}: {name!r} is no column; {hint} The columns are {HEADER}")
         if header.count(name) > 1:
-            raise ValueError(f"{where}: the column {name!r} stands there twice; remove one")
+            raise DataError(f"{where}: the column {name!r} stands there twice; remove one")
     lacking = [name for name in REQUIRED if name not in header]
     columns = "columns" if len(lacking) > 1 else "column"
     if lacking:
-        raise ValueError(f"{where}: it lacks the {columns} {', '.join(lacking)}; the columns are {HEADER}")
+        raise DataError(f"{where}: it lacks the {columns} {', '.join(lacking)}; the columns are {HEADER}")
 
 
 def _fault(root: Path, row: Row) -> str:

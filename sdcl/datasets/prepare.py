@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,9 @@ from typing import Any
 from tqdm import tqdm
 
 from sdcl.datasets.sample import MODALITIES, Sample
+from sdcl.runtime.errors import DataError, writing
+from sdcl.runtime.files import write_text
+from sdcl.runtime.program import run_program
 
 FOLDERS = {"visible": "rgb_modify", "infrared": "ir_modify"}
 SPLITS = {"train": "bounding_box_train", "test": "bounding_box_test"}
@@ -118,9 +120,9 @@ def read_synthetic(layout: RawLayout, root: Path) -> dict[str, Any] | None:
     if about is None:
         return None
     if about.get("layout") != layout.key:
-        raise ValueError(f"{root / SYNTHETIC} says layout {about.get('layout')!r}, this is {layout.key!r}; check -d and --data-dir")
+        raise DataError(f"{root / SYNTHETIC} says layout {about.get('layout')!r}, this is {layout.key!r}; check -d and --data-dir")
     if not set(layout.known) <= set(about.get("counts", ())):
-        raise ValueError(f"{root / SYNTHETIC} lacks counts; make the synthetic set again")
+        raise DataError(f"{root / SYNTHETIC} lacks counts; make the synthetic set again")
     return about
 
 
@@ -131,7 +133,7 @@ def _some(values: list) -> str:
 def require(differences: list[str], where: Path, allow_incomplete: bool) -> None:
     """Raise ValueError naming every difference, unless they are allowed."""
     if differences and not allow_incomplete:
-        raise ValueError(
+        raise DataError(
             f"{where} is not the data set it should be:\n  " + "\n  ".join(differences) + "\n"
             "Unpack the original archive again, or go on with --allow-incomplete (every later run will say so)"
         )
@@ -154,27 +156,27 @@ def samples_of(layout: RawLayout, data_dir: Path, split: str, trial: int, allow_
 def read_any(layout: RawLayout, data_dir: Path, trial: int) -> tuple[dict[str, Split], list[str]]:
     """Both splits, and the differences that nobody has allowed yet."""
     if not data_dir.is_dir():
-        raise ValueError(f"no data folder at {data_dir}; put {layout.name} there ({layout.expects}) or name its folder with --data-dir")
+        raise DataError(f"no data folder at {data_dir}; put {layout.name} there ({layout.expects}) or name its folder with --data-dir")
     if layout.trials == (0,):
         trial = 0
     elif trial not in layout.trials:
-        raise ValueError(f"--trial must be one of {layout.trials[0]}..{layout.trials[-1]}, got {trial}")
+        raise DataError(f"--trial must be one of {layout.trials[0]}..{layout.trials[-1]}, got {trial}")
     manifest, root = read_manifest(data_dir), layout.find(data_dir)
     if manifest is None and root is not None:  # never prepared, or not to the end
         return read_raw(layout, root, trial)
     if not all((data_dir / f).is_dir() for f in FOLDERS.values()):
         raise layout.missing(data_dir)
     if manifest and manifest["dataset"] != layout.name:
-        raise ValueError(f"{data_dir} holds {manifest['dataset']}, not {layout.name}; check -d and --data-dir")
+        raise DataError(f"{data_dir} holds {manifest['dataset']}, not {layout.name}; check -d and --data-dir")
     if manifest and str(trial) not in manifest["trials"]:
-        raise ValueError(f"{data_dir} was prepared without trial {trial}; prepare it with --trials {trial}")
+        raise DataError(f"{data_dir} was prepared without trial {trial}; prepare it with --trials {trial}")
     both = {s: {m: _read_prepared(folder_of(data_dir, m, trial) / SPLITS[s], m) for m in MODALITIES} for s in SPLITS}
     if manifest is None:  # laid out by another program, the family's own perhaps
         return both, count_differences(both, layout.known) + layout.differences(both["train"], both["test"])
     expected, found = manifest["trials"][str(trial)]["counts"], count(both["train"], both["test"])
     if found != expected:
         changed = ", ".join(f"{k} {expected[k]} then, {found[k]} now" for k in expected if expected[k] != found[k])
-        raise ValueError(f"{data_dir} changed since it was prepared ({changed}); run the prepare program again")
+        raise DataError(f"{data_dir} changed since it was prepared ({changed}); run the prepare program again")
     return both, []
 
 
@@ -184,12 +186,12 @@ def folder_of(root: Path, modality: str, trial: int) -> Path:
 
 def _read_prepared(folder: Path, modality: str) -> list[Sample]:
     if not folder.is_dir():
-        raise ValueError(f"no folder {folder}; run the prepare program again")
+        raise DataError(f"no folder {folder}; run the prepare program again")
     samples = []
     for path in list_images(folder):
         match = NAME.match(path.name)
         if not match:
-            raise ValueError(f"{path}: a prepared image is named IDENTITY_cCAMERA_..., this one is not; remove it or prepare again")
+            raise DataError(f"{path}: a prepared image is named IDENTITY_cCAMERA_..., this one is not; remove it or prepare again")
         samples.append(Sample(str(path.absolute()), int(match[1]), int(match[2]), modality))
     return in_order(samples)
 
@@ -218,7 +220,7 @@ def read_manifest(data_dir: Path) -> dict[str, Any] | None:
     """
     manifest = read_json(data_dir / MANIFEST)
     if manifest is not None and not {"dataset", "trials"} <= manifest.keys():
-        raise ValueError(f"{data_dir / MANIFEST} is not a manifest of this version; run the prepare program again")
+        raise DataError(f"{data_dir / MANIFEST} is not a manifest of this version; run the prepare program again")
     return manifest
 
 
@@ -228,9 +230,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); remove it and prepare again") from None
+        raise DataError(f"{path} cannot be read ({error}); remove it and prepare again") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no table of names and values; remove it and prepare again")
+        raise DataError(f"{path} holds no table of names and values; remove it and prepare again")
     return content
 
 
@@ -239,6 +241,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def main(layout: RawLayout, argv: list[str] | None, default_dir: str) -> int:
     """The command line of a prepare program. Exit codes: 0 prepared, 2 not (the message says why)."""
+    return run_program(lambda arguments: _main(layout, arguments, default_dir), argv)
+
+
+def _main(layout: RawLayout, argv: list[str] | None, default_dir: str) -> int:
     parser = argparse.ArgumentParser(description=f"Prepare {layout.name}: verify it, and write the Market-1501 layout of the family.")
     parser.add_argument("--data-dir", default=default_dir, help="folder with the data set as downloaded (default %(default)s)")
     parser.add_argument("--out", default="", help="folder for the prepared layout (default: --data-dir)")
@@ -248,13 +254,10 @@ def main(layout: RawLayout, argv: list[str] | None, default_dir: str) -> int:
     if layout.trials != (0,):
         parser.add_argument("--trials", type=int, nargs="+", default=list(layout.trials), help="splits to prepare")
     said = parser.parse_args(argv)
-    try:
-        trials = getattr(said, "trials", [0])
-        print(prepare(layout, Path(said.data_dir), Path(said.out or said.data_dir), trials, said.mode, said.jobs, said.allow_incomplete))
-        return 0
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    trials, out = getattr(said, "trials", [0]), Path(said.out or said.data_dir)
+    with writing(f"the prepared layout in {out}"):
+        print(prepare(layout, Path(said.data_dir), out, trials, said.mode, said.jobs, said.allow_incomplete))
+    return 0
 
 
 def prepare(layout: RawLayout, data_dir: Path, out: Path, trials: list[int], mode: str, jobs: int, allow_incomplete: bool) -> str:
@@ -264,13 +267,13 @@ def prepare(layout: RawLayout, data_dir: Path, out: Path, trials: list[int], mod
         ValueError: nothing to read, or differences that are not allowed.
     """
     if not data_dir.is_dir():
-        raise ValueError(f"no data folder at {data_dir}; put {layout.name} there ({layout.expects}) or name its folder with --data-dir")
+        raise DataError(f"no data folder at {data_dir}; put {layout.name} there ({layout.expects}) or name its folder with --data-dir")
     root = layout.find(data_dir)
     if root is None:
-        raise ValueError(f"{data_dir} does not hold {layout.name} as downloaded: {layout.expects}")
+        raise DataError(f"{data_dir} does not hold {layout.name} as downloaded: {layout.expects}")
     wrong = [t for t in trials if t not in layout.trials]
     if wrong:
-        raise ValueError(f"--trials must lie in {layout.trials[0]}..{layout.trials[-1]}, got {wrong}")
+        raise DataError(f"--trials must lie in {layout.trials[0]}..{layout.trials[-1]}, got {wrong}")
     before = read_json(out / MANIFEST) or {}
     done = before.get("trials", {}) if before.get("dataset") == layout.name else {}
     differences, plan, entries = [], {}, {}
@@ -293,9 +296,7 @@ def prepare(layout: RawLayout, data_dir: Path, out: Path, trials: list[int], mod
         return f"{summary}\nnothing to do: already prepared"
     (out / MANIFEST).unlink(missing_ok=True)
     _write_all(plan, extras, out, mode, jobs)
-    part_file = out / f"{MANIFEST}.tmp"
-    part_file.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    os.replace(part_file, out / MANIFEST)
+    write_text(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     return summary
 
 
@@ -345,7 +346,7 @@ def _write_all(plan: dict[Path, Path], extras: dict[Path, Path], out: Path, mode
     for folder in {t.parent for t in plan}:
         for path in folder.iterdir():
             if path.is_dir():
-                raise ValueError(f"{path} is a folder among prepared images; move it away and prepare again")
+                raise DataError(f"{path} is a folder among prepared images; move it away and prepare again")
             if path not in plan:
                 path.unlink()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sdcl.datasets.prepare import in_order, list_images
 from sdcl.datasets.sample import Sample
+from sdcl.runtime.errors import DataError
 
 
 def read_ids(path: Path) -> list[int]:
@@ -20,7 +21,7 @@ def read_ids(path: Path) -> list[int]:
     line = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     words = line.replace(",", " ").split()
     if not words or not all(w.isascii() and w.isdigit() and len(w) <= 9 for w in words):
-        raise ValueError(f"split file {path}, line 1: expected comma-separated identity numbers, got {line[:60]!r}")
+        raise DataError(f"split file {path}, line 1: expected comma-separated identity numbers, got {line[:60]!r}")
     return [int(w) for w in words]
 
 
@@ -38,11 +39,11 @@ def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
         if not line.strip():
             continue
         if not name or not (label.isascii() and label.isdigit() and len(label) <= 9) or not name.isprintable():
-            raise ValueError(f"split file {path}, line {number}: expected `path label`, got {line[:60]!r}")
+            raise DataError(f"split file {path}, line {number}: expected `path label`, got {line[:60]!r}")
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ValueError(f"split file {path}, line {number}: {name} lies outside {root}")
+            raise DataError(f"split file {path}, line {number}: {name} lies outside {root}")
         if name in found:
-            raise ValueError(f"split file {path}, line {number}: {name} was listed in line {found[name][0]} already; remove one of them")
+            raise DataError(f"split file {path}, line {number}: {name} was listed in line {found[name][0]} already; remove one of them")
         found[name] = (number, name, int(label))
     return list(found.values())
 
@@ -60,7 +61,7 @@ def listed_samples(path: Path, root: Path, modality: str, camera_of: Callable[[s
     for number, name, label in read_list(path, root):
         camera = camera_of(name)
         if camera is None:
-            raise ValueError(f"split file {path}, line {number}: {name} does not tell its camera; copy the file from the original archive")
+            raise DataError(f"split file {path}, line {number}: {name} does not tell its camera; copy the file from the original archive")
         if os.path.isfile(root / name):  # False, not an error, for a name too long for the file system
             rows.append(Sample(str((root / name).absolute()), label, camera, modality))
         else:
@@ -83,4 +84,4 @@ def without_images(identities: Iterable[int], samples: dict[str, list[Sample]], 
 
 def _require(path: Path) -> None:
     if not path.is_file():
-        raise ValueError(f"split file {path} is missing; copy the {path.parent.name} folder of the original archive beside the images")
+        raise DataError(f"split file {path} is missing; copy the {path.parent.name} folder of the original archive beside the images")

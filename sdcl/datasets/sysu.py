@@ -13,6 +13,7 @@ import numpy as np
 from sdcl.datasets.prepare import RawLayout, Split
 from sdcl.datasets.raw_lists import folder_samples, read_ids, without_images
 from sdcl.datasets.sample import Sample, by_identity_and_camera
+from sdcl.runtime.errors import DataError
 
 CAMERAS = {"visible": (1, 2, 4, 5), "infrared": (3, 6)}
 GALLERY_CAMERAS = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
@@ -90,7 +91,7 @@ def draw_gallery(
         ValueError: an unknown mode, no shots, or the permutation names an image that is not there.
     """
     if mode not in GALLERY_CAMERAS or shots < 1:
-        raise ValueError(f"a SYSU-MM01 gallery is of mode {' or '.join(GALLERY_CAMERAS)} with 1 shot or more, got {mode!r}, {shots}")
+        raise DataError(f"a SYSU-MM01 gallery is of mode {' or '.join(GALLERY_CAMERAS)} with 1 shot or more, got {mode!r}, {shots}")
     rng = random.Random(trial)
     drawn: list[int] = []
     for rows in by_identity_and_camera(samples, GALLERY_CAMERAS[mode]):
@@ -108,7 +109,7 @@ def _permuted(samples: list[Sample], rows: list[int], permutation: Permutations,
     numbers = {int(Path(samples[r].path).stem.rpartition("_")[2]): r for r in rows}
     official = permutation.get((first.camera, first.identity))
     if official is None or trial >= len(official) or not set(official[trial][:shots].tolist()) <= numbers.keys():
-        raise ValueError(
+        raise DataError(
             f"rand_perm_cam.mat names images of camera {first.camera}, identity {first.identity:04d}, draw {trial}, that the data set does "
             "not have; it belongs to the original SYSU-MM01. Leave --official-draws out to use the seeded draws"
         )
@@ -138,4 +139,4 @@ def load_permutations(data_dir: Path) -> Permutations | None:
             if np.size(numbers)
         }
     except Exception as error:  # scipy raises many kinds for a damaged or foreign file
-        raise ValueError(f"{path} is not the official permutation file: {error}") from None
+        raise DataError(f"{path} is not the official permutation file: {error}") from None

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sdcl.evaluation import ranking_cpu
+from sdcl.runtime.errors import DataError
 
 CHUNK_ELEMENTS = 2**22  # entries of the similarity ranked at once; about ten arrays of this many int64 are alive
 
@@ -135,7 +136,7 @@ def rank_metrics(
         else:
             chunks.append(device_scores(similarity[part], ids == gallery_ids[None], keep, identity_of))
     if not any(len(position) for position, _, _ in chunks):
-        raise ValueError(f"none of the {num_queries} queries has a match among the {num_gallery} gallery images")
+        raise DataError(f"none of the {num_queries} queries has a match among the {num_gallery} gallery images")
     position, precision, penalty = (torch.cat(column) for column in zip(*chunks, strict=True))
     hits = torch.bincount(position - 1, minlength=max_rank)[:max_rank].cumsum(0)
     cmc = hits.double().cpu().numpy() / len(position)

@@ -20,7 +20,7 @@ from sdcl.association import aggregate, count_matches, one_to_one
 from sdcl.config.settings import Settings
 from sdcl.datasets.sample import MODALITIES
 from sdcl.methods.cluster_contrast import ClusterContrast, cluster_each
-from sdcl.methods.interface import Extract, Features, Once, Stage
+from sdcl.methods.interface import Extract, Features, Once, Stage, label_sets
 
 
 class ADCA:
@@ -44,7 +44,7 @@ class ADCA:
             pairs = once(lambda: self.matches(features, ids))
             visible, infrared = (contrast.memories["deep"][m].rows for m in MODALITIES)
             visible.copy_(aggregate(visible, infrared, pairs, self.own.cma_weight))
-        yield Stage("aggregated" if aggregated else "contrast", ids, self.batch.iters, contrast, own)
+        yield Stage("aggregated" if aggregated else "contrast", ids, self.batch.iters, contrast, label_sets(own))
 
     def matches(self, features: Features, ids: dict[str, np.ndarray]) -> np.ndarray:
         """CMA's pairs of clusters, int (A, 2), from pairs of images that reach the threshold."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from sdcl.config.settings import Settings
 from sdcl.methods.cluster_contrast import ClusterContrast, cluster_each
-from sdcl.methods.interface import Extract, Once, Stage
+from sdcl.methods.interface import Extract, Once, Stage, label_sets
 
 
 class Baseline:
@@ -26,4 +26,4 @@ class Baseline:
         own = cluster_each(features, self.cluster, once, epoch)
         ids = {m: found.ids for m, found in own.items()}
         contrast = ClusterContrast({m: (features[m], ids[m]) for m in ids}, self.memory, first=epoch == 0)
-        yield Stage("contrast", ids, self.batch.iters, contrast, own)
+        yield Stage("contrast", ids, self.batch.iters, contrast, label_sets(own))

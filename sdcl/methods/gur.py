@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from sdcl.association import association_embedding, majority_of_neighbors, own_slices, propagate_labels, released_slices
-from sdcl.clustering import PseudoLabels
+from sdcl.clustering import LabelSet, PseudoLabels
 from sdcl.config.settings import Settings
 from sdcl.datasets.sample import MODALITIES
 from sdcl.methods.cluster_contrast import ClusterContrast, cluster, shared
-from sdcl.methods.interface import Extract, Features, NoClusters, Once, Rows, Stage, require_clusters, require_links
+from sdcl.methods.interface import Extract, Features, NoClusters, Once, Rows, Stage, label_sets, require_clusters, require_links
 
 Memories = dict[str, list[Tensor]]  # modality -> (C, D) rows of each memory that trained
 
@@ -75,10 +75,8 @@ class GUR:
             banked = {m: (features[m], found[m].ids) for m in MODALITIES}
             contrast = ClusterContrast(banked, self.memory, first=epoch == 0) if usable else None
             labels = {m: spread(found[m], scope[m], self.sizes[m]) for m in MODALITIES}
-            yield Stage(
-                f"cameras_{pair[0]}_{pair[1]}", {m: labels[m].ids for m in MODALITIES}, self.own.camera_iters,
-                contrast, {f"{m}_camera_{camera[m]}": labels[m] for m in MODALITIES}, scope,
-            )  # fmt: skip
+            shown = [LabelSet(f"{m}_camera_{camera[m]}", m, labels[m], scope[m]) for m in MODALITIES]
+            yield Stage(f"cameras_{pair[0]}_{pair[1]}", {m: labels[m].ids for m in MODALITIES}, self.own.camera_iters, contrast, shown)
             if contrast:
                 trained += 1
                 for m in MODALITIES:
@@ -97,18 +95,19 @@ class GUR:
         features = extract()
         own = once(lambda: {m: self._cluster(self._seen_by(features[m], cameras[m]), self.cluster.eps) for m in MODALITIES})
         require_clusters(own, self.cluster.eps, epoch)
-        labels, report = {m: own[m].ids for m in MODALITIES}, dict(own)
+        labels, shown = {m: own[m].ids for m in MODALITIES}, label_sets(own)
         banked = {m: (features[m], labels[m]) for m in MODALITIES}
         contrast = ClusterContrast(banked, self.memory, first=epoch == 0)
         visible = contrast.memories["deep"]["visible"]  # before CMLU's shared memory takes its place
         unified = self.own.propagation and epoch >= self.own.propagate_from
         if unified:
-            report["visible_associated"] = linked = once(lambda: self._unify(features, own["infrared"], epoch))
+            linked = once(lambda: self._unify(features, own["infrared"], epoch))
             require_links(linked, f"--propagation-k {self.own.propagation_k}", "--propagate-from", epoch)
             labels["visible"] = linked.ids
+            shown.append(LabelSet("visible_associated", "visible", linked))
             contrast = ClusterContrast(dict.fromkeys(MODALITIES, banked["infrared"]), self.memory, first=False)
         trained = contrast if unified or self.own.inter_camera else None
-        yield Stage("unified" if unified else "modalities", labels, self.batch.iters, trained, report)
+        yield Stage("unified" if unified else "modalities", labels, self.batch.iters, trained, shown)
         return {"visible": [visible.rows], "infrared": [contrast.memories["deep"]["infrared"].rows]}
 
     def _seen_by(self, features: dict[str, Tensor], memories: list[Tensor]) -> Tensor:
@@ -142,7 +141,7 @@ class GUR:
         labels = {m: found[m].ids for m in MODALITIES}
         usable = both.occupied >= 2 and all(p.occupied for p in found.values())
         contrast = ClusterContrast(shared(features, labels), self.memory, first=epoch == 0) if usable else None
-        yield Stage("joint", labels, self.batch.iters, contrast, {f"{m}_joint": found[m] for m in MODALITIES})
+        yield Stage("joint", labels, self.batch.iters, contrast, label_sets(found, "_joint"))
 
     def _cluster(self, rows: Tensor, eps: float) -> PseudoLabels:
         return cluster(rows, self.cluster, normalize=False, eps=eps)

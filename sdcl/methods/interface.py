@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
-from sdcl.clustering import PseudoLabels
+from sdcl.clustering import LabelSet, PseudoLabels
+from sdcl.runtime.errors import TrainingError
 
 FEW = 120  # images of a modality: four rank lists of the recipes' --k1
 Features = dict[str, dict[str, Tensor]]  # modality -> branch -> (B, D)
@@ -43,16 +44,18 @@ class Stage:
         objective: (features of this process with gradient, features of the global batch without, batch) -> named, weighted
             terms whose sum is the loss. It owns the memories and moves them on, so it is called once a step, on every process alike.
             None: the stage only reports.
-        report: pseudo-labels by name, the modality first, for the log only.
-        scope: modality -> the rows that the stage looks at, if not all.
+        label_sets: pseudo-labels to show in logs and reports; training does not read them.
     """
 
     name: str
     labels: dict[str, np.ndarray]
     iterations: int
     objective: nn.Module | None
-    report: dict[str, PseudoLabels] = field(default_factory=dict)
-    scope: Rows = field(default_factory=dict)
+    label_sets: list[LabelSet] = field(default_factory=list)
+
+    def named(self, name: str) -> PseudoLabels:
+        """The pseudo-labels of the label set with this name."""
+        return next(s.labels for s in self.label_sets if s.name == name)
 
 
 class Extract(Protocol):
@@ -89,7 +92,7 @@ class Method(Protocol):
         ...
 
 
-class NoClusters(ValueError):
+class NoClusters(TrainingError):
     """Clustering left nothing to train on."""
 
 
@@ -127,3 +130,8 @@ def require_links(linked: PseudoLabels, length: str, start: str, epoch: int) -> 
             f"{linked.occupied} of {linked.num_clusters} infrared clusters; training needs at least 2. A {length} beyond the size of "
             f"a cluster lets one label win everywhere: lower it. Or let the first stage go on longer with a later {start}."
         )
+
+
+def label_sets(labels: Mapping[str, PseudoLabels], suffix: str = "") -> list[LabelSet]:
+    """A label set for each modality, named after it: {"visible": y} with suffix "_joint" gives the set "visible_joint"."""
+    return [LabelSet(modality + suffix, modality, found) for modality, found in labels.items()]

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from sdcl.association import collaborative_ranking, majority_of_neighbors
-from sdcl.clustering import PseudoLabels
+from sdcl.clustering import LabelSet, PseudoLabels
 from sdcl.config.settings import Settings
 from sdcl.datasets.sample import MODALITIES
 from sdcl.losses import agreeing_neighbors, neighbor_contrast
 from sdcl.memory import InstanceMemory
 from sdcl.methods.cluster_contrast import Banked, ClusterContrast, cluster, shared
-from sdcl.methods.interface import Batch, Extract, Features, Once, Rows, Stage, require_clusters, require_links
+from sdcl.methods.interface import Batch, Extract, Features, Once, Rows, Stage, label_sets, require_clusters, require_links
 
 INTRA = tuple((m, m) for m in MODALITIES)
 CROSS = (("visible", "infrared"), ("infrared", "visible"))  # in even, in odd epochs
@@ -49,18 +49,18 @@ class SDCL:
         features = extract()
         own = once(lambda: {m: self._cluster(features[m], m, epoch) for m in MODALITIES})
         require_clusters(own, self.cluster.eps, epoch)
-        report = dict(own)
+        shown = label_sets(own)
         labels = {m: own[m].ids for m in MODALITIES}
         banked = {m: (features[m], labels[m]) for m in MODALITIES}
         if self.unified(epoch):
             associated = once(lambda: self._associate(features, own["infrared"]))
-            report["visible_associated"] = associated
+            shown.append(LabelSet("visible_associated", "visible", associated))
             require_links(associated, f"--cra-k {self.own.cra_k}", "--unify-from", epoch)
             labels["visible"] = np.where(own["visible"].ids == -1, -1, associated.ids)
             banked = shared(features, {**labels, "visible": associated.ids} if self.own.shared_memory_all else labels)
         step = _Iteration(self, epoch, banked, features)
         iterations = self.batch.iters_unified if self.unified(epoch) else self.batch.iters
-        yield Stage("unified" if self.unified(epoch) else "contrast", labels, iterations, step, report)
+        yield Stage("unified" if self.unified(epoch) else "contrast", labels, iterations, step, shown)
 
     def _cluster(self, features: dict[str, Tensor], modality: str, epoch: int) -> PseudoLabels:
         """One label per image from both branches: raw halves joined, then normalised as a whole."""

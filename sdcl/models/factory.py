@@ -11,6 +11,7 @@ from torch import nn
 
 from sdcl.models.resnet import DualStemResNet, ResNetShape
 from sdcl.models.vit import DualBranchViT, SingleStemViT, ViTShape
+from sdcl.runtime.errors import SettingError
 
 BRANCHES = ("deep", "shallow")
 ARCHS: dict[str, ViTShape | ResNetShape] = {
@@ -46,11 +47,11 @@ def single_stem_backbone(arch: str, height: int, width: int) -> SingleStemViT:
     """
     shape = _shape(arch)
     if not isinstance(shape, ViTShape):
-        raise ValueError(f"--arch {arch} is no ViT; pre-training makes ViTs: {', '.join(a for a in ARCHS if a.startswith('vit'))}")
+        raise SettingError(f"--arch {arch} is no ViT; pre-training makes ViTs: {', '.join(a for a in ARCHS if a.startswith('vit'))}")
     return SingleStemViT(shape, height, width)
 
 
 def _shape(arch: str) -> ViTShape | ResNetShape:
     if arch not in ARCHS:
-        raise ValueError(f"--arch {arch} is unknown; there are {', '.join(ARCHS)}")
+        raise SettingError(f"--arch {arch} is unknown; there are {', '.join(ARCHS)}")
     return ARCHS[arch]

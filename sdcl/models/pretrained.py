@@ -12,6 +12,7 @@ from sdcl.config.settings import Settings
 from sdcl.models.factory import build_model
 from sdcl.models.vit import DualBranchViT
 from sdcl.models.weight_formats import load_weights
+from sdcl.runtime.errors import WeightError
 
 ASSETS = Path(__file__).parent.parent / "assets"
 # What --pretrained auto means, and where such a file comes from.
@@ -48,7 +49,7 @@ def starting_model(settings: Settings) -> tuple[nn.Module, str]:
         path = _starting_file(own.arch) if own.pretrained == "auto" else Path(own.pretrained)
     if not path.is_file():
         source = STARTING_WEIGHTS.get(own.arch, (None, ""))[1]
-        raise ValueError(
+        raise WeightError(
             f"no starting weight at {path} for --arch {own.arch}"
             + (f" ({source})" if source else "")
             + "; put it there, name another file with --pretrained FILE, or say --pretrained none to start from random weights"
@@ -61,7 +62,7 @@ def prepare_blocks(model: nn.Module, settings: Settings) -> None:
     if not (settings.run.recompute or settings.run.compile):
         return
     if not isinstance(model, DualBranchViT):
-        raise ValueError(f"--recompute and --compile are for ViTs, not for --arch {settings.model.arch}; leave them out")
+        raise WeightError(f"--recompute and --compile are for ViTs, not for --arch {settings.model.arch}; leave them out")
     model.recompute = settings.run.recompute
     if settings.run.compile:
         for block in model.blocks:  # one by one: what lies around them changes with the epoch
@@ -71,18 +72,18 @@ def prepare_blocks(model: nn.Module, settings: Settings) -> None:
 def _from_torchvision(arch: str) -> Path:
     """The ImageNet weight that torchvision's own loader keeps in its cache, fetched if it is not there yet."""
     if arch not in ("resnet50", "resnet50_ibn"):
-        raise ValueError(f"--pretrained torchvision is for --arch resnet50 and resnet50_ibn, not {arch}; name a file instead")
+        raise WeightError(f"--pretrained torchvision is for --arch resnet50 and resnet50_ibn, not {arch}; name a file instead")
     weights = ResNet50_Weights.IMAGENET1K_V1
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     if not path.is_file():
         try:
             weights.get_state_dict(progress=True, check_hash=True)
         except (OSError, RuntimeError) as error:
-            raise ValueError(f"--pretrained torchvision: {weights.url} cannot be fetched ({error}); put the file at {path}") from None
+            raise WeightError(f"--pretrained torchvision: {weights.url} cannot be fetched ({error}); put the file at {path}") from None
     return path
 
 
 def _starting_file(arch: str) -> Path:
     if arch not in STARTING_WEIGHTS:
-        raise ValueError(f"--arch {arch} has no starting weight of its own; name a file with --pretrained FILE, or say --pretrained none")
+        raise WeightError(f"--arch {arch} has no starting weight of its own; name a file with --pretrained FILE, or say --pretrained none")
     return STARTING_WEIGHTS[arch][0]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sdcl.datasets.sample import MODALITIES
+from sdcl.runtime.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def grid_of(shape: ViTShape, height: int, width: int) -> tuple[int, int]:
         ValueError: the image is no multiple of the patch.
     """
     if height % shape.patch or width % shape.patch:
-        raise ValueError(f"--height {height} and --width {width} must be multiples of the patch, {shape.patch} pixels")
+        raise SettingError(f"--height {height} and --width {width} must be multiples of the patch, {shape.patch} pixels")
     return height // shape.patch, width // shape.patch
 
 
@@ -149,7 +150,7 @@ def _guessed_grid(n: int) -> tuple[int, int]:
     if height * width != n:
         height = width = math.isqrt(n)
     if height * width != n:
-        raise ValueError(f"a position embedding of {n} patches is neither 2:1 nor square")
+        raise SettingError(f"a position embedding of {n} patches is neither 2:1 nor square")
     return height, width
 
 

@@ -18,6 +18,7 @@ from sdcl.datasets.sample import MODALITIES
 from sdcl.models.factory import ARCHS, build_model
 from sdcl.models.resnet import DualStemResNet
 from sdcl.models.vit import DualBranchViT, resize_pos_embed
+from sdcl.runtime.errors import UserError, WeightError
 
 WRAPPERS = ("state_dict", "model", "teacher", "student")
 PREFIXES = ("module.", "backbone.", "encoder_q.")
@@ -79,17 +80,17 @@ def load_weights(model: nn.Module, path: str | Path, min_share: float = 0.8) -> 
     tensors = read_tensors(Path(path))
     try:
         report, fitting = _match(model, tensors, str(path))
-    except ValueError as error:
-        raise ValueError(f"weight file {path}: {error}") from None
+    except UserError as error:
+        raise WeightError(f"weight file {path}: {error}") from None
     if report.share < min_share:
-        raise ValueError(
+        raise WeightError(
             f"{report.summary()}\nthat is {report.share:.0%} of the model, below --min-loaded {min_share:.0%}. The file looks like "
             f"{report.format}{_best_arch(tensors, min_share)}; choose the --arch it was made for, or another file with --pretrained"
         )
     state = model.state_dict()
     theirs, ours = (any(".ibn." in name for name in names) for names in (tensors, state))
     if theirs != ours and any(n.startswith(("visible_module.", "stems.")) for n in tensors):
-        raise ValueError(
+        raise WeightError(
             f"weight file {path} is of a two-stream ResNet {'with' if theirs else 'without'} instance normalisation in its stems, which would be "
             f"{'lost' if theirs else 'made up'}: use --arch {'resnet50_ibn' if theirs else 'resnet50'}"
         )
@@ -167,10 +168,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             with torch.serialization.safe_globals(HARMLESS):
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"weight file {path} cannot be read: {error}") from None
+        raise WeightError(f"weight file {path} cannot be read: {error}") from None
     except Exception as error:  # torch raises many kinds for damaged files and for pickles that want to run code
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
+        raise WeightError(
             f"weight file {path} holds more than tensors, or is damaged ({first}); it is not opened. Save its state dict alone, "
             "with torch.save or as safetensors, from a program you trust"
         ) from None
@@ -183,7 +184,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         else {}
     )
     if not tensors:
-        raise ValueError(f"weight file {path} holds no named tensors")
+        raise WeightError(f"weight file {path} holds no named tensors")
     # a single-stem file may sit under "base."; in the family's dual-stem files the same word is part of the names we map
     dual = any("patch_embed2." in k for k in tensors)
     return {_strip(k, PREFIXES if dual else (*PREFIXES, "base.")): v for k, v in tensors.items()}

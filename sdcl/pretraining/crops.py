@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from sdcl.data.image_cache import ImageStore, open_store, shown
+from sdcl.data.image_cache import ImageStore, open_store
+from sdcl.runtime.errors import UserError
+from sdcl.runtime.files import printable
 from sdcl.synthetic.renderer import random_camera, random_person, render
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -67,10 +69,10 @@ def folder_crops(folders: Sequence[str], height: int, width: int, cache_dir: Pat
     for folder in folders:
         root = Path(folder)
         if not root.is_dir():
-            raise ValueError(f"--images {shown(root)} is no folder; name one that holds person crops")
+            raise UserError(f"--images {printable(root)} is no folder; name one that holds person crops")
         found = sorted(Path(at, name) for at, _, names in os.walk(root) for name in names if name.lower().endswith(SUFFIXES))
         if not found:
-            raise ValueError(f"--images {shown(root)} holds no image ({', '.join(SUFFIXES)})")
+            raise UserError(f"--images {printable(root)} holds no image ({', '.join(SUFFIXES)})")
         for path in found:
             inside = path.relative_to(root).parts
             cameras.append(str(root / inside[0]) if len(inside) > 1 else str(root))

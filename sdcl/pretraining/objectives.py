@@ -21,6 +21,7 @@ from sdcl.data.augment import augment, augmentation
 from sdcl.models.vit import SingleStemViT
 from sdcl.pretraining.crops import Crops
 from sdcl.runtime.distributed import gather_rows
+from sdcl.runtime.errors import UserError
 from sdcl.training.batches import words
 
 SHOWN = ("class", "patches")
@@ -91,7 +92,7 @@ class Tracks(Objective):
         first = np.array([rows[0] for rows in self.frames])
         self.tracks = [rows for rows in _rows_by(crops.camera[first]) if len(rows) > 1]
         if not self.tracks:
-            raise ValueError(
+            raise UserError(
                 "--objective tracks needs a camera with two tracks or more; put the crops of a camera into DIR/CAMERA, its tracks into "
                 "DIR/CAMERA/TRACK"
             )
@@ -220,7 +221,7 @@ class Identity(Objective):
     def __init__(self, backbone: SingleStemViT, crops: Crops, looks: Looks, batch_size: int):
         super().__init__()
         if crops.person is None:
-            raise ValueError(
+            raise UserError(
                 "--objective identity reads labels, which only rendered people have: leave --images out, or use --objective tracks"
             )
         self.backbone, self.looks, self.batch_size = backbone, looks, batch_size

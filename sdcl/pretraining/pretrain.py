@@ -36,6 +36,9 @@ from sdcl.pretraining.crops import Crops, Drawing, folder_crops, rendered_people
 from sdcl.pretraining.objectives import Dino, Identity, Looks, Tracks
 from sdcl.pretraining.probe import PEOPLE, probe, probe_images
 from sdcl.runtime import checkpoint, distributed
+from sdcl.runtime.errors import UserError
+from sdcl.runtime.files import atomic
+from sdcl.runtime.program import program
 
 OBJECTIVES = ("tracks", "dino", "identity")
 BESIDE = {"out", "device", "jobs", "save_every", "probe_every", "cache_dir"}  # may differ when a run is continued
@@ -84,15 +87,11 @@ class PretrainSettings:
     probe_every: int = _flag(400, "steps between two probes; 0: only at the end")
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
-    try:
-        pretrain(parse(argv))
-        return 0
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        distributed.stop()
+    """Command line entry. Exit codes: 0 written, 2 bad input (the message says why)."""
+    pretrain(parse(argv))
+    return 0
 
 
 def parse(argv: list[str] | None) -> PretrainSettings:
@@ -153,13 +152,13 @@ def check(settings: PretrainSettings) -> None:
     """Refuse what no run can have."""
     for name in ("cameras", "tracks", "frames", "people", "images_per_person", "iters", "batch_size", "cameras_per_batch", "save_every"):
         if getattr(settings, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(settings, name)}")
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(settings, name)}")
     if settings.people < settings.tracks and settings.objective != "identity" and not settings.images:
-        raise ValueError(f"--people {settings.people} are fewer than the --tracks {settings.tracks} of a camera, which sees nobody twice")
+        raise UserError(f"--people {settings.people} are fewer than the --tracks {settings.tracks} of a camera, which sees nobody twice")
     if not (0 <= settings.frozen <= 1 and settings.local_crops >= 0 and settings.prototypes >= 2):
-        raise ValueError("--frozen is a share from 0 to 1, --local-crops at least 0 and --prototypes at least 2")
+        raise UserError("--frozen is a share from 0 to 1, --local-crops at least 0 and --prototypes at least 2")
     if not (settings.temperature > 0 and settings.lr > 0):
-        raise ValueError(f"--temperature and --lr must be above 0, got {settings.temperature} and {settings.lr}")
+        raise UserError(f"--temperature and --lr must be above 0, got {settings.temperature} and {settings.lr}")
 
 
 def read_crops(settings: PretrainSettings, drawing: Drawing, device: torch.device) -> Crops:
@@ -225,7 +224,7 @@ def train(
         if (step + 1) % 10 == 0 or step + 1 == settings.iters:
             value = loss.item()
             if not math.isfinite(value):
-                raise ValueError(f"the loss became {value} at step {step}; lower --lr, or use --precision fp32")
+                raise UserError(f"the loss became {value} at step {step}; lower --lr, or use --precision fp32")
             bar.set_postfix({"loss": f"{value:.3f}"})
         if processes.main and settings.probe_every and (step + 1) % settings.probe_every == 0:
             found = " ".join(f"{pair} {value:.3f}" for pair, value in probe(objective.backbone, tests).items())
@@ -247,7 +246,7 @@ def start_from(backbone: nn.Module, path: Path) -> dict[str, Any]:
     try:
         backbone.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ValueError(f"--init {path} does not fit --arch, --height and --width: {str(error).splitlines()[-1].strip()}") from None
+        raise UserError(f"--init {path} does not fit --arch, --height and --width: {str(error).splitlines()[-1].strip()}") from None
     if path.suffix != ".safetensors":
         return {"after": {"out": path.name}}
     with safe_open(path, "pt") as file:
@@ -278,7 +277,7 @@ def resume(
     found = checkpoint.read(path)
     differing = [k for k, v in state["settings"].items() if found.get("settings", {}).get(k) != v]
     if differing or found.get("crops") != state["crops"]:
-        raise ValueError(f"{path} is of a run with other settings ({', '.join(differing) or 'images'}); remove it, or choose another --out")
+        raise UserError(f"{path} is of a run with other settings ({', '.join(differing) or 'images'}); remove it, or choose another --out")
     objective.load_state_dict(found["objective"])
     optimizer.load_state_dict(found["optimizer"])
     print(f"continued from step {found['step']} ({path})")
@@ -287,9 +286,8 @@ def resume(
 
 def write(model: nn.Module, out: Path, note: dict) -> None:
     half = {k: v.cpu().half().contiguous() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}
-    part = out.with_name(out.name + ".tmp")
-    save_file(half, part, metadata={"sdcl.pretrain": json.dumps(note)})
-    os.replace(part, out)
+    with atomic(out) as part:
+        save_file(half, part, metadata={"sdcl.pretrain": json.dumps(note)})
     print(f"written: {out} ({out.stat().st_size / 2**20:.1f} MiB)\n{json.dumps(note, indent=2)}")
 
 

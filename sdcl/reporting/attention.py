@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from torch import Tensor, nn
 
 from sdcl.models.vit import DualBranchViT
+from sdcl.runtime.errors import UserError
 
 STRENGTH = 0.55  # of the colours over the picture
 
@@ -46,7 +47,7 @@ def _looks(model: DualBranchViT, modality: str, images: Tensor) -> dict[str, np.
         for hook in hooks:
             hook.remove()
     if len(inputs) != len(watched):
-        raise ValueError("the model's blocks did not run when it was called, so their attention cannot be read")
+        raise UserError("the model's blocks did not run when it was called, so their attention cannot be read")
     last = {b: attention_of(model.heads[b].block, inputs[model.heads[b]]) for b in model.branches}  # (B, T, T)
     looks = {f"{b}, last block": _on_patches(a[:, 0], model.grid) for b, a in last.items()}
     if "deep" in last:

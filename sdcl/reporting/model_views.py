@@ -38,6 +38,7 @@ from sdcl.reporting.grids import (
 )
 from sdcl.runtime import checkpoint
 from sdcl.runtime.distributed import Processes
+from sdcl.runtime.errors import UserError
 from sdcl.test import TestSet
 
 CHUNK = 512  # queries ranked at once
@@ -83,7 +84,7 @@ def settings_of(values: dict[str, Any], **instead: str) -> Settings:
     try:
         return from_flat({n: v for n, v in values.items() if n in known} | {n: v for n, v in instead.items() if v})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"config.json holds a value that is no setting: {error}") from None
+        raise UserError(f"config.json holds a value that is no setting: {error}") from None
 
 
 def load(run: Path, settings: Settings) -> Trained:
@@ -96,12 +97,12 @@ def load(run: Path, settings: Settings) -> Trained:
     alone = Processes(0, 1, 0, torch.device("cpu" if device == "auto" else device))
     state, said = checkpoint.latest(run)
     if state is None:
-        raise ValueError(f"no checkpoint in {run}")
+        raise UserError(f"no checkpoint in {run}")
     model = model_of(settings)
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
-        raise ValueError(f"the checkpoint does not fit the model of config.json: {str(error).splitlines()[0]}") from None
+        raise UserError(f"the checkpoint does not fit the model of config.json: {str(error).splitlines()[0]}") from None
     model.to(alone.device).eval()
     test_set = TestSet(settings, alone)
     how = {"batch_size": settings.test.test_batch_size, "bf16": alone.bf16(settings.run.precision), "title": "test"}
@@ -198,7 +199,7 @@ def _wanted(samples: dict[str, list[Sample]], ends: Sequence[str]) -> dict[str, 
     found = {m: [i for end in ends for i, s in enumerate(rows) if s.path.endswith(end)][:8] for m, rows in samples.items()}
     for end in ends:
         if not any(s.path.endswith(end) for rows in samples.values() for s in rows):
-            raise ValueError(f"--attend {end}: no test image has a path with this end")
+            raise UserError(f"--attend {end}: no test image has a path with this end")
     return {m: np.array(rows, int) for m, rows in found.items()}
 
 
@@ -214,7 +215,7 @@ def cluster_sheets(trained: Trained) -> dict[str, list[Cluster]]:
     d = own.data
     samples = training_samples(d.dataset, own.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete)
     if any(s.identity == UNKNOWN for rows in samples.values() for s in rows):
-        raise ValueError("the training images have no identities, or not all of them, so right and wrong cannot be told apart")
+        raise UserError("the training images have no identities, or not all of them, so right and wrong cannot be told apart")
     device = next(trained.model.parameters()).device
     place = (d.height, d.width, d.resize_extract, Path(d.cache_dir), device)
     stores = {m: open_store([s.path for s in rows], *place, workers=d.workers, title=f"clustering {m}") for m, rows in samples.items()}
@@ -227,7 +228,7 @@ def relabel(trained: Trained, stores: dict[str, ImageStore], cameras: Rows) -> d
     """The pseudo-labels that the run's method makes of these images, by name, until each modality has its own."""
     own = trained.settings
     if own.run.method not in METHODS:
-        raise ValueError(f"config.json names a method that this version does not have: {own.run.method}")
+        raise UserError(f"config.json names a method that this version does not have: {own.run.method}")
     method = METHODS[own.run.method](own, cameras)
     bf16 = Processes(0, 1, 0, next(trained.model.parameters()).device).bf16(own.run.precision)
     how = {"batch_size": own.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
@@ -239,7 +240,7 @@ def relabel(trained: Trained, stores: dict[str, ImageStore], cameras: Rows) -> d
 
     found: dict[str, PseudoLabels] = {}
     for stage in method.stages(trained.epoch, extract, lambda make: make()):
-        found |= stage.report
+        found |= {s.name: s.labels for s in stage.label_sets}
         if set(MODALITIES) <= set(found):
             break
     return found

@@ -18,6 +18,7 @@ from sdcl.reporting.grids import clusters_html, looks_html, ranked_html
 from sdcl.reporting.html import Section, cards, figures, folded, joined, listed, note, page, table, text
 from sdcl.reporting.model_views import Trained, cluster_sheets, galleries, load, looks, ranked, settings_of
 from sdcl.reporting.run_record import Record, changed_settings, number, percent, stage_name
+from sdcl.runtime.errors import UserError
 
 
 def run_page(record: Record, *, embed: bool = True, wanted: Sequence[str] = (), **instead: str) -> str:
@@ -134,7 +135,7 @@ def seen_sections(record: Record, missing: list[str], wanted: Sequence[str], ins
         _tell_notices(record, notices(settings.data.dataset, settings.data_dir, settings.data.trial))
         trained = load(record.folder, settings)
         missing += [trained.said] if trained.said else []
-    except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that is not there, or too small
+    except (UserError, OSError, RuntimeError) as error:  # RuntimeError: a device that is not there, or too small
         missing.append(f"grids, embeddings, attention and cluster sheets: {error}")
         return []
     parts: list[tuple[str, str, Callable[[], Markup]]] = [
@@ -147,7 +148,7 @@ def seen_sections(record: Record, missing: list[str], wanted: Sequence[str], ins
     for name, title, make in parts:
         try:
             sections.append(Section(name, title, make()))
-        except (ValueError, OSError, RuntimeError) as error:
+        except (UserError, OSError, RuntimeError) as error:
             missing.append(f"{title}: {error}")
     return sections
 

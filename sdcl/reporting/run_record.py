@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sdcl.config.settings import fields_by_name
+from sdcl.runtime.errors import UserError
 
 FILES = ("config.json", "metrics.jsonl", "environment.json", "log.txt")  # of training
 TESTED = "test.json"
@@ -59,7 +60,7 @@ def read(folder: Path) -> Record:
         ValueError: there is no such folder, or it holds nothing of a run.
     """
     if not any((folder / name).is_file() for name in (*FILES, TESTED)):
-        raise ValueError(f"{folder} is no run folder: it holds none of {', '.join((*FILES, TESTED))}")
+        raise UserError(f"{folder} is no run folder: it holds none of {', '.join((*FILES, TESTED))}")
     whole = folder.absolute()
     name = f"{whole.parent.name}/{whole.name}" if whole.name.startswith("trial_") else whole.name
     record = Record(folder, name)

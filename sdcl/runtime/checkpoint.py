@@ -12,10 +12,13 @@ from typing import Any
 import torch
 
 from sdcl.config.settings import Settings, flat
+from sdcl.runtime.errors import CheckpointError, UserError
+from sdcl.runtime.files import atomic
 
 LAST, PREVIOUS, UNFINISHED = "last.pt", "previous.pt", "unfinished.pt"
 MARK = b"\nsdcl-sha256:"  # and 64 hexadecimal digits, behind what torch.save wrote; torch.load does not mind
 ELSE = "A file of weights only is given to --pretrained instead"
+REMEDY = "free space or change --logs-dir, then run again"
 # Settings that may change between a checkpoint and its continuation without changing what is computed by the epochs done.
 SAFE = {
     "logs_dir", "eval_step", "print_freq", "resume", "resume_anyway", "device", "report", "rerank", "wandb", "watch", "check_ranks", "recompute", "profile", "data_dir", "allow_incomplete", "cache_dir", "workers",
@@ -27,37 +30,24 @@ def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
     """Write `state` under `name`: temporary file, fsync, rename. A file of that name becomes the previous one if it is the last.
 
     Raises:
-        ValueError: the folder cannot be written; what was there stays as it was.
+        OutputError: the folder cannot be written; what was there stays as it was.
     """
-    target, part = folder / name, folder / f"{name}.tmp"
-    try:
-        written = io.BytesIO()
-        torch.save(state, written)
+    target = folder / name
+    written = io.BytesIO()
+    torch.save(state, written)
+    with atomic(target, REMEDY) as part:
         with open(part, "wb") as file:
             file.write(written.getbuffer())
             file.write(MARK + hashlib.sha256(written.getbuffer()).hexdigest().encode())
-            file.flush()
-            os.fsync(file.fileno())
         if name == LAST and target.exists():
             os.replace(target, folder / PREVIOUS)
-        os.replace(part, target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ValueError(
-            f"checkpoint {target} cannot be written: {error.strerror}; free space or change --logs-dir, then run again"
-        ) from None
     return target
 
 
 def keep_as(folder: Path, name: str) -> None:
     """A copy of the last checkpoint under a name that stays, such as that of the stage it ended."""
-    part = folder / f"{name}.tmp"
-    try:
+    with atomic(folder / name, REMEDY) as part:
         shutil.copyfile(folder / LAST, part)
-        os.replace(part, folder / name)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise ValueError(f"{folder / name} cannot be written: {error.strerror}; free space or change --logs-dir, then run again") from None
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -68,7 +58,7 @@ def load(path: Path) -> dict[str, Any]:
     """
     state = read(path)
     if not {"model", "settings", "epoch"} <= state.keys():
-        raise ValueError(f"{path} is no checkpoint of a run. {ELSE}")
+        raise CheckpointError(f"{path} is no checkpoint of a run. {ELSE}")
     return state
 
 
@@ -81,20 +71,20 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ValueError(f"no checkpoint at {path}; train first, or name the one you mean") from None
+        raise CheckpointError(f"no checkpoint at {path}; train first, or name the one you mean") from None
     except OSError as error:
-        raise ValueError(f"checkpoint {path} cannot be read: {error.strerror}") from None
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror}") from None
     payload, mark, digest = content.rpartition(MARK)
     if not mark:
-        raise ValueError(f"{path} is damaged or no checkpoint of a run: it does not end with a checksum. {ELSE}")
+        raise CheckpointError(f"{path} is damaged or no checkpoint of a run: it does not end with a checksum. {ELSE}")
     if hashlib.sha256(payload).hexdigest().encode() != digest:
-        raise ValueError(f"checkpoint {path} is damaged: its checksum does not fit")
+        raise CheckpointError(f"checkpoint {path} is damaged: its checksum does not fit")
     try:
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for what it does not want to read
-        raise ValueError(f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(state, dict):
-        raise ValueError(f"{path} is no checkpoint of a run. {ELSE}")
+        raise CheckpointError(f"{path} is no checkpoint of a run. {ELSE}")
     return state
 
 
@@ -105,10 +95,10 @@ def latest(folder: Path) -> tuple[dict[str, Any] | None, str]:
         if (folder / name).exists():
             try:
                 return load(folder / name), said
-            except ValueError as error:
+            except UserError as error:
                 said = f"{error}; going back to {folder / PREVIOUS}"
     if said:
-        raise ValueError(f"no readable checkpoint in {folder}: {said}. Remove the folder to start anew")
+        raise CheckpointError(f"no readable checkpoint in {folder}: {said}. Remove the folder to start anew")
     return None, said
 
 
@@ -118,7 +108,7 @@ def unfinished(folder: Path, epoch: int) -> tuple[dict[str, Any] | None, str]:
         return None, ""
     try:
         state = load(folder / UNFINISHED)
-    except ValueError as error:
+    except UserError as error:
         return None, f"{error}; starting epoch {epoch} again"
     return (state, "") if state["epoch"] == epoch and "journal" in state else (None, "")
 
@@ -141,7 +131,7 @@ def refuse_differences(state: dict[str, Any], settings: Settings, data_fingerpri
     if state["data"] != data_fingerprint:
         lines.append(f"training images: {state['data']} then, {data_fingerprint} now")
     if lines and not anyway:
-        raise ValueError(
+        raise CheckpointError(
             f"the checkpoint in {settings.run_dir} (epoch {state['epoch']}) was made with other settings:\n  "
             + "\n  ".join(lines)
             + "\nRun with those again, choose another --logs-dir, or continue all the same with --resume-anyway"

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
+from sdcl.runtime.errors import SettingError
 from sdcl.runtime.work_sharing import Part, Work, helped_by
 
 T = TypeVar("T")
@@ -55,11 +56,11 @@ def start(device: str) -> Processes:
     rank, count, local = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if chosen.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: no GPU is visible to PyTorch; use --device cpu")
+        raise SettingError(f"--device {device}: no GPU is visible to PyTorch; use --device cpu")
     try:
         where = torch.device(f"cuda:{local}" if chosen == "cuda" else chosen)
     except RuntimeError:
-        raise ValueError(f"--device must be auto, cpu, cuda or cuda:N, got {device!r}") from None
+        raise SettingError(f"--device must be auto, cpu, cuda or cuda:N, got {device!r}") from None
     if where.type == "cuda":
         torch.cuda.set_device(where)
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32, also in convolutions; bf16 is what is fast
@@ -123,7 +124,7 @@ def assert_equal(tensors: list[Tensor], where: str) -> None:
     digests: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(digests, digest.hexdigest())
     if len(set(digests)) > 1:
-        raise ValueError(f"{where}: the processes hold different weights or memories: {digests}")
+        raise SettingError(f"{where}: the processes hold different weights or memories: {digests}")
 
 
 class _Made(NamedTuple):
@@ -289,7 +290,7 @@ def synchronise_batch_norm(module: nn.Module, replicas: int) -> nn.Module:
     """
     rank, count = _world()
     if count % replicas:
-        raise ValueError(f"{count} processes cannot share --bn-replicas {replicas} evenly; use a divisor or a multiple of {count}")
+        raise SettingError(f"{count} processes cannot share --bn-replicas {replicas} evenly; use a divisor or a multiple of {count}")
     size = count // replicas
     groups = [dist.new_group(list(range(r * size, (r + 1) * size))) for r in range(replicas)]
     group = groups[rank // size]

@@ -8,13 +8,9 @@ import sys
 from types import FrameType, TracebackType
 
 from sdcl.runtime import distributed
+from sdcl.runtime.program import Interrupted
 
-EXIT_CODE = 75  # "temporary failure": the same command continues
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-class Interrupted(Exception):
-    """A signal asked the run to end; what was computed is to be saved first."""
 
 
 class Interruption:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
+
+from sdcl.runtime.errors import OutputError, writing
+from sdcl.runtime.files import write_text
 
 COLUMNS = ("epoch", "stage", "lr", "clusters v/i", "outliers v/i", "linked", "loss", "R1", "mAP", "seconds embed/cluster/train/test")
 
@@ -26,18 +28,18 @@ class RunLog:
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / "log.txt").open("a").close()
             except OSError as error:
-                raise ValueError(f"run folder {folder} cannot be written: {error.strerror}; choose another with --logs-dir") from None
+                raise OutputError(f"run folder {folder} cannot be written: {error.strerror}; choose another with --logs-dir") from None
 
     def line(self, text: str) -> None:
         if not self.main:
             return
         tqdm.write(text)
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+        with writing(self.folder / "log.txt"), (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(text + "\n")
 
     def write_json(self, name: str, value: Any) -> None:
         if self.main:
-            write_atomically(self.folder / name, json.dumps(value, indent=2) + "\n")
+            write_text(self.folder / name, json.dumps(value, indent=2) + "\n")
 
     def restore(self, rows: list[dict[str, Any]]) -> None:
         """Take over the rows of the epochs that a checkpoint holds; later lines of metrics.jsonl are forgotten."""
@@ -54,16 +56,7 @@ class RunLog:
 
     def _write_rows(self) -> None:
         if self.main:
-            write_atomically(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".tmp")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+            write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rows))
 
 
 def environment(device: torch.device, processes: int, data: str) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sdcl.runtime.errors import SettingError
+
 
 class Trackers:
     """Writes rows of metrics.jsonl to what is there; used by the main process only.
@@ -27,7 +29,7 @@ class Trackers:
             self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
         if project:
             if importlib.util.find_spec("wandb") is None:
-                raise ValueError("--wandb needs Weights & Biases: pip install wandb, or leave the flag out")
+                raise SettingError("--wandb needs Weights & Biases: pip install wandb, or leave the flag out")
             import wandb
 
             self.wandb = wandb.init(project=project, name=folder.name, id=run_id(folder), resume="allow", dir=str(folder), config=settings)

@@ -21,6 +21,9 @@ import PIL
 from PIL import Image
 from tqdm import tqdm
 
+from sdcl.runtime.errors import UserError
+from sdcl.runtime.files import write_bytes
+from sdcl.runtime.program import program
 from sdcl.synthetic.person import DIFFICULTIES
 from sdcl.synthetic.plan import LAYOUTS, SETS, Shot, cameras, plan, set_words
 from sdcl.synthetic.renderer import benchmark_person, random_camera, random_person, render
@@ -51,7 +54,7 @@ def build(
         ValueError: unknown layout, set or difficulty, or `out` holds something else.
     """
     if difficulty not in DIFFICULTIES:
-        raise ValueError(f"difficulty is {difficulty!r}; use one of {', '.join(DIFFICULTIES)}")
+        raise UserError(f"difficulty is {difficulty!r}; use one of {', '.join(DIFFICULTIES)}")
     settings = {
         "version": VERSION, "set": set_name, "difficulty": difficulty, "seed": seed, "layout": layout,
         "identities": identities, "images_per_camera": images_per_camera,
@@ -63,14 +66,14 @@ def build(
     if manifest is not None and not missing and not lost:
         return manifest
     for path, text in work.texts.items():
-        _write(out / path, text.encode())
+        write_bytes(out / path, text.encode())
     _render_all(out, settings, missing, len(work.shots), jobs)
     paths = sorted([*work.texts, *(shot.path for shot in work.shots)])
     manifest = {
         **settings, "counts": work.counts, "trials": list(work.trials), "pillow": PIL.__version__,
         "files": {path: hashlib.sha256((out / path).read_bytes()).hexdigest()[:16] for path in paths},
     }  # fmt: skip
-    _write(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    write_bytes(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return manifest
 
 
@@ -82,23 +85,15 @@ def _claim(out: Path, settings: dict) -> dict | None:
             try:
                 found = json.loads((out / name).read_text())
             except json.JSONDecodeError as error:
-                raise ValueError(f"{out / name} cannot be read ({error}); delete {out} or choose another --out") from error
+                raise UserError(f"{out / name} cannot be read ({error}); delete {out} or choose another --out") from error
             if any(found.get(key) != value for key, value in settings.items()):
                 held = ", ".join(f"{key} {found.get(key)}" for key in settings)
-                raise ValueError(f"{out} holds another synthetic set ({held}); delete it or choose another --out")
+                raise UserError(f"{out} holds another synthetic set ({held}); delete it or choose another --out")
             return found if name == MANIFEST else None
     if any(out.iterdir()):
-        raise ValueError(f"{out} is not empty and holds no synthetic set; choose an empty or a new folder for --out")
-    _write(out / SETTINGS, (json.dumps(settings) + "\n").encode())
+        raise UserError(f"{out} is not empty and holds no synthetic set; choose an empty or a new folder for --out")
+    write_bytes(out / SETTINGS, (json.dumps(settings) + "\n").encode())
     return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file so that it is either whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def _render_all(out: Path, settings: dict, shots: list[Shot], total: int, jobs: int) -> None:
@@ -123,7 +118,7 @@ def _render_chunk(out: str, settings: dict, shots: list[Shot]) -> int:
         camera = _cameras(*key)[shot.camera]
         size = REGDB_SIZE if layout == "regdb" else None
         pixels = render(_person(*key, shot.identity, settings["difficulty"]), camera, (shot.number,), settings["difficulty"], size)
-        _write(Path(out) / shot.path, encode(pixels, shot.path, grey=layout == "sysu" and camera.modality == "infrared"))
+        write_bytes(Path(out) / shot.path, encode(pixels, shot.path, grey=layout == "sysu" and camera.modality == "infrared"))
     return len(shots)
 
 
@@ -173,6 +168,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; 2 with one line on stderr for a wrong setting."""
     parser = arguments()
@@ -183,10 +179,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if not chosen["out"]:
         parser.error("--out DIR is needed")
-    try:
-        manifest = build(**chosen)
-    except ValueError as error:
-        parser.error(str(error))
+    manifest = build(**chosen)
     print(f"{chosen['out']}: {len(manifest['files'])} files, {json.dumps(manifest['counts'])}")
     return 0
 

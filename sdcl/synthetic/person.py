@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdcl.runtime.errors import UserError
+
 PRETRAINING, BENCHMARK, IMAGE, SCENE = 0x50524554, 0x42454E43, 0x494D4147, 0x5343454E  # namespace words of the seeds
 DIFFICULTIES = ("easy", "medium", "hard")
 
@@ -96,7 +98,7 @@ def benchmark_person(seed_words, difficulty: str = "medium") -> Person:
 def draw_person(namespace: int, seed_words, difficulty: str) -> Person:
     """A person of any namespace. ValueError for an unknown difficulty."""
     if difficulty not in DIFFICULTIES:
-        raise ValueError(f"difficulty is {difficulty!r}; use one of {', '.join(DIFFICULTIES)}")
+        raise UserError(f"difficulty is {difficulty!r}; use one of {', '.join(DIFFICULTIES)}")
     rng = generator(namespace, seed_words)
     traits = {**_body(rng, SPREAD[difficulty]), **_clothes(rng, PLAIN[difficulty]), **_habits(rng)}
     visible = _colours(rng)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdcl.runtime.errors import UserError
 from sdcl.synthetic.person import BENCHMARK, generator
 from sdcl.synthetic.scene import Camera, benchmark_camera
 
@@ -58,9 +59,9 @@ def plan(layout: str, set_name: str, seed: int, identities: int | None = None, i
         ValueError: unknown layout or set, fewer than 4 identities, or no image.
     """
     if layout not in LAYOUTS or set_name not in SETS:
-        raise ValueError(f"no set {set_name!r} in layout {layout!r}; layouts are {', '.join(LAYOUTS)}, sets {', '.join(SETS)}")
+        raise UserError(f"no set {set_name!r} in layout {layout!r}; layouts are {', '.join(LAYOUTS)}, sets {', '.join(SETS)}")
     if (identities is not None and identities < 4) or (images_per_camera is not None and images_per_camera < 1):
-        raise ValueError("identities must be at least 4 and images-per-camera at least 1")
+        raise UserError("identities must be at least 4 and images-per-camera at least 1")
     train, test, images = SIZES[layout][set_name]
     if identities is not None:
         train, test = identities, identities if layout == "regdb" else max(2, round(0.4 * identities))
@@ -103,7 +104,7 @@ def cameras(layout: str, set_name: str, seed: int) -> dict[int, Camera]:
 def spread(rng: np.random.Generator, total: int, parts: int, low: int, high: int) -> list[int]:
     """`parts` random integers within [low, high] that sum to `total` exactly. ValueError when they cannot."""
     if not low * parts <= total <= high * parts:
-        raise ValueError(f"{parts} counts of {low} to {high} cannot sum to {total}")
+        raise UserError(f"{parts} counts of {low} to {high} cannot sum to {total}")
     counts = rng.integers(low, high + 1, parts)
     while (gap := total - int(counts.sum())) != 0:
         step = 1 if gap > 0 else -1

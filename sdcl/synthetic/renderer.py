@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from sdcl.runtime.errors import UserError
 from sdcl.synthetic.figure import Pose, draw_person, part_mask
 from sdcl.synthetic.person import (
     CLUTTER,
@@ -50,7 +51,7 @@ def render(person: Person, camera: Camera, seed_words, difficulty: str = "medium
         ValueError: unknown difficulty.
     """
     if difficulty not in DIFFICULTIES:
-        raise ValueError(f"difficulty is {difficulty!r}; use one of {', '.join(DIFFICULTIES)}")
+        raise UserError(f"difficulty is {difficulty!r}; use one of {', '.join(DIFFICULTIES)}")
     rng, strength = generator(IMAGE, (len(person.key), *person.key, *camera.key, *seed_words)), STRENGTH[difficulty]
     height, width = size or _crop_size(rng)
     pose = _pose(rng, person, camera, height * OVER, width * OVER, strength)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from sdcl.runtime.errors import UserError
 from sdcl.synthetic.person import BENCHMARK, PRETRAINING, SCENE, generator, luminance, pick
 
 SENSORS = ("visible", "near", "thermal")
@@ -44,7 +45,7 @@ class Camera:
 def random_camera(seed_words, modality: str, thermal: bool = False) -> Camera:
     """A camera of the pre-training namespace, of `visible` or `infrared` (near-infrared, or `thermal`). ValueError otherwise."""
     if modality not in ("visible", "infrared"):
-        raise ValueError(f"modality is {modality!r}; use 'visible' or 'infrared'")
+        raise UserError(f"modality is {modality!r}; use 'visible' or 'infrared'")
     sensor = "visible" if modality == "visible" else ("thermal" if thermal else "near")
     words = tuple(int(word) for word in seed_words)
     place = pick(generator(PRETRAINING, (*words, 7)), PLACES)

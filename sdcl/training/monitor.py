@@ -10,6 +10,7 @@ from sdcl.analysis.feature_health import collapsed, feature_health, label_warnin
 from sdcl.analysis.published_curves import COUNTS, CURVES
 from sdcl.config.settings import Settings
 from sdcl.methods.interface import Features, Stage
+from sdcl.runtime.errors import TrainingError
 from sdcl.runtime.run_log import RunLog
 
 BELOW = 5.0  # points under the published curve at which --watch speaks; runs of one recipe differ by about 1
@@ -44,16 +45,15 @@ class Health:
             self.seen.setdefault(modality, health)
             said = collapsed(modality, health, max_similarity=self.own.max_similarity, min_rank=self.own.min_rank)
             if said:
-                raise ValueError(f"epoch {self.epoch}: {said}")
+                raise TrainingError(f"epoch {self.epoch}: {said}")
 
     def labels(self, stage: Stage) -> None:
         """Warn of labels that are outliers or cameras."""
-        for name, found in stage.report.items():
-            modality = next(m for m in self.cameras if name.startswith(m))
-            if modality in stage.scope:
+        for shown in stage.label_sets:
+            if shown.rows is not None:
                 continue  # within one camera there is nothing to tell
             limits = {"max_outliers": self.own.max_outliers, "max_camera_purity": self.own.max_camera_purity}
-            for said in label_warnings(name, found, self.cameras[modality], **limits):
+            for said in label_warnings(shown.name, shown.labels, self.cameras[shown.modality], **limits):
                 self.log.line(f"warning: epoch {self.epoch}, stage {stage.name}: {said}")
 
     def compare(self, row: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from sdcl.data.image_cache import ImageStore
 from sdcl.datasets.sample import MODALITIES
 from sdcl.methods import Stage
 from sdcl.runtime import distributed
+from sdcl.runtime.errors import TrainingError
 from sdcl.runtime.profiler import StepTrace
 from sdcl.training.batches import draw_batches, load_views, make_batch, training_views, words
 from sdcl.training.epoch_journal import Progress
@@ -109,12 +110,12 @@ def read_losses(progress: Progress, title: str, settings: Settings) -> dict[str,
     bad = (~torch.isfinite(terms)).nonzero()
     if len(bad):
         step, term = bad[0].tolist()
-        raise ValueError(
+        raise TrainingError(
             f"{title}, step {step}: the loss term {progress.names[term]} became {terms[step, term].item()}. Nothing of "
             f"this epoch was saved; {settings.run_dir} holds the epochs before. Try a lower --lr, --precision fp32 or a larger --temp"
         )
     if progress.skipped > settings.health.max_skipped:
-        raise ValueError(
+        raise TrainingError(
             f"{title}: {progress.skipped} steps were left out because a gradient was infinite or NaN, more than --max-skipped "
             f"{settings.health.max_skipped}. Nothing of this epoch was saved; try a lower --lr, --precision fp32 or a larger --temp"
         )

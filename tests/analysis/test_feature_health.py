@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sdcl.analysis.feature_health import collapsed, feature_health, label_warnings
-from sdcl.clustering import PseudoLabels
+from sdcl.clustering import LabelSet, PseudoLabels
 from sdcl.config.settings import resolve
 from sdcl.methods import Stage
 from sdcl.training.monitor import Health
@@ -85,7 +85,7 @@ def test_a_stage_of_one_camera_is_not_asked_for_cameras():
     log = Log()
     health = Health(resolve({})[0], {"visible": np.array([1, 1, 2, 2])}, log)
     alone = PseudoLabels(np.array([0, 0, 1, 1]), 2)
-    health.labels(Stage("cameras", {}, 1, None, {"visible_camera_1": alone}, {"visible": np.array([0, 1])}))
+    health.labels(Stage("cameras", {}, 1, None, [LabelSet("visible_camera_1", "visible", alone, np.array([0, 1]))]))
     assert not log.lines
-    health.labels(Stage("modalities", {}, 1, None, {"visible": alone}))
+    health.labels(Stage("modalities", {}, 1, None, [LabelSet("visible", "visible", alone)]))
     assert "cameras" in log.lines[0]

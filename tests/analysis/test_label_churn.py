@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from sdcl.analysis.label_churn import Churn, label_churn
-from sdcl.clustering import PseudoLabels
-from sdcl.methods import Stage
+from sdcl.clustering import LabelSet, PseudoLabels
 
 
 def labels(ids):
@@ -16,8 +15,8 @@ def labels(ids):
     return PseudoLabels(ids, int(ids.max(initial=-1)) + 1)
 
 
-def stage(scope=None, **report):
-    return Stage("s", {}, 0, None, {name: labels(ids) for name, ids in report.items()}, scope or {})
+def sets(rows=None, **named):
+    return [LabelSet(name, name.partition("_")[0], labels(ids), rows) for name, ids in named.items()]
 
 
 def by_pairs(old, new):
@@ -56,32 +55,32 @@ def test_nothing_in_common_tells_nothing():
 
 def test_from_epoch_to_epoch():
     churn, first = Churn(), {"visible": {}, "infrared": {}}
-    churn.follow([stage(visible=[0, 0, 1, 1], infrared=[0, 1])], first)
+    churn.follow(sets(visible=[0, 0, 1, 1], infrared=[0, 1]), first)
     assert first == {"visible": {}, "infrared": {}}  # nothing came before
     second = {"visible": {"clusters": 2}, "infrared": {}, "visible_joint": {}}
-    churn.follow([stage(visible=[0, 1, 1, 0]), stage(visible=[1, 1, 0, 0], infrared=[0, 0, 1], visible_joint=[0, 0, 1, 1])], second)
+    churn.follow(sets(visible=[0, 1, 1, 0]) + sets(visible=[1, 1, 0, 0], infrared=[0, 0, 1], visible_joint=[0, 0, 1, 1]), second)
     assert second["visible"] == {"clusters": 2, "churn": 0.0, "outlier_churn": 0.0}  # of the same name the last
     assert second["infrared"] == {} and second["visible_joint"] == {}  # another number of images; new
     third = {"visible_joint": {}}
-    churn.follow([stage(visible_joint=[0, 1, 1, 1])], third)
+    churn.follow(sets(visible_joint=[0, 1, 1, 1]), third)
     assert set(third["visible_joint"]) == {"churn", "outlier_churn"}
     assert set(churn.before) == {"visible_joint"}
 
 
 def test_labels_of_some_images_are_compared_on_those():
     churn, row = Churn(), {"infrared_camera_3": {}}
-    scope = {"infrared": np.array([1, 2])}
-    churn.follow([stage(scope, infrared_camera_3=[-1, 0, 0, -1])], dict(row))
-    churn.follow([stage(scope, infrared_camera_3=[-1, 0, -1, -1])], row)
+    rows = np.array([1, 2])
+    churn.follow(sets(rows, infrared_camera_3=[-1, 0, 0, -1]), dict(row))
+    churn.follow(sets(rows, infrared_camera_3=[-1, 0, -1, -1]), row)
     assert row["infrared_camera_3"]["outlier_churn"] == 0.5
 
 
 def test_a_copy_from_the_disk_goes_on_alike(tmp_path):
     one, other = Churn(), Churn()
-    one.follow([stage(visible=[0, 0, 1, -1])], {"visible": {}})
+    one.follow(sets(visible=[0, 0, 1, -1]), {"visible": {}})
     torch.save(one.state(), tmp_path / "labels.pt")
     other.load(torch.load(tmp_path / "labels.pt", weights_only=True))
     told = [{"visible": {}}, {"visible": {}}]
     for churn, row in zip((one, other), told):
-        churn.follow([stage(visible=[0, 1, 1, 0])], row)
+        churn.follow(sets(visible=[0, 1, 1, 0]), row)
     assert told[0] == told[1] and told[0]["visible"]["outlier_churn"] == 0.25

@@ -4,10 +4,10 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from helpers import cases
+from helpers.brute_force import brute_force, dense
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
-from test_jaccard import brute_force, dense
 
 from sdcl.clustering import dbscan, jaccard_distance, nearest_neighbors, pseudo_labels
 

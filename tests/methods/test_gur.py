@@ -118,7 +118,7 @@ def test_unified_labels_are_infrared_ones_and_both_train_on_the_infrared_centroi
     memories = stage.objective.memories["deep"]
     assert memories["visible"] is memories["infrared"]
     assert torch.equal(memories["infrared"].rows, centroids(features["infrared"]["deep"], stage.labels["infrared"]))
-    np.testing.assert_array_equal(stage.labels["visible"], stage.report["visible_associated"].ids)
+    np.testing.assert_array_equal(stage.labels["visible"], stage.named("visible_associated").ids)
     people = np.tile(np.repeat(np.arange(4), 5), 3)  # the same person has the same label on both sides
     for person in range(4):
         assert set(stage.labels["visible"][people == person]) == set(
@@ -176,7 +176,7 @@ def test_a_camera_without_clusters_is_left_out_and_reported():
     stages, _, _, _ = run(features=features, cameras=cameras, camera_eps=0.3)
     by_name = {s.name: s for s in stages}
     assert by_name["cameras_4_3"].objective is None and by_name["cameras_1_3"].objective is not None
-    assert by_name["cameras_4_3"].report["visible_camera_4"].occupied < 2
+    assert by_name["cameras_4_3"].named("visible_camera_4").occupied < 2
 
 
 def test_no_camera_with_clusters_stops_the_run():

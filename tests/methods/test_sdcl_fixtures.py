@@ -109,12 +109,12 @@ def test_unified_stage(parity, k, dataset, monkeypatch):
     monkeypatch.setattr(method, "_cluster", lambda f, m, epoch: own[m])
     monkeypatch.setattr(module, "collaborative_ranking", lambda *_: a[f"top{k}_label_before"])
     (stage,) = method.stages(settings.sdcl.unify_from, lambda: features, lambda make: make())
-    np.testing.assert_array_equal(stage.report["visible_associated"].ids, a[f"top{k}_label_after"])
+    np.testing.assert_array_equal(stage.named("visible_associated").ids, a[f"top{k}_label_after"])
     for m, short in SHORT.items():
         kept = np.flatnonzero(stage.labels[m] != -1)
         np.testing.assert_array_equal(kept, a[f"top{k}_keep_{short}"])
         np.testing.assert_array_equal(stage.labels[m][kept], a[f"top{k}_keep_{short}_label"])
-    assert stage.report["visible_associated"].occupied == a[f"top{k}_num_cluster_rgb"]
+    assert stage.named("visible_associated").occupied == a[f"top{k}_num_cluster_rgb"]
     clusters = stage.objective.contrast.memories
     for b in SUFFIX:
         assert clusters[b]["visible"] is clusters[b]["infrared"]

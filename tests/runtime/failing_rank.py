@@ -5,6 +5,7 @@ import sys
 
 from sdcl import train
 from sdcl.methods.cluster_contrast import ClusterContrast
+from sdcl.runtime.errors import UserError
 
 kind, flags = sys.argv[1], sys.argv[2:]
 plain, step = ClusterContrast.forward, [0]
@@ -15,7 +16,7 @@ def forward(self, *batch):
     step[0] += 1
     again = kind == "once" and os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
     if os.environ["RANK"] == "1" and step[0] == AT and not again:
-        raise ValueError("this process refuses") if kind == "refusal" else RuntimeError("this process has broken")
+        raise UserError("this process refuses") if kind == "refusal" else RuntimeError("this process has broken")
     return plain(self, *batch)
 
 

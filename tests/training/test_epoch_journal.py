@@ -15,7 +15,8 @@ from helpers.small_runs import METHOD_FLAGS, ROOT, rows, state
 from sdcl import train as train_program
 from sdcl.clustering import PseudoLabels
 from sdcl.runtime import checkpoint
-from sdcl.runtime.interruption import EXIT_CODE, Interruption
+from sdcl.runtime.interruption import Interruption
+from sdcl.runtime.program import INTERRUPTED
 from sdcl.training.epoch_journal import Journal, Progress
 
 
@@ -46,7 +47,7 @@ def test_stopped_anywhere_and_continued(flags, tmp_path, monkeypatch, method):
         logs = tmp_path / f"stopped_{place}"
         line = flags("sysu", *more, "--logs-dir", str(logs))
         stop_at(monkeypatch, place)
-        assert train_program.main(line) == EXIT_CODE
+        assert train_program.main(line) == INTERRUPTED
         monkeypatch.undo()
         assert train_program.main(line) == 0
         assert not (logs / checkpoint.UNFINISHED).exists()
@@ -77,7 +78,7 @@ def test_label_churn_does_not_notice_a_stop(flags, tmp_path, monkeypatch, method
     for place in stops:
         monkeypatch.undo()
         stop_at(monkeypatch, place)
-        assert train_program.main(line) == EXIT_CODE
+        assert train_program.main(line) == INTERRUPTED
     monkeypatch.undo()
     assert train_program.main(line) == 0
     whole, parts = (rows(tmp_path / name) for name in ("whole", "parts"))
@@ -91,7 +92,7 @@ def test_label_churn_does_not_notice_a_stop(flags, tmp_path, monkeypatch, method
 def test_a_damaged_unfinished_state_costs_its_epoch_only(flags, tmp_path, monkeypatch, capsys):
     line = flags("sysu")
     stop_at(monkeypatch, 7)
-    assert train_program.main(line) == EXIT_CODE
+    assert train_program.main(line) == INTERRUPTED
     monkeypatch.undo()
     target = tmp_path / "run" / checkpoint.UNFINISHED
     content = bytearray(target.read_bytes())
@@ -108,7 +109,7 @@ def test_a_real_signal_to_the_real_command(flags, tmp_path):
         wait_for(tmp_path / "run/environment.json")
         running.send_signal(signal.SIGTERM)
         _, said = running.communicate(timeout=120)
-    assert running.returncode == EXIT_CODE and "the same command continues" in said
+    assert running.returncode == INTERRUPTED and "the same command continues" in said
     assert checkpoint.load(tmp_path / "run" / checkpoint.UNFINISHED)["epoch"] == 0
 
 

@@ -1,0 +1,61 @@
+"""The values that clustering and association make: pseudo-labels of images, and label sets with their modality. N images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+OUTLIER = -1
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """Cluster of every image of one modality.
+
+    Args:
+        ids: int64 (N,), 0 .. num_clusters - 1, or -1 for an outlier.
+        num_clusters: clusters that the ids may name; one of them can be empty after a relabelling.
+        eps: DBSCAN's radius, where that made them.
+    """
+
+    ids: np.ndarray
+    num_clusters: int
+    eps: float | None = None
+
+    @property
+    def outliers(self) -> int:
+        """Number of images without a cluster."""
+        return int((self.ids == OUTLIER).sum())
+
+    @property
+    def occupied(self) -> int:
+        """Clusters with at least one image."""
+        return len(np.unique(self.ids[self.ids != OUTLIER]))
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Pseudo-labels of one modality under the name that logs and reports use. For display only: training reads `Stage.labels`.
+
+    Args:
+        name: unique within an epoch, such as "visible", "visible_associated" or "infrared_camera_3".
+        modality: "visible" or "infrared", whose training images the labels belong to.
+        labels: of all N training images of the modality.
+        rows: int (n,), the images that were clustered; None: all of them. The others are outliers by construction.
+    """
+
+    name: str
+    modality: str
+    labels: PseudoLabels
+    rows: np.ndarray | None = None
+
+    @property
+    def selection(self) -> slice | np.ndarray:
+        """Index of the images that were clustered."""
+        return slice(None) if self.rows is None else self.rows
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Cluster of each image that was clustered, int64 (n,)."""
+        return self.labels.ids[self.selection]

@@ -1,0 +1,48 @@
+"""How every program ends: exit code 0, one line and 2 for a `UserError`, 75 after a signal, a traceback and 1 for anything else."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+
+from sdcl.runtime.errors import UserError
+
+FINISHED, USER_ERROR = 0, 2
+INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: the same command continues
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+class Interrupted(Exception):
+    """A signal asked the run to end; its state was saved before this was raised."""
+
+
+def run_program(main: Main, argv: Sequence[str] | None = None) -> int:
+    """Run a program and return its exit code. Exceptions that are not a user's pass through with their traceback.
+
+    Args:
+        main: the program; it takes its arguments (None: those of the command line) and returns an exit code.
+    """
+    try:
+        return main(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except Interrupted as signal:
+        print(f"ended by {signal}; the same command continues", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        distributed = sys.modules.get("sdcl.runtime.distributed")  # never imported: no process group to leave
+        if distributed is not None:
+            distributed.stop()
+
+
+def program(main: Main) -> Main:
+    """Decorate a `main` so that calling it is `run_program`."""
+
+    @functools.wraps(main)
+    def call(argv: Sequence[str] | None = None) -> int:
+        return run_program(main, argv)
+
+    return call
