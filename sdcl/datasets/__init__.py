@@ -85,3 +85,17 @@ def _source(dataset: str) -> Source:
     if dataset not in SOURCES:
         raise DataError(f"-d {dataset} is no data set; there are {', '.join(SOURCES)}")
     return SOURCES[dataset]
+
+
+# SHIM
+from types import SimpleNamespace as _N
+
+from sdcl.datasets.sample import MODALITIES
+
+DATASETS = {"sysu": _N(name="sysu", trials=(), reads={"modes","shots","draws","official_draws"}, recipe_of="", aliases=("sysu_all",)),
+ "regdb": _N(name="regdb", trials=tuple(range(1,11)), reads={"trial","trials"}, recipe_of="", aliases=("regdb_rgb",)),
+ "llcm": _N(name="llcm", trials=(), reads={"draws"}, recipe_of="sysu", aliases=()),
+ "custom": _N(name="custom", trials=(), reads=set(), recipe_of="sysu", aliases=("own",))}
+SOURCES["custom"] = SOURCES["own"]
+def source_of(name):
+    return next(s for s in DATASETS.values() if name == s.name or name in s.aliases)
