@@ -26,7 +26,7 @@ from sdcl.evaluation.tables import to_rows
 from sdcl.inference.extract import calibrate_necks, embed
 from sdcl.inference.test_set import TestSet
 from sdcl.methods import METHODS, Stage
-from sdcl.methods.interface import Features, Rows
+from sdcl.methods.interface import Features, Indexes
 from sdcl.models.pretrained import starting_model
 from sdcl.models.replicas import Replicas
 from sdcl.runtime import distributed
@@ -92,7 +92,7 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
     run = Run(settings, processes, model, make_optimizer(model, settings), log, data)
     first, journal = resume(run)
     if first == 0 and not journal.values and settings.model.calibrate_necks:
-        calibrate_necks(model, extract_stores, batch_size=settings.test.test_batch_size, bf16=bf16, seed=settings.run.seed)
+        calibrate_necks(model, extract_stores, batch_size=settings.model.embed_batch_size, bf16=bf16, seed=settings.run.seed)
     log.write_json("config.json", flat(settings))
     log.write_json("environment.json", environment(processes.device, processes.count, data))
     run.trackers = Trackers(settings.run_dir, flat(settings), first, settings.run.wandb) if processes.main else None
@@ -104,8 +104,8 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
         Health(settings, cameras, log, synthetic=dataset.synthetic),
     )
 
-    def extract(rows: Rows | None = None) -> Features:
-        how = {"batch_size": settings.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
+    def extract(rows: Indexes | None = None) -> Features:
+        how = {"batch_size": settings.model.embed_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
         with clock("embed"):
             return {m: embed(model, extract_stores[m], m, rows=r, **how) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
 

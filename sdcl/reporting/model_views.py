@@ -19,7 +19,7 @@ from sdcl.datasets import MODALITIES, UNKNOWN, Dataset, Protocol, ProtocolOption
 from sdcl.inference.extract import embed, joined
 from sdcl.inference.test_set import TestSet
 from sdcl.methods import METHODS
-from sdcl.methods.interface import Features, Rows
+from sdcl.methods.interface import Features, Indexes
 from sdcl.models.pretrained import model_of
 from sdcl.models.vit import DualBranchViT
 from sdcl.reporting.attention import class_attention, overlay
@@ -197,7 +197,7 @@ def cluster_sheets(trained: Trained) -> dict[str, list[Cluster]]:
     return {m: _sheet(labels[m].ids, samples[m], cameras[m], stores[m]) for m in MODALITIES if m in labels}
 
 
-def relabel(trained: Trained, stores: dict[str, ImageStore], cameras: Rows) -> dict[str, PseudoLabels]:
+def relabel(trained: Trained, stores: dict[str, ImageStore], cameras: Indexes) -> dict[str, PseudoLabels]:
     """The pseudo-labels that the run's method makes of these images, by name, until each modality has its own."""
     own = trained.settings
     if own.run.method not in METHODS:
@@ -207,7 +207,7 @@ def relabel(trained: Trained, stores: dict[str, ImageStore], cameras: Rows) -> d
     how = {"batch_size": own.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
     all_features = {m: embed(trained.model, stores[m], m, **how) for m in MODALITIES}
 
-    def extract(rows: Rows | None = None) -> Features:
+    def extract(rows: Indexes | None = None) -> Features:
         wanted = rows or {m: np.arange(len(stores[m])) for m in MODALITIES}
         return {m: {b: f[torch.as_tensor(r, device=f.device)] for b, f in all_features[m].items()} for m, r in wanted.items()}
 
