@@ -85,3 +85,25 @@ def _source(dataset: str) -> Source:
     if dataset not in SOURCES:
         raise DataError(f"-d {dataset} is no data set; there are {', '.join(SOURCES)}")
     return SOURCES[dataset]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Stand-in until the data set's own arrives."""
+
+    name: str
+    train: Split
+    test: Split
+    synthetic: bool
+    complete: bool
+    notices: tuple[str, ...]
+
+
+def open_dataset(name: str, data_dir: Path | str, *, trial: int = 1, allow_incomplete: bool = False) -> Dataset:
+    data_dir = Path(data_dir)
+    train = training_samples(name, data_dir, trial, allow_incomplete)
+    said = tuple(notices(name, data_dir, trial))
+    synthetic = any(" is synthetic (" in n for n in said)
+    complete = not any(" is incomplete, and --allow-incomplete" in n for n in said)
+    test = test_samples(name, data_dir, trial, allow_incomplete) if has_test(name, data_dir) else {}
+    return Dataset(name, train, test, synthetic, complete, said)
