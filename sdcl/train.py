@@ -62,7 +62,8 @@ def train(
     """
     processes = processes or distributed.start(settings.run.device)
     log = RunLog(settings.run_dir, processes.main)
-    log.line(header)
+    if header:
+        log.line(header)
 
     # images
     data = settings.data

@@ -59,16 +59,35 @@ class Stage:
 
 
 class Extract(Protocol):
-    """Features of the training images at the model's present state, averaged over each image and its mirror image.
+    """Compute features of the training images with the model's present weights, averaged over each image and its horizontal flip.
 
-    modality -> branch -> (N, D); with `rows`, only of those rows.
+    Every process must make the same calls in the same order; each gets all features. They are recorded for the case that a signal
+    interrupts the epoch (`sdcl.training.epoch_journal`), so a method must not change them in place.
+
+    Args:
+        rows: modality -> int (n,), the training images to embed, in this order; None: all N images of both modalities.
+
+    Returns:
+        modality -> branch -> float32 (N, D), or (n, D) of the modalities that `rows` names, not normalised, on the run's device.
     """
 
     def __call__(self, rows: Rows | None = None) -> Features: ...
 
 
 class Once(Protocol):
-    """Computes a value on one process and gives it to all."""
+    """Compute a value on one process and give it to all. What `make` raises there is raised on every process.
+
+    Everything costly or not bitwise reproducible between processes belongs in here, such as clustering and association. Every process
+    must make the same calls in the same order. A value is recorded for the case that a signal interrupts the epoch, so a method must
+    not change it in place, and it must be one that a checkpoint can hold.
+
+    Args:
+        make: returns None, a number, a string, a NumPy array or scalar of numbers, a tensor, `PseudoLabels`, or a dict (with keys that
+            are strings, integers or tuples of these), list or tuple of such values.
+
+    Raises:
+        TypeError: `make` returned anything else, such as a set or an object of a class of your own; raised at the call, on every process.
+    """
 
     def __call__(self, make: Callable[[], Any]) -> Any: ...
 

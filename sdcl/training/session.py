@@ -21,7 +21,7 @@ from sdcl.datasets import Dataset
 from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation.protocols import Result
 from sdcl.evaluation.tables import to_rows
-from sdcl.inference.extract import calibrate_necks, embed
+from sdcl.inference.extract import calibrate_necks, extract_features
 from sdcl.inference.test_set import TestSet
 from sdcl.methods.interface import Features, Method, Rows, Stage
 from sdcl.runtime import distributed
@@ -280,7 +280,7 @@ class TrainingSession:
         return value
 
     def _embed(self, modality: str, rows: Any) -> dict[str, Any]:
-        return embed(
+        return extract_features(
             self.model,
             self.images.extract[modality],
             modality,
