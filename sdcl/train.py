@@ -6,15 +6,15 @@ Identities stay in the data set: a method sees pixels and cameras, and labels ar
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from sdcl.cli.report import say_report
-from sdcl.config.settings import Settings, describe, parse
+from sdcl.config import METHODS, Settings, differences_from_recipe, parse
 from sdcl.datasets import open_dataset
 from sdcl.inference.test_set import TestSet
-from sdcl.methods import METHODS
 from sdcl.models.pretrained import starting_model
 from sdcl.runtime import distributed
 from sdcl.runtime.distributed import Processes
@@ -26,7 +26,7 @@ from sdcl.training.session import TrainingSession
 
 
 @program
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Command line entry.
 
     Exit codes: 0 finished; 2 bad input or a run that cannot go on (the message says why); 75 a signal ended it, the same command
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     settings, origin, _ = parse(argv, "python -m sdcl.train", "Train one method on one data set.")
     with Interruption() as interruption:
         processes = distributed.start(settings.run.device)
-        train(settings, describe(settings, origin), processes, interruption)
+        train(settings, differences_from_recipe(settings, origin), processes, interruption)
     distributed.stop()
     if processes.main:
         say_report(settings.run_dir, settings.run.report)
@@ -44,14 +44,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(
     settings: Settings,
-    header: str = "",
+    differences: Sequence[str] = (),
     processes: Processes | None = None,
     interruption: Interruption | None = None,
 ) -> dict[str, Any]:
     """The whole run, in the folder `settings.run_dir`.
 
     Args:
-        header: first lines of the log. processes: of `distributed.start`; None: start them here.
+        differences: from the recipe, for the log. processes: of `distributed.start`; None: start them here.
         interruption: entered, if signals are to end the run with its state saved; None: they end the program.
 
     Returns:
@@ -62,12 +62,18 @@ def train(
     """
     processes = processes or distributed.start(settings.run.device)
     log = RunLog(settings.run_dir, processes.main)
-    if header:
-        log.line(header)
+    log.line(
+        f"{settings.run.method} on {settings.data.dataset}, run folder {settings.run_dir} (config.json there has every setting)"
+    )
+    for line in differences:
+        log.line(f"  {line}")
 
     # images
     data = settings.data
-    dataset = open_dataset(data.dataset, settings.data_dir, trial=data.trial, allow_incomplete=data.allow_incomplete)
+    dataset = open_dataset(
+        data.dataset, settings.data_dir, trial=data.trial, allow_incomplete=data.allow_incomplete
+    )
+    dataset.require_train()
     for notice in dataset.notices:
         log.line(f"note: {notice}")
     images = TrainingImages.open(dataset, settings, processes)

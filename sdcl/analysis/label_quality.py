@@ -20,7 +20,9 @@ class LabelQuality:
     """
 
     def __init__(self, samples: Mapping[str, Sequence[Sample]]):
-        self._identities = {m: np.array([s.identity for s in of_modality]) for m, of_modality in samples.items()}
+        self._identities = {
+            m: np.array([s.identity for s in of_modality]) for m, of_modality in samples.items()
+        }
         self._cameras = {m: np.array([s.camera for s in of_modality]) for m, of_modality in samples.items()}
 
     def describe(self, label_set: LabelSet) -> dict[str, Any]:
@@ -42,7 +44,9 @@ class LabelQuality:
         if labels.eps is not None:
             summary["eps"] = labels.eps
         if not (identities == UNKNOWN).any():
-            single = np.where(kept, ids, labels.num_clusters + np.arange(len(ids)))  # a cluster for each outlier
+            single = np.where(
+                kept, ids, labels.num_clusters + np.arange(len(ids))
+            )  # a cluster for each outlier
             summary |= {
                 "true_identities": len(np.unique(identities)),
                 "ari": float(adjusted_rand_score(identities, single)),

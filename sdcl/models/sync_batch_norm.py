@@ -21,16 +21,25 @@ class SyncBatchNorm(nn.Module):
     Batch Normalization, ICML 2015, on the batch of the group.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def __init__(self, layer: nn.modules.batchnorm._BatchNorm, group: Any):
         super().__init__()
+        if layer.momentum is None:
+            raise ValueError("a BatchNorm with cumulative statistics (momentum None) cannot be synchronised")
         self.weight, self.bias = layer.weight, layer.bias
-        for name in ("running_mean", "running_var", "num_batches_tracked"):
-            self.register_buffer(name, getattr(layer, name))
+        self.register_buffer("running_mean", layer.running_mean)
+        self.register_buffer("running_var", layer.running_var)
+        self.register_buffer("num_batches_tracked", layer.num_batches_tracked)
         self.eps, self.momentum, self.group, self.track_running_stats = layer.eps, layer.momentum, group, True
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
         shape = [1, -1] + [1] * (x.ndim - 2)
         axes = [0, *range(2, x.ndim)]
         wide = x.float()
@@ -38,7 +47,9 @@ class SyncBatchNorm(nn.Module):
         sums = distributed.sum_over(torch.cat([wide.sum(axes), count]), self.group)  # (D + 1,)
         mean = sums[:-1] / sums[-1]  # (D,)
         centered = wide - mean.view(shape)
-        variance = distributed.sum_over(centered.square().sum(axes), self.group) / sums[-1]  # (D,), in two passes: exact
+        variance = (
+            distributed.sum_over(centered.square().sum(axes), self.group) / sums[-1]
+        )  # (D,), in two passes: exact
         if self.track_running_stats:
             with torch.no_grad():
                 n = sums[-1]

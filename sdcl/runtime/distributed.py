@@ -58,7 +58,9 @@ def start(device: str) -> Processes:
     Raises:
         SettingError: --device names hardware that is not there.
     """
-    rank, count, local_rank = (_environment(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    rank, count, local_rank = (
+        _environment(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
     chosen = choose_device(device)
     if chosen.type == "cuda":
         if chosen.index is None:
@@ -275,7 +277,7 @@ def data_parallel(module: nn.Module, processes: Processes) -> nn.Module:
     wrapper = nn.parallel.DistributedDataParallel
     device_ids = [processes.device.index] if processes.device.type == "cuda" else None
     renamed = "forward_sync_buffers" in inspect.signature(wrapper).parameters  # in newer versions of PyTorch
-    keep_buffers = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+    keep_buffers: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
     return wrapper(module, device_ids=device_ids, **keep_buffers)
 
 
@@ -289,7 +291,9 @@ def subgroup(groups: int) -> Any:
     if count % groups:
         raise ValueError(f"{count} ranks cannot be split into {groups} groups of the same size")
     size = count // groups
-    made = [dist.new_group(list(range(r * size, (r + 1) * size))) for r in range(groups)]  # every rank makes all groups
+    made = [
+        dist.new_group(list(range(r * size, (r + 1) * size))) for r in range(groups)
+    ]  # every rank makes all groups
     return made[rank // size]
 
 

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from sdcl.runtime.errors import OutputError, writing
-from sdcl.runtime.files import write_text
+from sdcl.runtime.files import printable, write_text
 
 COLUMNS = {  # of the table, with their widths
     "epoch": 5,
@@ -57,7 +57,10 @@ class RunLog:
         if not self.main:
             return
         tqdm.write(text)
-        with writing(self.folder / "log.txt"), (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+        with (
+            writing(printable(self.folder / "log.txt")),
+            (self.folder / "log.txt").open("a", encoding="utf-8") as file,
+        ):
             file.write(text + "\n")
 
     def write_json(self, name: str, value: Any) -> None:

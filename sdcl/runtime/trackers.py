@@ -72,7 +72,7 @@ def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
                 yield from numbers(item, f"{name}/{key}" if name else str(key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            parts = (name, str(index))
+            parts: tuple[str, ...] = (name, str(index))
             if isinstance(item, dict):
                 parts = (name, str(item.get("protocol", index)), str(item.get("direction", "")))
             yield from numbers(item, "/".join(filter(None, parts)))
@@ -82,4 +82,6 @@ def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
 
 def run_id(folder: Path) -> str:
     """An identifier made of the folder's path, so that a continued run stays one run in Weights & Biases."""
-    return "-".join(part for part in folder.resolve().parts if part.isalnum() or "_" in part or "-" in part)[-100:]
+    return "-".join(part for part in folder.resolve().parts if part.isalnum() or "_" in part or "-" in part)[
+        -100:
+    ]

@@ -5,11 +5,13 @@ B images in a batch, H height, W width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.config.settings import Settings
+from sdcl.config import Settings
 from sdcl.data.augment import Augmentation, augment, augmentation
 from sdcl.data.image_cache import ImageStore
 from sdcl.data.sampler import epoch_batches
@@ -24,7 +26,7 @@ Views = dict[str, list[Augmentation]]  # modality -> the augmentation of each vi
 def training_views(settings: Settings) -> Views:
     """Augmentations of each modality's images: one view, and a second, channel-exchanged one of visible images (--second-view)."""
     options = settings.augment
-    shared = {
+    shared: dict[str, Any] = {
         "color_jitter": options.color_jitter,
         "pad": options.pad,
         "flip": options.flip,
@@ -33,7 +35,10 @@ def training_views(settings: Settings) -> Views:
     visible = [augmentation("visible", "plain", **shared)]
     if options.second_view:
         visible.append(augmentation("visible", "exchanged", **shared))
-    return {"visible": visible, "infrared": [augmentation("infrared", "plain", adapt_gray=options.infrared_gray, **shared)]}
+    return {
+        "visible": visible,
+        "infrared": [augmentation("infrared", "plain", adapt_gray=options.infrared_gray, **shared)],
+    }
 
 
 def draw_batches(

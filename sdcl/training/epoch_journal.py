@@ -6,7 +6,7 @@ recorded values instead of computing them from weights that have changed since, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ class StageProgress:
     Args:
         step: optimiser steps taken. skipped: those left out because a gradient was not finite.
         names: of the loss terms. history: values of the terms of each step, (terms,) each.
-        memories: state of the objective of a stage that was interrupted, until `follow` gives it to the objective.
+        memories: state of the objectives of a stage that was interrupted, until `follow` gives it to them.
     """
 
     step: int = 0
@@ -36,17 +36,18 @@ class StageProgress:
     names: list[str] = field(default_factory=list)
     history: list[Tensor] = field(default_factory=list)
     memories: dict[str, Tensor] = field(default_factory=dict)
-    _objective: nn.Module | None = None
+    _objectives: nn.ModuleDict | None = None
 
-    def follow(self, objective: nn.Module) -> None:
-        """Record this objective's memories from here on. One that has taken steps before an interruption gets their result back."""
+    def follow(self, objectives: Mapping[str, nn.Module]) -> None:
+        """Record the memories of these objectives from here on. If the stage was interrupted, they get back what its steps made."""
+        self._objectives = nn.ModuleDict(dict(objectives))
         if self.step:
-            objective.load_state_dict(self.memories)
-        self._objective, self.memories = objective, {}
+            self._objectives.load_state_dict(_present_names(self.memories, self._objectives))
+        self.memories = {}
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint; the memories as they are now."""
-        memories = self._objective.state_dict() if self._objective is not None else self.memories
+        memories = self._objectives.state_dict() if self._objectives is not None else self.memories
         return {
             "step": self.step,
             "skipped": self.skipped,
@@ -54,6 +55,15 @@ class StageProgress:
             "history": self.history,
             "memories": memories,
         }
+
+
+def _present_names(memories: dict[str, Tensor], objectives: nn.ModuleDict) -> dict[str, Tensor]:
+    """Memories of version 0.1, whose stages had one objective without a name, under their names of today; others as they are."""
+    names = objectives.state_dict().keys()
+    longer = {
+        old: [name for name in names if name.endswith(f".{old}")] for old in memories if old not in names
+    }
+    return {(longer[old][0] if longer.get(old) else old): value for old, value in memories.items()}
 
 
 @dataclass
@@ -108,7 +118,9 @@ class EpochJournal:
     @classmethod
     def from_state(cls, state: dict[str, Any], device: torch.device) -> EpochJournal:
         """The journal that `state` was taken from, its tensors on `device`."""
-        stages = [StageProgress(**s | {"history": [t.to(device) for t in s["history"]]}) for s in state["stages"]]
+        stages = [
+            StageProgress(**s | {"history": [t.to(device) for t in s["history"]]}) for s in state["stages"]
+        ]
         return cls([decode(value, device) for value in state["values"]], stages, state["seconds"])
 
 
@@ -151,7 +163,9 @@ def encode(value: Any, position: str = "") -> Any:
 
 
 def _as_tensor(value: np.ndarray | np.generic) -> Tensor:
-    return torch.from_numpy(np.array(value, order="C"))  # a copy: torch takes neither reversed nor read-only arrays
+    return torch.from_numpy(
+        np.array(value, order="C")
+    )  # a copy: torch takes neither reversed nor read-only arrays
 
 
 def _unrecordable(what: str, position: str) -> TypeError:

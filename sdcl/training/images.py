@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdcl.config.settings import Settings
+from sdcl.config import Settings
 from sdcl.data.image_cache import ImageStore, build_cache, content_fingerprint, open_store
 from sdcl.datasets import Dataset
 from sdcl.datasets.sample import MODALITIES

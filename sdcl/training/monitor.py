@@ -11,12 +11,14 @@ import numpy as np
 
 from sdcl.analysis.feature_health import collapsed, feature_health, label_warnings
 from sdcl.analysis.published_curves import COUNTS, CURVES
-from sdcl.config.settings import Settings
+from sdcl.config import Settings
 from sdcl.methods.interface import Features, Stage
 from sdcl.runtime.errors import TrainingError
 from sdcl.runtime.run_log import RunLog
 
-TOLERANCE = 5.0  # points below the published curve from which --watch warns; runs of one recipe differ by about 1
+TOLERANCE = (
+    5.0  # points below the published curve from which --watch warns; runs of one recipe differ by about 1
+)
 TOO_FEW = 16  # images, such as those of one camera of a small set, whose effective rank says nothing
 FACTOR = 1.5  # between the number of clusters and the published one, from which --watch warns
 
@@ -42,7 +44,9 @@ class Monitor:
     def begin(self, epoch: int) -> None:
         """Begin an epoch."""
         self.epoch = epoch
-        self.features: dict[str, dict[str, float]] = {}  # of each modality's first extraction, for metrics.jsonl
+        self.features: dict[
+            str, dict[str, float]
+        ] = {}  # of each modality's first extraction, for metrics.jsonl
 
     def check_features(self, features: Features) -> None:
         """Look at extracted features.
@@ -108,7 +112,9 @@ class Monitor:
                 if self.epoch in published and name in row["labels"]:
                     value, expected = row["labels"][name][count], published[self.epoch]
                     far = not expected / FACTOR <= value <= expected * FACTOR
-                    self._tell(f"{count} of {name} {value}, published {expected}", left=far and count == "clusters")
+                    self._tell(
+                        f"{count} of {name} {value}, published {expected}", left=far and count == "clusters"
+                    )
 
     def _tell(self, text: str, *, left: bool) -> None:
         word = "warning: has left the published curve" if left else "watch"

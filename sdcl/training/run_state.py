@@ -12,19 +12,12 @@ import torch
 from torch import nn
 
 from sdcl.analysis.label_churn import LabelChurn
-from sdcl.config.settings import Settings, flat
+from sdcl.config import Settings, flat
+from sdcl.config.fields import flag_of
+from sdcl.config.settings import known_values, resumable_names
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import CheckpointError
 from sdcl.training.epoch_journal import EpochJournal
-
-# Settings that may change between a checkpoint and its continuation: they do not change what the finished epochs have computed.
-MAY_CHANGE = frozenset(
-    {
-        *("logs_dir", "eval_step", "print_freq", "resume", "resume_anyway", "device", "report", "rerank", "wandb", "watch"),
-        *("check_ranks", "recompute", "profile", "data_dir", "allow_incomplete", "cache_dir", "workers", "epochs"),
-        *("checkpoint", "modes", "shots", "draws", "official_draws", "trials", "test_batch_size"),
-    }
-)
 
 
 def state_of(
@@ -66,7 +59,9 @@ def save_epoch(folder: Path, state: dict[str, Any]) -> None:
     checkpoint.forget_unfinished(folder)
 
 
-def save_unfinished(folder: Path, state: dict[str, Any], journal: EpochJournal, seconds: dict[str, float]) -> Path:
+def save_unfinished(
+    folder: Path, state: dict[str, Any], journal: EpochJournal, seconds: dict[str, float]
+) -> Path:
     """Save the state within an epoch, with the journal of what the epoch has computed. Raises OutputError as `save_epoch`."""
     return checkpoint.save(folder, checkpoint.UNFINISHED, state | {"journal": journal.state(seconds)})
 
@@ -97,11 +92,12 @@ def refuse_differences(state: dict[str, Any], settings: Settings, data: str) -> 
     Raises:
         CheckpointError: something that changes results differs, without --resume-anyway.
     """
-    now, then = flat(settings), state["settings"]
+    now, then = flat(settings), known_values(state["settings"])
+    may_change = resumable_names()
     lines = [
-        f"--{name.replace('_', '-')}: {then.get(name)!r} then, {value!r} now"
+        f"{flag_of(name)}: {then.get(name)!r} then, {value!r} now"
         for name, value in now.items()
-        if name not in MAY_CHANGE and then.get(name) != value
+        if name not in may_change and then.get(name) != value
     ]
     if state["data"] != data:
         lines.append(f"training images: {state['data']} then, {data} now")

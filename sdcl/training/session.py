@@ -1,10 +1,10 @@
 """A training run: everything that lasts from its first epoch to its last, and survives an interruption.
 
-    session = TrainingSession(settings, dataset, images, model, method, ...)
-    for epoch in session.epochs():
-        for stage in method.stages(epoch, session.extract, session.once):
-            session.train_stage(stage)
-        session.finish_epoch(session.test())
+session = TrainingSession(settings, dataset, images, model, method, ...)
+for epoch in session.epochs():
+    for stage in method.stages(epoch, session.extract, session.once):
+        session.train_stage(stage)
+    session.finish_epoch(session.test())
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch import nn
-
 from sdcl.analysis.label_churn import LabelChurn
 from sdcl.analysis.label_quality import LabelQuality
-from sdcl.config.settings import Settings, flat
+from sdcl.config import Settings, flat
 from sdcl.datasets import Dataset
 from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation.protocols import Result
 from sdcl.evaluation.tables import to_rows
 from sdcl.inference.extract import calibrate_necks, extract_features
 from sdcl.inference.test_set import TestSet
-from sdcl.methods.interface import Features, Method, Rows, Stage
+from sdcl.methods.interface import Features, Indexes, Method, Stage
+from sdcl.models.backbone import Backbone
 from sdcl.runtime import distributed
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.interruption import Interruption
@@ -58,7 +57,7 @@ class TrainingSession:
         settings: Settings,
         dataset: Dataset,
         images: TrainingImages,
-        model: nn.Module,
+        model: Backbone,
         method: Method,
         *,
         test_set: TestSet | None,
@@ -72,6 +71,7 @@ class TrainingSession:
         self.optimizer = make_optimizer(model, settings)
         self.churn, self.quality = LabelChurn(), LabelQuality(dataset.train)
         self.clock, self.journal = Clock(processes.device), EpochJournal()
+        self._trainer: StageTrainer | None = None  # of the stage under way
         self.first_epoch = self.epoch = self._resume()
         if self.first_epoch == 0 and not self.journal.values and settings.model.calibrate_necks:
             self._calibrate_necks()
@@ -100,10 +100,12 @@ class TrainingSession:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.learning_rate
             yield epoch
-        for writer in filter(None, (self.profiler, self.trackers)):
-            writer.close()
+        if self.profiler is not None:
+            self.profiler.close()
+        if self.trackers is not None:
+            self.trackers.close()
 
-    def extract(self, rows: Rows | None = None) -> Features:
+    def extract(self, rows: Indexes | None = None) -> Features:
         """Features of the training images; see `sdcl.methods.interface.Extract`.
 
         Raises:
@@ -139,7 +141,7 @@ class TrainingSession:
         number = len(self._trained)
         progress = self.journal.stage(number)
         losses: dict[str, float] = {}
-        if stage.objective is not None:
+        if stage.objectives:
             with self.clock("train"):
                 seed = (self.settings.run.seed, self.epoch, number)
                 trainer = self._trainer = StageTrainer(
@@ -155,7 +157,10 @@ class TrainingSession:
                 )
                 for batch in trainer.batches():
                     features, gathered = trainer.embed(batch)
-                    trainer.update(stage.objective(features, gathered, batch))
+                    outputs = []
+                    for objective in stage.objectives.values():
+                        outputs.append(objective(features, gathered, batch))
+                    trainer.update(outputs)
                     self._check_signals(together=trainer.reporting)
                 losses = trainer.mean_losses()
                 self._trainer = None
@@ -248,7 +253,9 @@ class TrainingSession:
                 self._trainer.count_skipped()
             if self.processes.main:
                 state = self._state(self.log.rows)
-                path = run_state.save_unfinished(self.settings.run_dir, state, self.journal, self.clock.seconds)
+                path = run_state.save_unfinished(
+                    self.settings.run_dir, state, self.journal, self.clock.seconds
+                )
                 self.log.line(f"saved within epoch {self.epoch}: {path}")
             distributed.barrier()
             raise
@@ -256,7 +263,11 @@ class TrainingSession:
     def _record(self, dataset: Dataset) -> None:
         """Write config.json and environment.json."""
         facts = environment(self.processes.device, self.processes.count, self.images.fingerprint)
-        facts |= {"synthetic": dataset.synthetic, "complete": dataset.complete, "notices": list(dataset.notices)}
+        facts |= {
+            "synthetic": dataset.synthetic,
+            "complete": dataset.complete,
+            "notices": list(dataset.notices),
+        }
         self.log.write_json("config.json", flat(self.settings))
         self.log.write_json("environment.json", facts)
 
@@ -267,7 +278,7 @@ class TrainingSession:
         self.monitor.begin(epoch)
         self.clock.restart(self.journal.seconds)
         self._trained: list[tuple[Stage, dict[str, float]]] = []  # stages of the epoch, and their mean losses
-        self._trainer: StageTrainer | None = None  # of the stage under way
+        self._trainer = None
 
     def _recall(self, compute: Callable[[], Any], look: Callable[[Any], None] | None = None) -> Any:
         """A value that the journal has recorded, or a new one. `look` sees either; signals are looked for after a new one."""
@@ -285,7 +296,7 @@ class TrainingSession:
             self.images.extract[modality],
             modality,
             rows=rows,
-            batch_size=self.settings.test.test_batch_size,
+            batch_size=self.settings.model.embed_batch_size,
             bf16=self.bf16,
             unit_views=self.method.unit_views,
             title="training",
@@ -295,7 +306,7 @@ class TrainingSession:
         calibrate_necks(
             self.model,
             self.images.extract,
-            batch_size=self.settings.test.test_batch_size,
+            batch_size=self.settings.model.embed_batch_size,
             bf16=self.bf16,
             seed=self.settings.run.seed,
         )
@@ -318,7 +329,9 @@ def summarize_stages(trained: list[tuple[Stage, dict[str, float]]], quality: Lab
         "iterations": {stage.name: stage.iterations for stage, _ in trained},
         "loss": sum(stage.iterations * sum(losses.values()) for stage, losses in stepped) / max(steps, 1),
         "losses": {
-            prefix.format(stage.name) + term: value for stage, losses in stepped for term, value in losses.items()
+            prefix.format(stage.name) + term: value
+            for stage, losses in stepped
+            for term, value in losses.items()
         },
         "labels": {s.name: quality.describe(s) for stage, _ in trained for s in stage.label_sets},
     }

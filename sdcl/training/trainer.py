@@ -3,7 +3,7 @@
     trainer = StageTrainer(stage, ...)
     for batch in trainer.batches():
         features, gathered = trainer.embed(batch)
-        trainer.update(stage.objective(features, gathered, batch))
+        trainer.update([objective(features, gathered, batch) for objective in stage.objectives.values()])
     trainer.mean_losses()
 
 Here are also the model's data parallelism, the optimiser and the learning rate that all stages share. B images in a batch, D dimensions.
@@ -12,13 +12,14 @@ Here are also the model's data parallelism, the optimiser and the learning rate 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sdcl.config.settings import Settings
+from sdcl.config import Settings
 from sdcl.datasets.sample import MODALITIES
 from sdcl.methods.interface import Batch, Features, Stage
 from sdcl.models.replicas import Replicas
@@ -39,7 +40,7 @@ class StageTrainer:
     """The steps of a stage that `progress` does not hold yet.
 
     Args:
-        stage: with an objective. seed: (seed, epoch, number of the stage in it), from which all its random numbers follow.
+        stage: with objectives. seed: (seed, epoch, number of the stage in it), from which all its random numbers follow.
         progress: is moved on by every step.
         model: with BatchNorm slices and data parallelism around it. images: of the training set.
         profiler: None on all processes but the main one.
@@ -58,7 +59,6 @@ class StageTrainer:
         processes: Processes,
         profiler: StepProfiler | None = None,
     ):
-        assert stage.objective is not None
         self.stage, self.seed, self.progress = stage, seed, progress
         self.model, self.optimizer, self.images = model, optimizer, images
         self.settings, self.processes, self.profiler = settings, processes, profiler
@@ -68,7 +68,7 @@ class StageTrainer:
         self.drawn = draw_batches(stage, images.cameras, settings, seed)
         self.scaler = skipping_scaler(processes.device)
         self.bar: tqdm | None = None
-        progress.follow(stage.objective)
+        progress.follow(stage.objectives)
 
     def batches(self) -> Iterator[Batch]:
         """The global batch of each step, with a progress bar."""
@@ -77,7 +77,9 @@ class StageTrainer:
         silent = None if self.processes.main else True
         self.bar = tqdm(steps, self.title, unit="step", disable=silent, leave=False)
         for step in self.bar:
-            yield make_batch(self.stage, {m: drawn[step] for m, drawn in self.drawn.items()}, self.views, self.processes)
+            yield make_batch(
+                self.stage, {m: drawn[step] for m, drawn in self.drawn.items()}, self.views, self.processes
+            )
 
     def embed(self, batch: Batch) -> tuple[Features, Features]:
         """Features of the step's batch.
@@ -89,7 +91,11 @@ class StageTrainer:
         step = (*self.seed, self.progress.step)
         images = {
             m: load_views(
-                self.images.train[m], self.drawn[m][self.progress.step], self.views[m], (*step, i), batch.local[m]
+                self.images.train[m],
+                self.drawn[m][self.progress.step],
+                self.views[m],
+                (*step, i),
+                batch.local[m],
             )
             for i, m in enumerate(MODALITIES)
         }
@@ -97,25 +103,37 @@ class StageTrainer:
             outputs = self.model(images, seed=derive_seeds(*step, DEPTH)[0] >> 33)
         features = {m: {b: f.float() for b, f in branches.items()} for m, branches in outputs.items()}
         gathered = {
-            m: {b: distributed.gather_rows(f.detach()) for b, f in branches.items()} for m, branches in features.items()
+            m: {b: distributed.gather_rows(f.detach()) for b, f in branches.items()}
+            for m, branches in features.items()
         }
         return features, gathered
 
-    def update(self, terms: dict[str, Tensor]) -> None:
-        """Take the optimiser step of the terms' sum, which is left out if a gradient is not finite.
+    def update(self, outputs: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take the optimiser step of the sum of all loss terms; it is left out if a gradient is not finite.
+
+        Args:
+            outputs: the terms of each objective.
 
         Raises:
-            TrainingError: see `mean_losses`; looked at every --print-freq steps. Or, with --check-ranks, the processes differ.
+            ValueError: two objectives have a term of the same name.
+            TrainingError: see `mean_losses`, to which every --print-freq steps lead.
+            SettingError: with --check-ranks, the processes differ.
         """
+        terms = {name: term for output in outputs for name, term in output.items()}
+        if len(terms) < sum(map(len, outputs)):
+            raise ValueError(
+                f"{self.title}: objectives share the name of a loss term: {[list(o) for o in outputs]}"
+            )
         progress = self.progress
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(sum(terms.values())).backward()
+        self.scaler.scale(cast(Tensor, sum(terms.values()))).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         progress.history.append(torch.stack([term.detach() for term in terms.values()]))
         progress.names, progress.step = list(terms), progress.step + 1
         if self.settings.health.check_ranks:
-            tensors = [*self.model.parameters(), *self.stage.objective.buffers()]
+            memories = [buffer for o in self.stage.objectives.values() for buffer in o.buffers()]
+            tensors = [*self.model.parameters(), *memories]
             distributed.assert_equal(tensors, f"{self.title}, step {progress.step - 1}")
         if self.reporting:
             loss = sum(self.mean_losses().values())
@@ -177,7 +195,11 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
     if options.optimizer == "adam":
         return torch.optim.Adam(trained, lr=options.lr, weight_decay=options.weight_decay, fused=fused)
     return torch.optim.SGD(
-        trained, lr=options.lr, momentum=options.optimizer_momentum, weight_decay=options.weight_decay, fused=fused
+        trained,
+        lr=options.lr,
+        momentum=options.optimizer_momentum,
+        weight_decay=options.weight_decay,
+        fused=fused,
     )
 
 
@@ -204,5 +226,3 @@ def parallel_model(model: nn.Module, settings: Settings, processes: Processes) -
         synchronise_batch_norm(model, replicas)
     local = max(replicas // count, 1)  # slices on this process
     return distributed.data_parallel(Replicas(model, local, processes.rank * local), processes)
-
-
