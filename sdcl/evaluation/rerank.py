@@ -18,7 +18,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from sdcl.clustering.jaccard import member_sets
+from sdcl.clustering.jaccard import reciprocal_sets
 from sdcl.clustering.neighbors import exact_float32, rank_lists
 
 STRIP = 512  # rows of the product matrix held at once
@@ -57,7 +57,7 @@ def rerank(query: Tensor, gallery: Tensor, how: Rerank | None = None) -> Tensor:
         raise ValueError(f"re-ranking needs rows (Q, D) and (G, D), got {tuple(query.shape)} and {tuple(gallery.shape)}")
     images = torch.cat([query, gallery]).float()  # (N, D)
     ranks = rank_lists(images, how.k1 + 1)  # (N, k1 + 1), itself first
-    start, columns = (t.cpu().numpy() for t in member_sets(ranks, how.k1))
+    start, columns = (t.cpu().numpy() for t in reciprocal_sets(ranks, how.k1))
     members = np.repeat(np.arange(len(images)), np.diff(start)) * len(images) + columns  # (E,) row * N + column
     distance, largest = _member_distances(images, members)
     weights = _expanded(_weights(members, distance / largest[members // len(images)], len(images)), ranks[:, : how.k2].cpu().numpy())

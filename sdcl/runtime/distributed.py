@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
 from sdcl.runtime.errors import SettingError
-from sdcl.runtime.work_sharing import Part, Work, helped_by
+from sdcl.runtime.work_sharing import Shard, Work, sharing_through
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # decoding and clustering happen on one process while the others wait
@@ -137,7 +137,7 @@ class _Made(NamedTuple):
 def once(make: Callable[[], T]) -> T:
     """Make a value on process 0 and give it to all; what it raises there is raised everywhere.
 
-    The others, who wait for it, help wherever making it comes to `sdcl.runtime.work_sharing.in_parts`.
+    The others, who wait for it, help wherever making it comes to `sdcl.runtime.work_sharing.with_idle_ranks`.
     """
     rank, count = _world()
     if count == 1:
@@ -146,7 +146,7 @@ def once(make: Callable[[], T]) -> T:
         made = _help()
     else:
         try:
-            with helped_by(_spread):
+            with sharing_through(_spread):
                 made = _Made(make(), None)
         except Exception as error:  # handed to every process, so that none waits for ever
             made = _Made(None, error)
@@ -156,7 +156,7 @@ def once(make: Callable[[], T]) -> T:
     return made.value
 
 
-def _spread(work: Work, rows: Tensor, *arguments: Any) -> list[Part]:
+def _spread(work: Work, rows: Tensor, *arguments: Any) -> list[Shard]:
     """On process 0, while the others listen: a part of the work for each process."""
     if rows.device.type != _device().type:  # such rows cannot be sent
         return [work(rows, *arguments, 0, 1)]
@@ -175,7 +175,7 @@ def _help() -> _Made:
     return told
 
 
-def _parts(work: Work, rows: Tensor, arguments: tuple) -> list[Part]:
+def _parts(work: Work, rows: Tensor, arguments: tuple) -> list[Shard]:
     rank, count = _world()
     dist.broadcast(rows, src=0)
     own, errors = (), [None] * count
