@@ -43,9 +43,9 @@ class Arrays:
         return self._loaded[key]
 
     def __contains__(self, key: str) -> bool:
-        return key in self.keys()
+        return key in self.names()
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """Names of the arrays; reads no array."""
         with np.load(self._path("npz")) as arrays:
             return list(arrays.files)
@@ -88,9 +88,15 @@ def recorded(*names: str, keys: str | None = None) -> pytest.MarkDecorator:
         raise FileNotFoundError(f"{' or '.join(f'{name}_*.npz' for name in names)} in {FOLDER}")
     if not found:
         reason = f"no {' or '.join(f'{name}_*.npz' for name in names)} in {FOLDER}"
-        missing = pytest.param(*([None] * (2 if keys else 1)), marks=pytest.mark.skip(reason=reason), id="missing")
+        missing = pytest.param(
+            *([None] * (2 if keys else 1)), marks=pytest.mark.skip(reason=reason), id="missing"
+        )
         return pytest.mark.parametrize(["arrays", "key"] if keys else ["arrays"], [missing])
     if keys is None:
         return pytest.mark.parametrize("arrays", found, ids=str)
-    cases = [(one, match.groups()) for one in found for key in one.keys() if (match := re.fullmatch(keys, key))]
-    return pytest.mark.parametrize(("arrays", "key"), cases, ids=[f"{one}-{'-'.join(key)}" for one, key in cases])
+    cases = [
+        (one, match.groups()) for one in found for key in one.names() if (match := re.fullmatch(keys, key))
+    ]
+    return pytest.mark.parametrize(
+        ("arrays", "key"), cases, ids=[f"{one}-{'-'.join(key)}" for one, key in cases]
+    )

@@ -1,8 +1,8 @@
 """One complete SDCL iteration, and the unified stage's labels and centroids, against the released arrays."""
 
 import numpy as np
-import pytest
 import torch
+from helpers import parity
 from torch.nn import ModuleDict
 
 from sdcl.config.settings import resolve
@@ -12,7 +12,7 @@ from sdcl.methods.sdcl import SDCL, _Iteration
 
 SHORT = {"visible": "rgb", "infrared": "ir"}
 SUFFIX = {"deep": "", "shallow": "_s"}
-CASES = [("sysu", e) for e in (4, 5, 12, 13, 30, 31)] + [("regdb", e) for e in (0, 3, 14, 15, 20, 21)]
+ITERATIONS = parity.recorded("sdcl_losses", keys=r"(sysu|regdb)_e(\d+)_loss_total")
 
 
 def t(array):
@@ -25,20 +25,26 @@ def iteration(a, dataset, epoch, moved=None, **said):
     method = SDCL(settings)
     unified = method.unified(epoch)
     instances = {m: {b: t(a[f"inst_{SHORT[m]}{s}"]) for b, s in SUFFIX.items()} for m in SHORT}
-    shared = (instances["infrared"], np.arange(9).repeat(8)[:66])
+    shared = (instances["infrared"], a["all_labels_ir"])  # replaced below
     step = _Iteration(method, epoch, dict.fromkeys(SHORT, shared), instances)
     for b, s in SUFFIX.items():
         one = ClusterMemory(t(a[f"clu_shared{s}"]))
-        step.contrast.memories[b] = ModuleDict({m: one if unified else ClusterMemory(t(a[f"clu_{SHORT[m]}{s}"])) for m in SHORT})
+        step.contrast.memories[b] = ModuleDict(
+            {m: one if unified else ClusterMemory(t(a[f"clu_{SHORT[m]}{s}"])) for m in SHORT}
+        )
     if step.pairs:
-        step.instances = ModuleDict({m: ModuleDict({b: InstanceMemory(instances[m][b]) for b in SUFFIX}) for m in SHORT})
+        step.instances = ModuleDict(
+            {m: ModuleDict({b: InstanceMemory(instances[m][b]) for b in SUFFIX}) for m in SHORT}
+        )
     visible_labels = a["labels_rgb_unified"] if unified else a["labels_rgb"]
     batch = Batch(
         {"visible": visible_labels, "infrared": a["labels_ir"]},
         {"visible": a["index_rgb"], "infrared": a["index_ir"]},
         {"visible": slice(None), "infrared": slice(None)},
     )
-    features = {m: {b: t(a[f"feat_{SHORT[m]}{s}"]).clone().requires_grad_() for b, s in SUFFIX.items()} for m in SHORT}
+    features = {
+        m: {b: t(a[f"feat_{SHORT[m]}{s}"]).clone().requires_grad_() for b, s in SUFFIX.items()} for m in SHORT
+    }
     for (m, b), feature in (moved or {}).items():
         features[m][b] = feature
     everyone = {m: {b: f.detach() for b, f in branches.items()} for m, branches in features.items()}
@@ -49,12 +55,14 @@ def iteration(a, dataset, epoch, moved=None, **said):
 
 
 def close(found, expected, atol):
-    np.testing.assert_allclose(np.asarray(found.detach() if torch.is_tensor(found) else found), expected, atol=atol, rtol=0)
+    np.testing.assert_allclose(
+        np.asarray(found.detach() if torch.is_tensor(found) else found), expected, atol=atol, rtol=0
+    )
 
 
-@pytest.mark.parametrize("dataset,epoch", CASES)
-def test_released_iteration(parity, dataset, epoch):
-    a = parity("sdcl_losses")
+@ITERATIONS
+def test_released_iteration(arrays, key):
+    a, dataset, epoch = arrays, key[0], int(key[1])
     p = f"{dataset}_e{epoch:02d}_"
     method, step, features, terms = iteration(a, dataset, epoch)
     close(sum(terms.values()), a[p + "loss_total"], 2e-5)
@@ -79,12 +87,14 @@ def test_released_iteration(parity, dataset, epoch):
             ("rgb_to_ir", c_weight, "visible_infrared"),
             ("ir_to_rgb", c_weight, "infrared_visible"),
         ):
-            close(terms.get(f"neighbor_{pair}_{b}", torch.zeros(())), weight * a[f"{p}loss_nb_{name}{s}"], 1e-5)
+            close(
+                terms.get(f"neighbor_{pair}_{b}", torch.zeros(())), weight * a[f"{p}loss_nb_{name}{s}"], 1e-5
+            )
 
 
-@pytest.mark.parametrize("dataset,epoch", CASES)
-def test_clean_gradients(parity, dataset, epoch):
-    a = parity("sdcl_losses")
+@ITERATIONS
+def test_clean_gradients(arrays, key):
+    a, dataset, epoch = arrays, key[0], int(key[1])
     p = f"{dataset}_e{epoch:02d}_"
     _, _, features, terms = iteration(a, dataset, epoch, late_gradients=False)
     close(sum(terms.values()), a[p + "loss_total"], 2e-5)
@@ -94,10 +104,11 @@ def test_clean_gradients(parity, dataset, epoch):
             close(features[m][b].grad, gradient, 1e-5 * np.abs(gradient).max())
 
 
-@pytest.mark.parametrize("k,dataset", [(20, "sysu"), (10, "regdb")])
-def test_unified_stage(parity, k, dataset, monkeypatch):
+@parity.recorded("sdcl_cra", keys=r"top(\d+)_keep_rgb")
+def test_unified_stage(arrays, key, monkeypatch):
     """Labels, kept images and shared centroids; the released choice is put in where it is undefined."""
-    a = parity("sdcl_cra")
+    a, k = arrays, int(key[0])
+    dataset = {20: "sysu", 10: "regdb"}[k]
     settings, _ = resolve({"dataset": dataset})
     assert settings.sdcl.cra_k == k
     method = SDCL(settings)
@@ -105,7 +116,10 @@ def test_unified_stage(parity, k, dataset, monkeypatch):
     from sdcl.methods import sdcl as module
 
     features = {m: {b: t(a[f"{SHORT[m]}_{b}"]) for b in SUFFIX} for m in SHORT}
-    own = {"visible": PseudoLabels(a["labels_rgb_own"], 99), "infrared": PseudoLabels(a["labels_ir"], 12)}
+    own = {
+        "visible": PseudoLabels(a["labels_rgb_own"], a["labels_rgb_own"].max() + 1),
+        "infrared": PseudoLabels(a["labels_ir"], a["labels_ir"].max() + 1),
+    }
     monkeypatch.setattr(method, "_cluster", lambda f, m, epoch: own[m])
     monkeypatch.setattr(module, "collaborative_ranking", lambda *_: a[f"top{k}_label_before"])
     (stage,) = method.stages(settings.sdcl.unify_from, lambda: features, lambda make: make())
@@ -122,9 +136,10 @@ def test_unified_stage(parity, k, dataset, monkeypatch):
     assert stage.iterations == (100 if dataset == "sysu" else 50)
 
 
-def test_every_term_goes_down(parity):
+@parity.recorded("sdcl_losses")
+def test_every_term_goes_down(arrays):
     """A gradient step on the features lowers each kind of loss while the memories rest."""
-    a = parity("sdcl_losses")
+    a = arrays
     for epoch in (12, 13, 31):
         for name in terms_at(a, epoch):
             modality, branch = name.split("_")[1], name.split("_")[-1]
