@@ -24,9 +24,7 @@ def world(seed=0, clusters=4):
     for m, ids in CAMERAS.items():
         who = np.tile(np.repeat(np.arange(clusters), SIZE // clusters), len(ids))
         rows = 3 * people[who] + 0.3 * g.standard_normal((len(who), 16))
-        features[m] = {
-            "deep": torch.tensor(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=torch.float32)
-        }
+        features[m] = {"deep": torch.tensor(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=torch.float32)}
         cameras[m] = np.repeat(ids, SIZE)
     return features, cameras
 
@@ -111,10 +109,7 @@ def test_modalities_are_clustered_by_the_memories_that_the_cameras_left():
             both = pseudo_labels(seen, k1=8, k2=3, eps=0.5, normalize=False).ids
             np.testing.assert_array_equal(np.concatenate([stage.labels[m] for m in MODALITIES]), both)
             assert memories["visible"] is memories["infrared"]
-            assert torch.equal(
-                memories["visible"].rows,
-                centroids(torch.cat([features[m]["deep"] for m in MODALITIES]), both),
-            )
+            assert torch.equal(memories["visible"].rows, centroids(torch.cat([features[m]["deep"] for m in MODALITIES]), both))
 
 
 def test_unified_labels_are_infrared_ones_and_both_train_on_the_infrared_centroids():
@@ -122,9 +117,7 @@ def test_unified_labels_are_infrared_ones_and_both_train_on_the_infrared_centroi
     stage = next(s for s in stages if s.name == "unified")
     memories = stage.objective.memories["deep"]
     assert memories["visible"] is memories["infrared"]
-    assert torch.equal(
-        memories["infrared"].rows, centroids(features["infrared"]["deep"], stage.labels["infrared"])
-    )
+    assert torch.equal(memories["infrared"].rows, centroids(features["infrared"]["deep"], stage.labels["infrared"]))
     np.testing.assert_array_equal(stage.labels["visible"], stage.named("visible_associated").ids)
     people = np.tile(np.repeat(np.arange(4), 5), 3)  # the same person has the same label on both sides
     for person in range(4):
@@ -141,10 +134,7 @@ def test_unified_labels_are_infrared_ones_and_both_train_on_the_infrared_centroi
         ({"inter_camera": False, "intra_camera": False}, [("modalities", 0), ("joint", 200)]),
         ({"inter_modality_until": 0, "intra_camera": False}, [("modalities", 200)]),
         ({"propagate_from": 0, "intra_camera": False}, [("unified", 200), ("joint", 200)]),
-        (
-            {"propagate_from": 0, "propagation": False, "intra_camera": False},
-            [("modalities", 200), ("joint", 200)],
-        ),
+        ({"propagate_from": 0, "propagation": False, "intra_camera": False}, [("modalities", 200), ("joint", 200)]),
     ],
 )
 def test_switches(said, expected):
@@ -182,9 +172,7 @@ def test_cae_switch_and_slices_change_what_is_clustered(monkeypatch):
 def test_a_camera_without_clusters_is_left_out_and_reported():
     features, cameras = world()
     lonely = np.flatnonzero(cameras["visible"] == 4)
-    features["visible"]["deep"][lonely] = torch.nn.functional.normalize(
-        torch.randn(SIZE, 16, generator=torch.Generator().manual_seed(0))
-    )
+    features["visible"]["deep"][lonely] = torch.nn.functional.normalize(torch.randn(SIZE, 16, generator=torch.Generator().manual_seed(0)))
     stages, _, _, _ = run(features=features, cameras=cameras, camera_eps=0.3)
     by_name = {s.name: s for s in stages}
     assert by_name["cameras_4_3"].objective is None and by_name["cameras_1_3"].objective is not None
