@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from sklearn.cluster import DBSCAN
 
 from sdcl.clustering import jaccard, neighbors, pseudo_labels
-from sdcl.clustering.dbscan import dbscan_of_pairs
+from sdcl.clustering.density import dbscan_of_pairs
 
 K1, K2, EPS, MIN_SAMPLES = 30, 6, 0.6, 4
 

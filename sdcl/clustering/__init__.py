@@ -1,8 +1,5 @@
-"""Pseudo-labels from features, within one set of images: neighbours, Jaccard distance, DBSCAN."""
+"""FEATURES -> PSEUDO-LABELS, within one modality."""
 
-from sdcl.clustering.dbscan import pseudo_labels
-from sdcl.clustering.jaccard import jaccard_distance
-from sdcl.clustering.labels import LabelSet, PseudoLabels
-from sdcl.clustering.neighbors import nearest_neighbors
+import lazy_loader
 
-__all__ = ["LabelSet", "PseudoLabels", "jaccard_distance", "nearest_neighbors", "pseudo_labels"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

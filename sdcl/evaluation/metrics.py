@@ -17,34 +17,18 @@ Legend: Q queries, G gallery images, q queries of one chunk, R ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sdcl.datasets.base import RemovalRule
 from sdcl.evaluation import ranking_cpu, ranking_gpu
 from sdcl.runtime.errors import DataError
 
 CHUNK_ELEMENTS = 2**22  # entries of the similarity ranked at once, in about ten int64 arrays of this size
-
-# (query ids (q, 1), query cameras, gallery ids (1, G), gallery cameras) -> bool (q, G), True is removed
-RemovalRule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
-def same_room(
-    query_ids: Tensor, query_cameras: Tensor, gallery_ids: Tensor, gallery_cameras: Tensor
-) -> Tensor:
-    """SYSU-MM01: cameras 2 and 3 share a room, so queries of camera 3 do not see camera 2."""
-    return (query_cameras == 3) & (gallery_cameras == 2)
-
-
-def same_identity_and_camera(
-    query_ids: Tensor, query_cameras: Tensor, gallery_ids: Tensor, gallery_cameras: Tensor
-) -> Tensor:
-    """LLCM, and single-modality data sets (Market-1501): an identity must be found in another camera."""
-    return (query_ids == gallery_ids) & (query_cameras == gallery_cameras)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from sdcl.association import (
     unification,
 )
 from sdcl.clustering import jaccard_distance, pseudo_labels
-from sdcl.clustering.dbscan import dbscan
+from sdcl.clustering.density import dbscan
 
 
 def t(array):

@@ -8,7 +8,7 @@ from helpers.brute_force import dense
 from sklearn.cluster import DBSCAN
 
 from sdcl.clustering import jaccard_distance
-from sdcl.clustering.dbscan import dbscan, dbscan_of_pairs
+from sdcl.clustering.density import dbscan, dbscan_of_pairs
 
 
 @pytest.mark.parametrize("seed", range(10))

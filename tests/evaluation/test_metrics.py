@@ -6,6 +6,7 @@ import torch
 from helpers import parity
 from sklearn.metrics import average_precision_score
 
+from sdcl.datasets.base import same_identity_and_camera, same_room
 from sdcl.evaluation import metrics as M
 from sdcl.evaluation import ranking_gpu
 
@@ -15,11 +16,11 @@ def other_identity_and_camera(query_ids, query_cameras, gallery_ids, gallery_cam
     return (query_ids != gallery_ids) & (query_cameras != gallery_cameras)
 
 
-RULES = (None, M.same_room, M.same_identity_and_camera, other_identity_and_camera)
+RULES = (None, same_room, same_identity_and_camera, other_identity_and_camera)
 WORDS = {  # the rules again, for one pair, as plain Python
     None: lambda query, gallery: False,
-    M.same_room: lambda query, gallery: query[1] == 3 and gallery[1] == 2,
-    M.same_identity_and_camera: lambda query, gallery: query == gallery,
+    same_room: lambda query, gallery: query[1] == 3 and gallery[1] == 2,
+    same_identity_and_camera: lambda query, gallery: query == gallery,
     other_identity_and_camera: lambda query, gallery: query[0] != gallery[0] and query[1] != gallery[1],
 }
 
@@ -97,7 +98,7 @@ def recorded_case(arrays, name):
             -arrays["single_dist"],
             *(arrays[f"single_{k}"] for k in ("q_ids", "g_ids", "q_cams", "g_cams")),
         ]
-        rule = M.same_identity_and_camera if name == "single" else other_identity_and_camera
+        rule = same_identity_and_camera if name == "single" else other_identity_and_camera
         return case, {"removed": rule, "distinct_identities": False, "max_rank": len(arrays[f"{name}_cmc"])}
     if name.startswith("regdb"):
         case = [-arrays["regdb_dist"], arrays["regdb_q_pids"], arrays["regdb_g_pids"]]
@@ -116,7 +117,7 @@ def recorded_case(arrays, name):
     case = [-arrays["sysu_dist"][np.ix_(queries, gallery)]]
     case += [arrays["sysu_q_pids"][queries], arrays["sysu_g_pids"][gallery]]
     case += [arrays["sysu_q_cams"][queries], arrays["sysu_g_cams"][gallery]]
-    return case, {"removed": M.same_room, "distinct_identities": True}
+    return case, {"removed": same_room, "distinct_identities": True}
 
 
 @parity.recorded("evaluation", keys=r"(\w+)_mAP")
@@ -190,11 +191,11 @@ def test_errors_are_said():
     with pytest.raises(ValueError, match="none of the 2 queries"):
         M.rank_metrics(similarity, [1, 2], [3, 4], distinct_identities=True)
     with pytest.raises(ValueError, match="none of the 1 queries"):
-        M.rank_metrics(torch.ones(1, 1), [1], [1], [3], [2], removed=M.same_room, distinct_identities=True)
+        M.rank_metrics(torch.ones(1, 1), [1], [1], [3], [2], removed=same_room, distinct_identities=True)
     with pytest.raises(ValueError, match="none of the 2 queries"):
         M.rank_metrics(torch.ones(2, 0), [1, 2], [], distinct_identities=True)
     with pytest.raises(ValueError, match="cameras"):
-        M.rank_metrics(similarity, [1, 2], [1, 2], removed=M.same_room, distinct_identities=True)
+        M.rank_metrics(similarity, [1, 2], [1, 2], removed=same_room, distinct_identities=True)
     with pytest.raises(ValueError, match="gallery_ids"):
         M.rank_metrics(similarity, [1, 2], [1, 2, 3], distinct_identities=True)
     for value in ("nan", "inf", "-inf"):

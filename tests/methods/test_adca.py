@@ -5,8 +5,9 @@ import torch
 from helpers import parity
 
 from sdcl.clustering import PseudoLabels
-from sdcl.config.settings import resolve
-from sdcl.methods import ADCA, Batch, adca
+from sdcl.config import resolve
+from sdcl.methods import Batch, parts
+from sdcl.methods.adca import ADCA
 
 SHORT = {"visible": "rgb", "infrared": "ir"}
 
@@ -18,7 +19,7 @@ def t(array):
 def stage_of(a, monkeypatch, epoch, **said):
     settings, _ = resolve({"method": "adca", **said})
     own = {m: PseudoLabels(a[f"labels_{s}"], int(a[f"labels_{s}"].max()) + 1) for m, s in SHORT.items()}
-    monkeypatch.setattr(adca, "cluster_each", lambda *_: own)
+    monkeypatch.setattr(parts, "cluster_each", lambda *_: own)
     features = {m: {"deep": t(a[f"feat_{s}"])} for m, s in SHORT.items()}
     (stage,) = ADCA(settings).stages(epoch, lambda: features, lambda make: make())
     return stage
@@ -29,13 +30,15 @@ def test_released_aggregation_and_iteration(arrays, monkeypatch):
     a = arrays
     stage = stage_of(a, monkeypatch, 50)
     assert stage.name == "aggregated" and stage.iterations == 200
-    memories = stage.objective.memories["deep"]
+    memories = stage.objectives["contrast"].memories["deep"]
     for m, s in SHORT.items():
         np.testing.assert_allclose(memories[m].rows, a[f"memory_{s}_cma"], atol=1e-5)
     features = {m: {"deep": t(a[f"batch_{s}"]).requires_grad_()} for m, s in SHORT.items()}
     everyone = {m: {"deep": f["deep"].detach()} for m, f in features.items()}
     labels = {m: a[f"batch_labels_{s}"] for m, s in SHORT.items()}
-    terms = stage.objective(features, everyone, Batch(labels, labels, dict.fromkeys(SHORT, slice(None))))
+    terms = stage.objectives["contrast"](
+        features, everyone, Batch(labels, labels, dict.fromkeys(SHORT, slice(None)))
+    )
     sum(terms.values()).backward()
     for m, s in SHORT.items():
         np.testing.assert_allclose(terms[f"cluster_{m}_deep"].item(), a[f"loss_{s}"], atol=1e-5)
@@ -52,7 +55,7 @@ def test_first_stage_and_switch_leave_the_memories_alone(arrays, monkeypatch):
         stage = stage_of(a, monkeypatch, epoch, **said)
         assert stage.name == "contrast"
         np.testing.assert_allclose(
-            stage.objective.memories["deep"]["visible"].rows, a["memory_rgb_before"], atol=1e-5
+            stage.objectives["contrast"].memories["deep"]["visible"].rows, a["memory_rgb_before"], atol=1e-5
         )
 
 
