@@ -20,7 +20,7 @@ from torch.distributed.nn.functional import all_reduce as differentiable_all_red
 
 from sdcl.runtime.devices import choose_device, uses_bf16
 from sdcl.runtime.errors import SettingError
-from sdcl.runtime.work_sharing import Part, Work, helped_by
+from sdcl.runtime.work_sharing import Shard, Work, sharing_through
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # decoding and clustering happen on one process while the others wait
@@ -165,7 +165,7 @@ def once(make: Callable[[], T]) -> T:
         outcome = _compute_shards_until_outcome()
     else:
         try:
-            with helped_by(_share):
+            with sharing_through(_share):
                 outcome = _Outcome(make(), None)
         except Exception as error:  # goes to every rank, so that none waits for ever
             outcome = _Outcome(None, error)
@@ -175,7 +175,7 @@ def once(make: Callable[[], T]) -> T:
     return outcome.value
 
 
-def _share(work: Work, rows: Tensor, *arguments: Any) -> list[Part]:
+def _share(work: Work, rows: Tensor, *arguments: Any) -> list[Shard]:
     """On rank 0, while the others listen: compute one shard of the job on each rank. Returns all shards."""
     if rows.device.type != _exchange_device().type:  # the backend cannot send such rows
         return [work(rows, *arguments, 0, 1)]
@@ -194,7 +194,7 @@ def _compute_shards_until_outcome() -> _Outcome:
     return message
 
 
-def _compute_shards(work: Work, rows: Tensor, arguments: tuple) -> list[Part]:
+def _compute_shards(work: Work, rows: Tensor, arguments: tuple) -> list[Shard]:
     """Compute this rank's shard of the job and gather those of all ranks.
 
     Raises:
@@ -202,7 +202,7 @@ def _compute_shards(work: Work, rows: Tensor, arguments: tuple) -> list[Part]:
     """
     rank, count = _rank_and_count()
     dist.broadcast(rows, src=0)
-    shard: Part = ()
+    shard: Shard = ()
     error = None
     try:
         shard = work(rows, *arguments, rank, count)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sdcl.config import resolve
-from sdcl.data.image_cache import ImageStore
+from sdcl.data.image_cache import ImageCache
 from sdcl.methods.interface import Stage
 from sdcl.runtime.distributed import Processes
 from sdcl.training.batches import draw_batches, load_views, make_batch, training_views
@@ -39,15 +39,15 @@ def test_shards_make_up_the_batch(count):
         assert [i for part in ranges for i in part] == list(range(8))
 
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 16, 3), np.uint8)
-    store = ImageStore(pixels, CPU)
-    whole = load_views(store, images["visible"], views["visible"], (1, 0, 0, 0, 0), slice(0, 8))
+    cache = ImageCache(pixels, CPU)
+    whole = load_views(cache, images["visible"], views["visible"], (1, 0, 0, 0, 0), slice(0, 8))
     parts = [
-        load_views(store, images["visible"], views["visible"], (1, 0, 0, 0, 0), b.local["visible"])
+        load_views(cache, images["visible"], views["visible"], (1, 0, 0, 0, 0), b.local["visible"])
         for b in batches
     ]
     assert whole.shape == (8, 3, 32, 16) and torch.equal(torch.cat(parts), whole)
     assert not torch.equal(whole[:4], whole[4:])
-    last = load_views(store, images["visible"][::-1], views["visible"], (1, 0, 0, 0, 0), slice(0, 8))
+    last = load_views(cache, images["visible"][::-1], views["visible"], (1, 0, 0, 0, 0), slice(0, 8))
     assert not torch.equal(
         last[[3, 2, 1, 0]], whole[:4]
     )  # seeds belong to the place in the batch, not to the image
