@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from sdcl.cli.report import say_report
+from sdcl.reporting.write import report_after_run
 from sdcl.config.settings import Settings, describe, flat, from_flat, parse
 from sdcl.data.image_cache import build_cache, open_store
 from sdcl.datasets import notices, test_samples
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     test(settings, said, describe(settings, origin))
     distributed.stop()
     for folder in result_folders(settings, said):
-        say_report(folder, settings.run.report)
+        report_after_run(folder, settings.run.report)
     return 0
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from sdcl.analysis.label_quality import Truth
-from sdcl.cli.report import say_report
+from sdcl.reporting.write import report_after_run
 from sdcl.config.settings import Settings, describe, flat, parse
 from sdcl.data.image_cache import ImageStore, build_cache, content_fingerprint, open_store
 from sdcl.datasets import has_test, notices, training_samples
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     with Interruption() as interruption:
         train(settings, describe(settings, origin), interruption)
     distributed.stop()
-    say_report(settings.run_dir, settings.run.report)
+    report_after_run(settings.run_dir, settings.run.report)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,10 +26,10 @@ from sdcl.models.pretrained import model_of
 from sdcl.models.vit import DualBranchViT
 from sdcl.reporting.attention import class_attention, overlay
 from sdcl.reporting.grids import (
-    SHEET,
-    SHOWN,
+    CLUSTER_IMAGES,
+    GALLERY_IMAGES,
     Cluster,
-    Ranked,
+    RankedQuery,
     Tile,
     average_precision,
     best_median_worst,
@@ -39,6 +39,7 @@ from sdcl.reporting.grids import (
 from sdcl.runtime import checkpoint
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.errors import UserError
+from sdcl.runtime.files import printable
 from sdcl.test import TestSet
 
 CHUNK = 512  # queries ranked at once
@@ -49,7 +50,7 @@ class Trained:
     """A model with the test images it was run on.
 
     Args:
-        features: modality -> unit rows (N, D) of the test images. epoch: of the checkpoint. said: why it is not
+        features: modality -> unit rows (N, D) of the test images. epoch: of the checkpoint. note: why it is not
             the last one written, if so.
     """
 
@@ -57,7 +58,7 @@ class Trained:
     model: nn.Module
     epoch: int
     test_set: TestSet
-    said: str
+    note: str
     features: dict[str, np.ndarray]
     identities: dict[str, np.ndarray]
     cameras: dict[str, np.ndarray]
@@ -68,7 +69,7 @@ class Gallery:
     """Which images are ranked for which: rows of the test lists."""
 
     title: str
-    said: str
+    note: str
     query: str
     gallery: str
     rows: np.ndarray
@@ -82,7 +83,9 @@ def settings_of(values: dict[str, Any], **instead: str) -> Settings:
     """
     known = fields_by_name()
     try:
-        return from_flat({n: v for n, v in values.items() if n in known} | {n: v for n, v in instead.items() if v})
+        return from_flat(
+            {n: v for n, v in values.items() if n in known} | {n: v for n, v in instead.items() if v}
+        )
     except (TypeError, ValueError) as error:
         raise UserError(f"config.json holds a value that is no setting: {error}") from None
 
@@ -102,11 +105,19 @@ def load(run: Path, settings: Settings) -> Trained:
     try:
         model.load_state_dict(state["model"])
     except RuntimeError as error:
-        raise UserError(f"the checkpoint does not fit the model of config.json: {str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"the checkpoint does not fit the model of config.json: {str(error).splitlines()[0]}"
+        ) from None
     model.to(alone.device).eval()
     test_set = TestSet(settings, alone)
-    how = {"batch_size": settings.test.test_batch_size, "bf16": alone.bf16(settings.run.precision), "title": "test"}
-    features = {m: joined(embed(model, store, m, **how)).float().cpu().numpy() for m, store in test_set.stores.items()}
+    how = {
+        "batch_size": settings.test.test_batch_size,
+        "bf16": alone.bf16(settings.run.precision),
+        "title": "test",
+    }
+    features = {
+        m: joined(embed(model, store, m, **how)).float().cpu().numpy() for m, store in test_set.stores.items()
+    }
     about = {m: np.array([(s.identity, s.camera) for s in rows]) for m, rows in test_set.samples.items()}
     people, cameras = ({m: a[:, column] for m, a in about.items()} for column in (0, 1))
     return Trained(settings, model, int(state["epoch"]), test_set, said, features, people, cameras)
@@ -122,7 +133,9 @@ def galleries(trained: Trained) -> list[Gallery]:
         return [Gallery(f"{q.capitalize()} to {g}", said, q, g, drawn[g]) for q, g in both]
     if trained.settings.data.dataset in ("regdb", "own"):
         return [Gallery(f"{q.capitalize()} to {g}", "All test images.", q, g, everything[g]) for q, g in both]
-    drawn = draw_gallery(trained.test_set.samples["visible"], 0, permutation=trained.test_set.protocol.get("permutations"))
+    drawn = draw_gallery(
+        trained.test_set.samples["visible"], 0, permutation=trained.test_set.protocol.get("permutations")
+    )
     said = "All-search, single-shot, the first gallery draw; camera 3 does not see camera 2, which is in the same room."
     extra = "An extra view that the protocol does not have: the gallery is every infrared test image; camera 2 does not see camera 3."
     return [
@@ -131,20 +144,27 @@ def galleries(trained: Trained) -> list[Gallery]:
     ]
 
 
-def ranked(trained: Trained, view: Gallery) -> list[Ranked]:
+def rank_gallery(trained: Trained, view: Gallery) -> list[RankedQuery]:
     """The best, the median and the worst query of a view, each with the head of its gallery."""
     precision = np.concatenate(
         [
-            average_precision(*_compared(trained, view, np.arange(first, min(first + CHUNK, len(trained.identities[view.query])))))
+            average_precision(
+                *_compared(
+                    trained, view, np.arange(first, min(first + CHUNK, len(trained.identities[view.query])))
+                )
+            )
             for first in range(0, len(trained.identities[view.query]), CHUNK)
         ]
     )
     shown = []
     for why, row in best_median_worst(precision).items():
         similarity, match, keep = (part[0] for part in _compared(trained, view, np.array([row])))
-        order = [i for i in np.argsort(-similarity, kind="stable") if keep[i]][:SHOWN]
-        tiles = [_test_tile(trained, view.gallery, view.rows[i], bool(match[i]), float(similarity[i])) for i in order]
-        shown.append(Ranked(why, float(precision[row]), _test_tile(trained, view.query, row), tiles))
+        order = [i for i in np.argsort(-similarity, kind="stable") if keep[i]][:GALLERY_IMAGES]
+        tiles = [
+            _test_tile(trained, view.gallery, view.rows[i], bool(match[i]), float(similarity[i]))
+            for i in order
+        ]
+        shown.append(RankedQuery(why, float(precision[row]), _test_tile(trained, view.query, row), tiles))
     return shown
 
 
@@ -164,12 +184,23 @@ def _compared(trained: Trained, view: Gallery, rows: np.ndarray) -> tuple[np.nda
     return similarity, match, keep
 
 
-def _test_tile(trained: Trained, modality: str, row: int, right: bool | None = None, score: float | None = None) -> Tile:
+def _test_tile(
+    trained: Trained, modality: str, row: int, right: bool | None = None, score: float | None = None
+) -> Tile:
     image = trained.test_set.stores[modality].images[row]
-    return Tile(image, int(trained.identities[modality][row]), int(trained.cameras[modality][row]), right, score)
+    return Tile(
+        image, int(trained.identities[modality][row]), int(trained.cameras[modality][row]), right, score
+    )
 
 
-def looks(trained: Trained, wanted: Sequence[str] = ()) -> list[tuple[str, list[tuple[str, np.ndarray]]]]:
+class AttentionMaps(NamedTuple):
+    """One image and its attention maps: (caption, uint8 (H, W, 3)) each."""
+
+    title: str
+    images: list[tuple[str, np.ndarray]]
+
+
+def attention_views(trained: Trained, wanted: Sequence[str] = ()) -> list[AttentionMaps]:
     """(what the image is, [(way of looking, picture), ...]) of some test images; nothing for a model without attention.
 
     Args:
@@ -189,21 +220,29 @@ def looks(trained: Trained, wanted: Sequence[str] = ()) -> list[tuple[str, list[
         for place, row in enumerate(rows):
             image, who = store.images[row], trained.test_set.samples[m][row]
             pictures = [("image", image)] + [(way, overlay(image, maps[way][place])) for way in maps]
-            found.append((f"{m}, person {who.identity}, camera {who.camera}, {Path(who.path).name}", pictures))
+            found.append(
+                AttentionMaps(
+                    f"{m}, person {who.identity}, camera {who.camera}, {printable(Path(who.path).name)}",
+                    pictures,
+                )
+            )
     return found
 
 
 def _wanted(samples: dict[str, list[Sample]], ends: Sequence[str]) -> dict[str, np.ndarray]:
     if not ends:
         return {m: np.array([len(rows) // 4, 3 * len(rows) // 4])[: len(rows)] for m, rows in samples.items()}
-    found = {m: [i for end in ends for i, s in enumerate(rows) if s.path.endswith(end)][:8] for m, rows in samples.items()}
+    found = {
+        m: [i for end in ends for i, s in enumerate(rows) if s.path.endswith(end)][:8]
+        for m, rows in samples.items()
+    }
     for end in ends:
         if not any(s.path.endswith(end) for rows in samples.values() for s in rows):
             raise UserError(f"--attend {end}: no test image has a path with this end")
     return {m: np.array(rows, int) for m, rows in found.items()}
 
 
-def cluster_sheets(trained: Trained) -> dict[str, list[Cluster]]:
+def cluster_views(trained: Trained) -> dict[str, list[Cluster]]:
     """modality -> clusters of the training images worth seeing, labelled anew by the method at the checkpoint's epoch.
 
     No memory is trained in between, so labels that a method makes after training within an epoch are those of untrained memories.
@@ -215,10 +254,15 @@ def cluster_sheets(trained: Trained) -> dict[str, list[Cluster]]:
     d = own.data
     samples = training_samples(d.dataset, own.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete)
     if any(s.identity == UNKNOWN for rows in samples.values() for s in rows):
-        raise UserError("the training images have no identities, or not all of them, so right and wrong cannot be told apart")
+        raise UserError(
+            "the training images have no identities, or not all of them, so right and wrong cannot be told apart"
+        )
     device = next(trained.model.parameters()).device
     place = (d.height, d.width, d.resize_extract, Path(d.cache_dir), device)
-    stores = {m: open_store([s.path for s in rows], *place, workers=d.workers, title=f"clustering {m}") for m, rows in samples.items()}
+    stores = {
+        m: open_store([s.path for s in rows], *place, workers=d.workers, title=f"clustering {m}")
+        for m, rows in samples.items()
+    }
     cameras = {m: np.array([s.camera for s in rows]) for m, rows in samples.items()}
     labels = relabel(trained, stores, cameras)
     return {m: _sheet(labels[m].ids, samples[m], cameras[m], stores[m]) for m in MODALITIES if m in labels}
@@ -231,12 +275,20 @@ def relabel(trained: Trained, stores: dict[str, ImageStore], cameras: Rows) -> d
         raise UserError(f"config.json names a method that this version does not have: {own.run.method}")
     method = METHODS[own.run.method](own, cameras)
     bf16 = Processes(0, 1, 0, next(trained.model.parameters()).device).bf16(own.run.precision)
-    how = {"batch_size": own.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
+    how = {
+        "batch_size": own.test.test_batch_size,
+        "bf16": bf16,
+        "unit_views": method.unit_views,
+        "title": "training",
+    }
     all_features = {m: embed(trained.model, stores[m], m, **how) for m in MODALITIES}
 
     def extract(rows: Rows | None = None) -> Features:
         wanted = rows or {m: np.arange(len(stores[m])) for m in MODALITIES}
-        return {m: {b: f[torch.as_tensor(r, device=f.device)] for b, f in all_features[m].items()} for m, r in wanted.items()}
+        return {
+            m: {b: f[torch.as_tensor(r, device=f.device)] for b, f in all_features[m].items()}
+            for m, r in wanted.items()
+        }
 
     found: dict[str, PseudoLabels] = {}
     for stage in method.stages(trained.epoch, extract, lambda make: make()):
@@ -253,8 +305,12 @@ def _sheet(ids: np.ndarray, samples: list[Sample], cameras: np.ndarray, store: I
         members = np.flatnonzero(ids == number)
         values, counts = np.unique(people[members], return_counts=True)
         most = values[counts.argmax()]
-        shown = members[np.linspace(0, len(members) - 1, min(SHEET, len(members))).round().astype(int)]
-        tiles = [Tile(store.images[r], int(people[r]), int(cameras[r]), bool(people[r] == most)) for r in shown]
+        shown = members[
+            np.linspace(0, len(members) - 1, min(CLUSTER_IMAGES, len(members))).round().astype(int)
+        ]
+        tiles = [
+            Tile(store.images[r], int(people[r]), int(cameras[r]), bool(people[r] == most)) for r in shown
+        ]
         seen = [int(c) for c in np.unique(cameras[members])]
         sheets.append(Cluster(why, len(members), len(values), share_of_most(people[members]), seen, tiles))
     return sheets
