@@ -1,6 +1,6 @@
 """Ranked galleries and cluster sheets: the values that the page shows, and the choice of queries and clusters worth showing.
 
-Q queries, G gallery images, N images, H height, W width.
+Q queries, N images, H height, W width.
 """
 
 from __future__ import annotations
@@ -55,20 +55,6 @@ class Cluster(NamedTuple):
     purity: float
     cameras: list[int]
     images: list[Tile]
-
-
-def average_precision(similarity: np.ndarray, match: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """(Q,) average precision, NaN where the gallery holds no match.
-
-    Args:
-        similarity: (Q, G). match, keep: bool (Q, G), the identity is the query's; the protocol lets the query see the image.
-    """
-    order = np.argsort(-similarity, axis=1, kind="stable")
-    kept = np.take_along_axis(keep, order, 1)
-    hit = np.take_along_axis(match, order, 1) & kept
-    rank = np.maximum(kept.cumsum(1), 1)  # (Q, G) from 1, among the kept
-    count = hit.sum(1)
-    return np.where(count > 0, (hit.cumsum(1) / rank * hit).sum(1) / np.maximum(count, 1), np.nan)
 
 
 def best_median_worst(precision: np.ndarray) -> dict[str, int]:

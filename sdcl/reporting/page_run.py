@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from sdcl.analysis import published_curves
-from sdcl.datasets import notices
 from sdcl.evaluation.tables import COLUMNS
 from sdcl.reporting.curves import label_charts, loss_charts, metric_charts, rate_chart, time_chart
 from sdcl.reporting.embedding import map_chart, project, select_images, similarity_charts
@@ -17,13 +16,13 @@ from sdcl.reporting.grids import CLUSTER_IMAGES, Cluster, Ranking
 from sdcl.reporting.html import Chart, Table, render
 from sdcl.reporting.model_views import (
     AttentionMaps,
-    Trained,
+    TestedModel,
     attention_views,
     cluster_views,
-    galleries,
-    load,
-    rank_gallery,
-    settings_of,
+    embed_test_images,
+    open_images,
+    open_model,
+    rankings,
 )
 from sdcl.reporting.run_record import Record, as_number, changed_settings, percent, stage_name
 from sdcl.runtime.errors import UserError
@@ -42,9 +41,13 @@ class SettingsTables(NamedTuple):
 
 @dataclass
 class Views:
-    """What the last model does with the images; a view that could not be made is empty."""
+    """Parts of the page that need model and images; a part that could not be made is empty.
+
+    notices: remarks on the images that differ from what the run recorded.
+    """
 
     epoch: int = -1
+    notices: list[str] = field(default_factory=list)
     rankings: list[Ranking] = field(default_factory=list)
     maps: list[Chart] = field(default_factory=list)
     histograms: list[Chart] = field(default_factory=list)
@@ -69,21 +72,19 @@ def run_page(record: Record, *, embed: bool = True, attend: Sequence[str] = (), 
             f"{MODEL_PARTS}: this page was made from the logs alone (--report logs, or --no-embed); "
             f"`sdcl report {printable(record.folder)}` adds them"
         )
-    withheld = record.recipe in published_curves.CURVES and not record.real_data
+    published_counts = published_curves.COUNTS.get(record.recipe, {}) if record.real_data else {}
     return render(
         "run.html",
         title=f"Run {record.name}",
         subtitle=subtitle(record),
-        notices=record.notices,
+        notices=list(dict.fromkeys([*record.notices, *views.notices])),
         numbers=headline_numbers(record),
         missing=missing,
         results=results_table(record),
         epochs=len(record.rows),
         curves=curve_charts(record),
-        published_withheld=withheld,
-        label_charts=label_charts(
-            record.rows, published_curves.COUNTS.get(record.recipe, {}) if record.real_data else {}
-        ),
+        published_withheld=record.recipe in published_curves.CURVES and not record.real_data,
+        label_charts=label_charts(record.rows, published_counts),
         time_charts=time_chart(record.rows),
         views=views,
         cluster_images=CLUSTER_IMAGES,
@@ -147,54 +148,51 @@ def settings_tables(record: Record) -> SettingsTables:
 
 
 def make_views(record: Record, missing: list[str], attend: Sequence[str], moved: dict[str, str]) -> Views:
-    """Run the last model on the images; a view that cannot be made is named in `missing` instead."""
+    """Run the last model on the images; a part that cannot be made is named in `missing` instead."""
     views = Views()
     try:
-        settings = settings_of(record.settings, **moved)
-        found = notices(settings.data.dataset, settings.data_dir, settings.data.trial)
-        record.notices += [n for n in found if n not in record.notices]
-        trained = load(record.folder, settings)
-    except (
-        UserError,
-        OSError,
-        RuntimeError,
-    ) as error:  # RuntimeError: a device that is not there, or too small
+        trained = open_model(record.folder, **moved)
+        dataset = open_images(trained)
+        if (dataset.synthetic, dataset.complete) != (record.synthetic, record.complete):
+            views.notices = list(dataset.notices)
+        model = embed_test_images(trained, dataset)
+    except (UserError, OSError, RuntimeError) as error:  # RuntimeError: GPU memory is exhausted
         missing.append(f"{MODEL_PARTS}: {error}")
         return views
     missing += [trained.note] if trained.note else []
     views.epoch = trained.epoch
 
-    def rankings() -> None:
-        views.rankings = [Ranking(g.title, g.note, rank_gallery(trained, g)) for g in galleries(trained)]
+    def add_rankings() -> None:
+        views.rankings = rankings(model)
 
-    def embedding() -> None:
-        views.maps, views.histograms = embedding_charts(trained)
+    def add_embedding() -> None:
+        views.maps, views.histograms = embedding_charts(model)
 
-    def attention() -> None:
-        views.attention = attention_views(trained, attend)
+    def add_attention() -> None:
+        views.attention = attention_views(model, attend)
 
-    def clusters() -> None:
-        views.clusters = cluster_views(trained)
+    def add_clusters() -> None:
+        views.clusters = cluster_views(trained, dataset)
 
     parts: dict[str, Callable[[], None]] = {
-        "Ranked galleries across modalities": rankings,
-        "Embedding": embedding,
-        "Attention of the branches": attention,
-        "Clusters of the training images": clusters,
+        "Ranked galleries across modalities": add_rankings,
+        "Embedding": add_embedding,
+        "Attention of the branches": add_attention,
+        "Clusters of the training images": add_clusters,
     }
-    for title, make in parts.items():
+    for title, add in parts.items():
         try:
-            make()
+            add()
         except (UserError, OSError, RuntimeError) as error:
             missing.append(f"{title}: {error}")
     return views
 
 
-def embedding_charts(trained: Trained) -> tuple[list[Chart], list[Chart]]:
+def embedding_charts(model: TestedModel) -> tuple[list[Chart], list[Chart]]:
     """Maps of some test features in two dimensions; histograms of the similarity of pairs."""
-    selected = select_images(trained.identities)
-    features = np.concatenate([trained.features[m][rows] for m, rows in selected.items()])
-    identities = np.concatenate([trained.identities[m][rows] for m, rows in selected.items()])
+    selected = select_images(model.identities)
+    features = np.concatenate([model.features[m][rows] for m, rows in selected.items()])
+    identities = np.concatenate([model.identities[m][rows] for m, rows in selected.items()])
     modalities = [m for m, rows in selected.items() for _ in rows]
     maps = [map_chart(name, points, identities, modalities) for name, points in project(features).items()]
-    return maps, similarity_charts(trained.features, trained.identities, trained.cameras)
+    return maps, similarity_charts(model.features, model.identities, model.cameras)

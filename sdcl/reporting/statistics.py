@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import permutation_test, ttest_rel
 
-from sdcl.datasets import LAYOUTS
+from sdcl.datasets import source_of
 from sdcl.evaluation.tables import COLUMNS
 from sdcl.reporting.run_record import Record, as_number, percent
+from sdcl.runtime.errors import DataError
 
 EXACT_UP_TO = 12  # pairs; beyond, trying all sign flips takes too long
 TEX_ESCAPES = str.maketrans(
@@ -100,8 +101,10 @@ def settings_of_a_repetition() -> frozenset[str]:
 
 def has_trials(dataset: str) -> bool:
     """Whether a data set is split anew for each trial."""
-    layout = LAYOUTS.get(dataset)
-    return layout is not None and len(layout.trials) > 1
+    try:
+        return len(source_of(dataset).trials) > 1
+    except DataError:  # of a plug-in or a newer version
+        return False
 
 
 def differing(mappings: Sequence[dict[str, Any]]) -> list[str]:
@@ -247,7 +250,7 @@ def _by_repetition(group: Group) -> dict[tuple[str, str], Record]:
 
 
 def _repetition(run: Record) -> tuple[str, str]:
-    return str(run.settings.get("trial", "")), str(run.settings.get("seed", ""))
+    return str(run.settings.get("trial", "unknown")), str(run.settings.get("seed", "unknown"))
 
 
 def _letter(index: int) -> str:

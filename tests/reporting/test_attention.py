@@ -26,7 +26,11 @@ def test_attention_reproduces_the_block(model):
         whole = module.qkv(block.norm1(tokens)).reshape(2, 3, 3, module.num_heads, 64)
         query, key, value = (whole[:, :, i].transpose(1, 2) for i in range(3))
         weights = (query @ key.transpose(2, 3) / 8).softmax(3)
-        assert torch.allclose(module.proj((weights @ value).transpose(1, 2).reshape(2, 3, 192)), module(block.norm1(tokens)), atol=1e-5)
+        assert torch.allclose(
+            module.proj((weights @ value).transpose(1, 2).reshape(2, 3, 192)),
+            module(block.norm1(tokens)),
+            atol=1e-5,
+        )
         assert torch.allclose(weights.mean(1), attention.attention_of(block, tokens), atol=1e-6)
 
 
@@ -34,10 +38,18 @@ def test_a_map_for_each_branch_and_modality(model):
     images = {m: torch.randn(2, 3, 32, 16) for m in ("visible", "infrared")}
     before = {k: v.clone() for k, v in model.state_dict().items()}
     maps = attention.class_attention(model, images)
-    assert set(maps) == {"visible", "infrared"} and set(maps["visible"]) == {"deep, last block", "shallow, last block", "deep, rollout"}
+    assert set(maps) == {"visible", "infrared"} and set(maps["visible"]) == {
+        "deep, last block",
+        "shallow, last block",
+        "deep, rollout",
+    }
     for by_name in maps.values():
         for shares in by_name.values():
-            assert shares.shape == (2, 2, 1) and np.allclose(shares.sum((1, 2)), 1, atol=1e-5) and (shares >= 0).all()
+            assert (
+                shares.shape == (2, 2, 1)
+                and np.allclose(shares.sum((1, 2)), 1, atol=1e-5)
+                and (shares >= 0).all()
+            )
     assert not np.allclose(maps["visible"]["deep, last block"], maps["visible"]["shallow, last block"])
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert not any(m._forward_pre_hooks for m in model.modules())

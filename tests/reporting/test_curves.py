@@ -11,12 +11,29 @@ def rows():
     made = []
     for epoch in range(4):
         about = {"clusters": 10 + epoch, "outliers": 4, "true_identities": 12, "ari": 0.5, "churn": 0.1}
-        test = [{"protocol": "SYSU-MM01 all-search single-shot, 10 seeded draws", "direction": "i to v", "R1": 10.0 + epoch, "mAP": 9.0}]
+        test = [
+            {
+                "protocol": "SYSU-MM01 all-search single-shot, 10 seeded draws",
+                "direction": "i to v",
+                "R1": 10.0 + epoch,
+                "mAP": 9.0,
+            }
+        ]
         losses = {"cluster_visible_deep": 2.0 - epoch, "cluster_infrared_deep": 1.0, "neighbor_a": 0.5}
         losses |= {f"cameras_{i}/cluster": float(i) for i in range(9)}
         stage = ["one", "two"] if epoch > 1 else "one"
         labels = {"visible": about, "infrared_joint": about, "odd": 3}
-        made.append({"epoch": epoch, "stage": stage, "lr": 0.1, "loss": 2.0, "losses": losses, "labels": labels, "test": test})
+        made.append(
+            {
+                "epoch": epoch,
+                "stage": stage,
+                "lr": 0.1,
+                "loss": 2.0,
+                "losses": losses,
+                "labels": labels,
+                "test": test,
+            }
+        )
         made[-1]["seconds"] = {"train": 3.0, "reading": 1.0}
     return made
 
@@ -29,7 +46,12 @@ def svg(drawn):
 
 def test_losses_are_grouped_by_their_first_word():
     drawn = curves.loss_charts(rows())
-    assert [d.alt.split(" over")[0] for d in drawn] == ["Loss", "Loss terms: cluster", "Loss terms: neighbor", "Loss terms: cameras"]
+    assert [d.alt.split(" over")[0] for d in drawn] == [
+        "Loss",
+        "Loss terms: cluster",
+        "Loss terms: neighbor",
+        "Loss terms: cameras",
+    ]
     assert "cluster_visible_deep from 2 at epoch 0 to -1 at epoch 3" in drawn[1].alt
     for d in drawn:
         svg(d)
@@ -43,8 +65,10 @@ def test_every_number_about_labels_is_a_chart():
         made = rows()
         for row, eps in zip(made, radii):
             row["labels"]["visible"] = row["labels"]["visible"] | {"eps": eps}
-        assert len(curves.label_charts(made, {})) == charts  # a radius that never moved is a setting, not a curve
-    assert drawn[-1].alt.startswith("Label churn: 1 − ARI with the epoch before over epochs")
+        assert (
+            len(curves.label_charts(made, {})) == charts
+        )  # a radius that never moved is a setting, not a curve
+    assert drawn[-1].alt.startswith("Label churn: 1 − ARI to the previous epoch over epochs")
 
 
 def count_points(drawn):
@@ -65,14 +89,35 @@ def test_time_and_rate():
 
 
 def test_rows_without_anything_give_nothing():
-    empty = [{"epoch": 0}, {"epoch": 1, "losses": None, "labels": [], "test": {}, "seconds": {"a": "b"}, "loss": float("nan"), "lr": "x"}]
-    made = (curves.loss_charts(empty), curves.metric_charts(empty, {}), curves.label_charts(empty, {}), curves.time_chart(empty))
+    empty = [
+        {"epoch": 0},
+        {
+            "epoch": 1,
+            "losses": None,
+            "labels": [],
+            "test": {},
+            "seconds": {"a": "b"},
+            "loss": float("nan"),
+            "lr": "x",
+        },
+    ]
+    made = (
+        curves.loss_charts(empty),
+        curves.metric_charts(empty, {}),
+        curves.label_charts(empty, {}),
+        curves.time_chart(empty),
+    )
     assert made == ([], [], [], []) and curves.rate_chart(empty) == []
 
 
 def test_hostile_names_stay_text():
     name = "<script>alert(1)</script>$x_{"
-    drawn = curves.loss_charts([{"epoch": 0, "stage": "a", "losses": {name: 1.0}}, {"epoch": 1, "stage": "<b>$", "losses": {name: 1.0}}])
+    drawn = curves.loss_charts(
+        [
+            {"epoch": 0, "stage": "a", "losses": {name: 1.0}},
+            {"epoch": 1, "stage": "<b>$", "losses": {name: 1.0}},
+        ]
+    )
     assert not any(e.tag.endswith("script") for e in svg(drawn[0]).iter())
 
 
