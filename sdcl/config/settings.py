@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from sdcl.datasets import DATASETS
 from sdcl.runtime.errors import SettingError
 
 METHODS = ("sdcl", "gur", "adca", "baseline")
 # with the spellings of the family
-DATASET_NAMES = {name: name for name in ("sysu", "regdb", "llcm", "own")} | {"sysu_all": "sysu", "regdb_rgb": "regdb"}
+DATASET_NAMES = {name: source.name for source in DATASETS.values() for name in (source.name, *source.aliases)}
 AGW = "agw"  # the family's name for its two-stream ResNet-50; SDCL's has instance normalisation in the stems
 AGW_ARCHS = {"sdcl": "resnet50_ibn"}  # the others': resnet50
 
@@ -231,7 +232,7 @@ class Settings:
     def run_dir(self) -> Path:
         """Where checkpoints and logs of this run lie."""
         base = Path(self.run.logs_dir or f"logs/{self.run.method}_{self.data.dataset}")
-        return base / f"trial_{self.data.trial}" if self.data.dataset == "regdb" else base
+        return base / f"trial_{self.data.trial}" if DATASETS[self.data.dataset].trials else base
 
     @property
     def data_dir(self) -> Path:
@@ -281,11 +282,10 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("baseline", "sysu"): {**_RESNET, "second_view": False},
     ("baseline", "regdb"): {**_RESNET_REGDB, "second_view": False},
 }
-# No settings of these methods for LLCM have been released; its recipes are those of SYSU-MM01, untuned. GUR meets 9 x 8 pairs of cameras
-# instead of 4 x 2, nine times its work: --camera-iters, --no-refresh-cameras and --no-intra-camera shorten it.
-RECIPES |= {(method, "llcm"): dict(RECIPES[method, "sysu"]) for method in METHODS}
-# One's own images: nobody can have tuned for them, so the recipes are those of SYSU-MM01, too; docs/OWN_DATA.md says what small sets need.
-RECIPES |= {(method, "own"): dict(RECIPES[method, "sysu"]) for method in METHODS}
+# Nothing was released for LLCM and for custom images; their recipes are those of SYSU-MM01, untuned (docs/OWN_DATA.md: small sets).
+# On LLCM, GUR meets 9 x 8 pairs of cameras instead of 4 x 2, nine times its work: --camera-iters, --no-refresh-cameras and
+# --no-intra-camera shorten it.
+RECIPES |= {(method, s.name): dict(RECIPES[method, s.recipe_of]) for s in DATASETS.values() if s.recipe_of for method in METHODS}
 
 
 def fields_by_name() -> dict[str, tuple[str, dataclasses.Field, type]]:
@@ -349,8 +349,8 @@ def from_flat(values: dict[str, Any]) -> Settings:
     """{name: value} -> Settings; the other way round is `flat`."""
     known, groups = fields_by_name(), {}
     for name, value in values.items():
-        group, _, kind = known[name]
-        groups.setdefault(group, {})[name] = kind(value)
+        group, one, kind = known[name]
+        groups.setdefault(group, {})[name] = (one.metadata["aliases"] or {}).get(value, kind(value))  # a name of older versions
     return Settings(**{g: t(**groups.get(g, {})) for g, t in get_type_hints(Settings).items()})
 
 
