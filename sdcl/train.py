@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from sdcl.analysis.label_quality import Truth
-from sdcl.reporting.write import report_after_run
 from sdcl.config.settings import Settings, describe, flat, parse
 from sdcl.data.image_cache import ImageStore, build_cache, content_fingerprint, open_store
 from sdcl.datasets import open_dataset
@@ -26,9 +25,10 @@ from sdcl.evaluation.tables import to_rows
 from sdcl.inference.extract import calibrate_necks, embed
 from sdcl.inference.test_set import TestSet
 from sdcl.methods import METHODS, Stage
-from sdcl.methods.interface import Features, Rows
+from sdcl.methods.interface import Features, Indexes
 from sdcl.models.pretrained import starting_model
 from sdcl.models.replicas import Replicas
+from sdcl.reporting.write import report_after_run
 from sdcl.runtime import distributed
 from sdcl.runtime.errors import SettingError
 from sdcl.runtime.interruption import Interruption
@@ -51,8 +51,10 @@ def main(argv: list[str] | None = None) -> int:
     settings, origin, _ = parse(argv, "python -m sdcl.train", "Train one method on one data set.")
     with Interruption() as interruption:
         train(settings, describe(settings, origin), interruption)
+    main_process = distributed.start(settings.run.device).main
     distributed.stop()
-    report_after_run(settings.run_dir, settings.run.report)
+    if main_process:
+        report_after_run(settings.run_dir, settings.run.report)
     return 0
 
 
@@ -92,7 +94,7 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
     run = Run(settings, processes, model, make_optimizer(model, settings), log, data)
     first, journal = resume(run)
     if first == 0 and not journal.values and settings.model.calibrate_necks:
-        calibrate_necks(model, extract_stores, batch_size=settings.test.test_batch_size, bf16=bf16, seed=settings.run.seed)
+        calibrate_necks(model, extract_stores, batch_size=settings.model.embed_batch_size, bf16=bf16, seed=settings.run.seed)
     log.write_json("config.json", flat(settings))
     log.write_json("environment.json", environment(processes.device, processes.count, data))
     run.trackers = Trackers(settings.run_dir, flat(settings), first, settings.run.wandb) if processes.main else None
@@ -104,8 +106,8 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
         Health(settings, cameras, log, synthetic=dataset.synthetic),
     )
 
-    def extract(rows: Rows | None = None) -> Features:
-        how = {"batch_size": settings.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
+    def extract(rows: Indexes | None = None) -> Features:
+        how = {"batch_size": settings.model.embed_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
         with clock("embed"):
             return {m: embed(model, extract_stores[m], m, rows=r, **how) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from sdcl.clustering import PseudoLabels
-from sdcl.config.settings import flat, from_flat
+from sdcl.config import METHODS, flat, from_saved
 from sdcl.data.augment import normalize
 from sdcl.data.image_cache import ImageStore, open_store
 from sdcl.datasets import MODALITIES, UNKNOWN, Dataset, Protocol, Sample, open_dataset
@@ -23,8 +23,7 @@ from sdcl.evaluation.metrics import rank_metrics
 from sdcl.inference.extract import joined
 from sdcl.inference.test_set import TestSet
 from sdcl.inference.trained_model import TrainedModel
-from sdcl.methods import METHODS
-from sdcl.methods.interface import Features, Rows
+from sdcl.methods.interface import Features, Indexes
 from sdcl.models.vit import DualBranchViT
 from sdcl.reporting.attention import class_attention, overlay
 from sdcl.reporting.grids import (
@@ -39,7 +38,7 @@ from sdcl.reporting.grids import (
     share_of_most,
 )
 from sdcl.runtime.distributed import Processes
-from sdcl.runtime.errors import DataError, UserError
+from sdcl.runtime.errors import DataError
 from sdcl.runtime.files import printable
 
 CHUNK = 512  # queries compared with the gallery at once
@@ -83,7 +82,7 @@ def open_model(run: Path, **moved: str) -> TrainedModel:
     """
     trained = TrainedModel.open(run)
     changed = {name: value for name, value in moved.items() if value}
-    trained = dataclasses.replace(trained, settings=from_flat(flat(trained.settings) | changed))
+    trained = dataclasses.replace(trained, settings=from_saved(flat(trained.settings), **changed))
     return trained.to(trained.settings.run.device)
 
 
@@ -244,7 +243,7 @@ def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Clu
     No memory is trained for it, so labels that a method derives from memories trained within an epoch are those of untrained ones.
 
     Raises:
-        DataError: training images without an identity. UserError: no clusters, or an unknown method.
+        DataError: training images without an identity. NoClusters: clustering left nothing.
     """
     if any(s.identity == UNKNOWN for samples in dataset.train.values() for s in samples):
         raise DataError("some training images have no identity, so right and wrong cannot be told apart")
@@ -271,7 +270,7 @@ def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Clu
     }
 
 
-def relabel(trained: TrainedModel, stores: dict[str, ImageStore], cameras: Rows) -> dict[str, PseudoLabels]:
+def relabel(trained: TrainedModel, stores: dict[str, ImageStore], cameras: Indexes) -> dict[str, PseudoLabels]:
     """Make the pseudo-labels of the run's method for these images.
 
     Args:
@@ -281,14 +280,12 @@ def relabel(trained: TrainedModel, stores: dict[str, ImageStore], cameras: Rows)
         name of the label set -> labels, up to the stage in which each modality has labels under its name.
     """
     settings = trained.settings
-    if settings.run.method not in METHODS:
-        raise UserError(f"this version has no method {settings.run.method!r}; there are {', '.join(METHODS)}")
     method = METHODS[settings.run.method](settings, cameras)
     features = {
         m: trained.features(stores[m], m, unit_views=method.unit_views, title="training") for m in MODALITIES
     }
 
-    def extract(rows: Rows | None = None) -> Features:
+    def extract(rows: Indexes | None = None) -> Features:
         if rows is None:
             return features
         return {

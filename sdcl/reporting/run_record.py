@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdcl.config.settings import fields_by_name
+from sdcl.config import METHODS, fields_by_name
 from sdcl.runtime.errors import UserError
 from sdcl.runtime.files import printable
 
@@ -134,7 +134,9 @@ def stage_name(row: dict[str, Any]) -> str:
 
 def changed_settings(settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """name -> (value, field default) where the two differ; settings unknown to this version have no default."""
-    known = {name: one.default for name, (_, one, _) in fields_by_name().items()}
+    method = settings.get("method")
+    fields = fields_by_name(method if method in METHODS else None)
+    known = {name: one.default for name, one in fields.items()}
     return {
         n: (v, known.get(n, "unknown to this version"))
         for n, v in settings.items()

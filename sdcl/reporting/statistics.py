@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import permutation_test, ttest_rel
 
+from sdcl.config.settings import repetition_names
 from sdcl.datasets import source_of
 from sdcl.evaluation.tables import COLUMNS
 from sdcl.reporting.run_record import Record, as_number, percent
@@ -81,7 +82,7 @@ def experiment_of(record: Record) -> dict[str, Any]:
 
     The images count by their fingerprint ("data"). Trials of a data set train on different images by design, so the folder counts there.
     """
-    ignored = settings_of_a_repetition()
+    ignored = repetition_names()
     experiment = {name: value for name, value in record.settings.items() if name not in ignored}
     experiment["data"] = (
         record.settings.get("data_dir", "")
@@ -89,14 +90,6 @@ def experiment_of(record: Record) -> dict[str, Any]:
         else record.environment.get("data", "")
     )
     return experiment
-
-
-def settings_of_a_repetition() -> frozenset[str]:
-    """Settings in which repetitions may differ: seed, trial, and all that does not change what is trained."""
-    return frozenset(
-        "seed trial logs_dir data_dir cache_dir workers device print_freq eval_step resume resume_anyway recompute allow_incomplete "
-        "checkpoint trials modes shots draws official_draws rerank report wandb watch check_ranks profile".split()
-    )
 
 
 def has_trials(dataset: str) -> bool:
