@@ -270,7 +270,9 @@ def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Clu
     }
 
 
-def relabel(trained: TrainedModel, stores: dict[str, ImageStore], cameras: Indexes) -> dict[str, PseudoLabels]:
+def relabel(
+    trained: TrainedModel, stores: dict[str, ImageStore], cameras: Indexes
+) -> dict[str, PseudoLabels]:
     """Make the pseudo-labels of the run's method for these images.
 
     Args:
