@@ -1,10 +1,11 @@
 """Embeddings of a folder of images: computed, saved, loaded, and compared only with others of the same model.
 
-    folder -> images, sorted by path -> test preprocessing of the model -> mean of image and horizontal flip -> unit rows
+    folder -> images, sorted by path -> test preprocessing of the model -> mean of image and horizontal flip
+    -> unit rows
 
-Files hold the rows, the paths of the images below the folder, the settings that made them and the fingerprint of the weights. As .npz:
-`embeddings` float32 (N, D), `paths` text (N,), `about` JSON text. As .safetensors: the tensor `embeddings`; `paths` and `about` are
-JSON text in its metadata.
+Files hold the rows, the paths of the images below the folder, the settings that made them and the fingerprint
+of the weights. As .npz: `embeddings` float32 (N, D), `paths` text (N,), `about` JSON text. As .safetensors:
+the tensor `embeddings`; `paths` and `about` are JSON text in its metadata.
 
 N images, D dimensions, H height, W width.
 """
@@ -46,7 +47,8 @@ class Embeddings:
     Args:
         rows: float32 (N, D) of unit length.
         paths: N paths below `about["root"]`.
-        about: root, modality, weights (fingerprint), height, width, resize, and for information arch, method, precision, ...
+        about: root, modality, weights (fingerprint), height, width, resize, and for information arch, method,
+            precision, ...
     """
 
     rows: np.ndarray
@@ -168,7 +170,8 @@ def _report_unreadable(errors: Sequence[str], skip: bool) -> None:
     listed = "\n  ".join(errors)
     if errors and not skip:
         raise DataError(
-            f"{len(errors)} image(s) cannot be used; replace them, or leave them out with --skip-unreadable:\n  {listed}"
+            f"{len(errors)} image(s) cannot be used; replace them, or leave them out with "
+            f"--skip-unreadable:\n  {listed}"
         )
     if errors:
         print(
@@ -177,7 +180,9 @@ def _report_unreadable(errors: Sequence[str], skip: bool) -> None:
 
 
 def save_embeddings(path: Path, embeddings: Embeddings) -> None:
-    """Write embeddings atomically; the suffix, .npz or .safetensors, decides the format. Raises OutputError."""
+    """Write embeddings atomically; the suffix, .npz or .safetensors, decides the format. Raises
+    OutputError.
+    """
     if path.suffix == ".npz":
         buffer = io.BytesIO()
         paths, about = np.array(embeddings.paths), np.array(json.dumps(embeddings.about))
@@ -229,6 +234,7 @@ def refuse_mixture(a: Embeddings, b: Embeddings) -> None:
     ]
     if differences:
         raise DataError(
-            f"embeddings of {printable(a.about['root'])} and of {printable(b.about['root'])} cannot be compared: "
+            f"embeddings of {printable(a.about['root'])} and of {printable(b.about['root'])} cannot be "
+            "compared: "
             f"{'; '.join(differences)}. Embed both with the same --weights"
         )

@@ -29,7 +29,8 @@ def extract_features(
     rows: np.ndarray | None = None,
     unit_views: bool = False,
 ) -> dict[str, Tensor]:
-    """Compute the features of a cache's images in eval mode. Each process embeds a share of them and receives all.
+    """Compute the features of a cache's images in eval mode. Each process embeds a share of them and receives
+    all.
 
     Args:
         modality: "visible" or "infrared", whose stem the images go through.
@@ -97,9 +98,10 @@ def calibrate_necks(
 ) -> None:
     """Set the running statistics of the BN necks to those of pretrained features on unlabelled images.
 
-    Pretrained weights hold no necks. Their running statistics would begin at mean 0 and variance 1, so the first clustering and the
-    first memories would be made of features that were never standardised, while the first training steps standardise theirs. Both
-    modalities are mixed in each batch, in proportion and in random order; statistics are averaged over the batches.
+    Pretrained weights hold no necks. Their running statistics would begin at mean 0 and variance 1, so the
+    first clustering and the first memories would be made of features that were never standardised, while the
+    first training steps standardise theirs. Both modalities are mixed in each batch, in proportion and in
+    random order; statistics are averaged over the batches.
     """
     necks = model.necks
     momenta = [neck.momentum for neck in necks]

@@ -25,14 +25,18 @@ def vit(request, parity, tmp_path, monkeypatch):
 
 
 def same(found, expected, relative):
-    np.testing.assert_allclose(found.detach().numpy(), expected, atol=relative * np.abs(expected).max(), rtol=0)
+    np.testing.assert_allclose(
+        found.detach().numpy(), expected, atol=relative * np.abs(expected).max(), rtol=0
+    )
 
 
 def test_dual_branch_vit(vit, parity):
     name, model, images, arrays, about = vit
     for key, shown in about["recipe_check"].items():
         if key.startswith("image"):
-            np.testing.assert_allclose(images["visible" if "rgb" in key else "infrared"][0, 0, 0, :3], shown, rtol=1e-6)
+            np.testing.assert_allclose(
+                images["visible" if "rgb" in key else "infrared"][0, 0, 0, :3], shown, rtol=1e-6
+            )
     model.eval()
     with torch.no_grad():
         out = model(images)
@@ -92,13 +96,21 @@ def test_agw_resnet(name, arch, parity, tmp_path):
 def test_pos_embed_resize(parity):
     a = parity("pos_embed_resize")
     for grid in ((18, 9), (24, 12)):
-        np.testing.assert_allclose(resize_pos_embed(torch.from_numpy(a["pos_embed"]), grid), a[f"resized_{grid[0]}x{grid[1]}"], atol=1e-5)
+        np.testing.assert_allclose(
+            resize_pos_embed(torch.from_numpy(a["pos_embed"]), grid),
+            a[f"resized_{grid[0]}x{grid[1]}"],
+            atol=1e-5,
+        )
 
 
 def test_one_branch_and_one_modality():
     model = build_model("vit_mini", height=96, width=48, branches=("deep",))
     out = model({"infrared": torch.randn(3, 3, 96, 48)})
-    assert list(out) == ["infrared"] and list(out["infrared"]) == ["deep"] and out["infrared"]["deep"].shape == (3, 192)
+    assert (
+        list(out) == ["infrared"]
+        and list(out["infrared"]) == ["deep"]
+        and out["infrared"]["deep"].shape == (3, 192)
+    )
     assert not any("shallow" in n for n in model.state_dict())
 
 
@@ -106,7 +118,9 @@ def test_joint_batch_and_frozen_neck_bias():
     model = build_model("vit_mini", height=96, width=48)
     images = {m: torch.randn(4, 3, 96, 48) for m in SHORT}
     together, alone = model(images), model({"visible": images["visible"]})
-    assert (together["visible"]["deep"] - alone["visible"]["deep"]).abs().max() > 1e-3  # the neck sees both modalities
+    assert (
+        together["visible"]["deep"] - alone["visible"]["deep"]
+    ).abs().max() > 1e-3  # the neck sees both modalities
     frozen = [n for n, p in model.named_parameters() if not p.requires_grad]
     assert frozen == ["heads.deep.neck.bias", "heads.shallow.neck.bias"]
 
