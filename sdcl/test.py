@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sdcl.cli.report import say_report
 from sdcl.config.settings import Settings, describe, flat, from_flat, parse
 from sdcl.datasets import Dataset, open_dataset, source_of
 from sdcl.evaluation.protocols import Result, mean_results
 from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, results_table, to_json
 from sdcl.inference.test_set import TestSet
 from sdcl.models.pretrained import model_of
+from sdcl.reporting.write import report_after_run
 from sdcl.runtime import checkpoint, distributed
 from sdcl.runtime.errors import UserError
 from sdcl.runtime.files import write_text
@@ -29,9 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     """Command line entry. Exit codes: 0 tested, 2 bad input (the message says why)."""
     settings, origin, said = parse(argv, "python -m sdcl.test", "Test a trained model.")
     test(settings, said, describe(settings, origin))
+    main_process = distributed.start(settings.run.device).main
     distributed.stop()
-    for folder in result_folders(settings, said):
-        say_report(folder, settings.run.report)
+    for folder in result_folders(settings, said) if main_process else ():
+        report_after_run(folder, settings.run.report)
     return 0
 
 

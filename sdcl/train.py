@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from sdcl.analysis.label_quality import Truth
-from sdcl.cli.report import say_report
 from sdcl.config.settings import Settings, describe, flat, parse
 from sdcl.data.image_cache import ImageStore, build_cache, content_fingerprint, open_store
 from sdcl.datasets import open_dataset
@@ -29,6 +28,7 @@ from sdcl.methods import METHODS, Stage
 from sdcl.methods.interface import Features, Indexes
 from sdcl.models.pretrained import starting_model
 from sdcl.models.replicas import Replicas
+from sdcl.reporting.write import report_after_run
 from sdcl.runtime import distributed
 from sdcl.runtime.errors import SettingError
 from sdcl.runtime.interruption import Interruption
@@ -51,8 +51,10 @@ def main(argv: list[str] | None = None) -> int:
     settings, origin, _ = parse(argv, "python -m sdcl.train", "Train one method on one data set.")
     with Interruption() as interruption:
         train(settings, describe(settings, origin), interruption)
+    main_process = distributed.start(settings.run.device).main
     distributed.stop()
-    say_report(settings.run_dir, settings.run.report)
+    if main_process:
+        report_after_run(settings.run_dir, settings.run.report)
     return 0
 
 
