@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdcl.cli.options import add_embedding_options, add_weights, embedding_options
-from sdcl.datasets.sample import MODALITIES
+from sdcl.config.command_line import add_arguments, new_parser, read_arguments
+from sdcl.datasets import MODALITIES
+from sdcl.inference.options import EmbeddingOptions, add_weights
 from sdcl.runtime.files import output_path, printable
 from sdcl.runtime.program import program
 
@@ -19,14 +20,15 @@ DESCRIPTION = "Embed every image below a folder with a trained model."
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Exit codes: 0 written, 2 bad input."""
     args = parser().parse_args(argv)
+    options = read_arguments(EmbeddingOptions, args)
     from sdcl.inference.embeddings import EMBEDDING_SUFFIXES, embed_folder, save_embeddings
     from sdcl.inference.trained_model import TrainedModel
 
     output_path(args.out, EMBEDDING_SUFFIXES)
-    trained = TrainedModel.open(args.weights).to(args.device)
+    trained = TrainedModel.open(args.weights).to(options.device)
     if trained.note:
         print(f"note: {trained.note}", file=sys.stderr)
-    embeddings = embed_folder(trained, args.images, args.modality, **embedding_options(args))
+    embeddings = embed_folder(trained, args.images, args.modality, **options.keywords())
     save_embeddings(args.out, embeddings)
     count, dim = embeddings.rows.shape
     print(f"written: {printable(args.out)}: {count} images, {dim} dimensions, weights {trained.fingerprint}")
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The options of this program."""
-    result = argparse.ArgumentParser("sdcl embed", description=DESCRIPTION, allow_abbrev=False)
+    result = new_parser("sdcl embed", DESCRIPTION)
     add = result.add_argument
     add_weights(result)
     add(
@@ -47,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--modality", choices=MODALITIES, required=True, help="kind of camera that took them")
     add("--out", type=Path, required=True, metavar="FILE", help="file to write, .npz or .safetensors")
-    add_embedding_options(result)
+    add_arguments(result, EmbeddingOptions)
     return result
 
 

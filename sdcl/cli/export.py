@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdcl.cli.options import add_weights
+from sdcl.inference.options import add_weights
 from sdcl.runtime.program import program
 
 

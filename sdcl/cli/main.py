@@ -30,7 +30,7 @@ class Command:
     parser: str = ""
 
 
-SETTINGS = "sdcl.config.settings:parser"
+SETTINGS = "sdcl.config:parser"
 COMMANDS = {
     "train": Command("sdcl.train:main", "train a method on a data set", SETTINGS),
     "test": Command("sdcl.test:main", "test a trained model by the data set's protocol", SETTINGS),

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdcl.cli.options import add_embedding_options, add_weights, embedding_options
-from sdcl.datasets.sample import MODALITIES
+from sdcl.config.command_line import add_arguments, new_parser, read_arguments
+from sdcl.datasets import MODALITIES
+from sdcl.inference.options import EmbeddingOptions, add_weights
 from sdcl.runtime.errors import DataError, SettingError
 from sdcl.runtime.files import output_path, printable, write_bytes, write_text
 from sdcl.runtime.program import program
@@ -45,13 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Exit codes: 0 written, 2 bad input."""
     args = parser().parse_args(argv)
     _check(args)
+    options = read_arguments(EmbeddingOptions, args)
     from sdcl.evaluation.rerank import Rerank
     from sdcl.inference.embeddings import refuse_mixture
     from sdcl.inference.search import calibrate_threshold, search
     from sdcl.inference.trained_model import TrainedModel
     from sdcl.reporting.search_image import search_image
 
-    trained = TrainedModel.open(args.weights).to(args.device) if args.weights else None
+    trained = TrainedModel.open(args.weights).to(options.device) if args.weights else None
     query = _embeddings(args, trained, args.query, "query")
     gallery = _embeddings(args, trained, args.gallery, "gallery")
     refuse_mixture(query, gallery)
@@ -83,14 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The options of this program."""
-    result = argparse.ArgumentParser(
-        "sdcl search",
-        description="Search the people of some images among others.",
-        epilog=CALIBRATION_HELP,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    result = new_parser(
+        "sdcl search", f"Search the people of some images among others.\n\n{CALIBRATION_HELP}"
     )
-    add = result.add_argument
+    add = functools.partial(result.add_argument, default=None)
     images: dict[str, Any] = {"type": Path, "metavar": "DIR_OR_FILE"}
     add("--query", required=True, help="folder of images, one image, or a file of `sdcl embed`", **images)
     add("--gallery", required=True, help="the same for the images to search among", **images)
@@ -102,10 +101,10 @@ def parser() -> argparse.ArgumentParser:
     add("--rerank", action="store_true", help="rank by k-reciprocal re-ranking (Zhong et al., CVPR 2017)")
     text = 'cosine similarity that must be exceeded, else "not in the gallery"'
     add("--threshold", type=float, metavar="T", help=text)
-    text = "find the threshold of this false-accept rate, see below"
+    text = "find the threshold of this false-accept rate, see above"
     add("--calibrate", type=float, metavar="F", help=text)
     add("--reference", help="reference of --calibrate: images like the queries, or their file", **images)
-    add("--labelled", action="store_true", help="the first folder of each path names the person, see below")
+    add("--labelled", action="store_true", help="the first folder of each path names the person, see above")
     add("--out", type=Path, required=True, metavar="FILE.json", help="results to write")
     add(
         "--picture",
@@ -113,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE.png",
         help="image to write: the first 50 queries with 10 results each",
     )
-    add_embedding_options(result)
+    add_arguments(result, EmbeddingOptions)
     return result
 
 
@@ -160,7 +159,7 @@ def _embeddings(args: argparse.Namespace, trained: TrainedModel | None, path: Pa
             f"{printable(path)} holds images: say --weights and --{side}-modality, or name a file of `sdcl "
             "embed`"
         )
-    return embed_folder(trained, path, modality, **embedding_options(args))
+    return embed_folder(trained, path, modality, **read_arguments(EmbeddingOptions, args).keywords())
 
 
 if __name__ == "__main__":

@@ -28,12 +28,12 @@ from safetensors.numpy import save as safetensors_bytes
 from tqdm import tqdm
 
 from sdcl.data.image_cache import decode
+from sdcl.datasets import SUFFIXES, list_images
 from sdcl.inference.trained_model import TrainedModel
 from sdcl.runtime.devices import uses_bf16
 from sdcl.runtime.errors import DataError, SettingError, UserError
 from sdcl.runtime.files import printable, write_bytes
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")  # in any case; other files in a folder are ignored
 EMBEDDING_SUFFIXES = (".npz", ".safetensors")
 CHUNK = 1024  # decoded images held in memory
 COMPARABLE = ("weights", "height", "width", "resize")  # facts that two sets must share to be compared
@@ -61,27 +61,18 @@ class Embeddings:
         return [os.path.join(self.about["root"], path) for path in self.paths]
 
 
-def list_images(folder: Path) -> list[str]:
-    """Sorted paths, below the folder, of the files with an image suffix; links to folders are not followed.
+def image_paths(folder: Path) -> list[str]:
+    """Sorted paths, below the folder, of its image files at any depth; hidden ones are left out.
 
     Raises:
         DataError: no folder, one that cannot be listed, or one without images.
     """
     if not folder.is_dir():
         raise DataError(f"{printable(folder)} is no folder of images")
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"folder {printable(error.filename)} cannot be listed: {error.strerror}")
-
-    paths = [
-        os.path.relpath(os.path.join(parent, name), folder)
-        for parent, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-        if name.lower().endswith(IMAGE_SUFFIXES)
-    ]
+    paths = sorted(path.relative_to(folder).as_posix() for path in list_images(folder, recursive=True))
     if not paths:
-        raise DataError(f"there is no image below {printable(folder)} ({', '.join(IMAGE_SUFFIXES)})")
-    return sorted(paths)
+        raise DataError(f"there is no image below {printable(folder)} ({', '.join(SUFFIXES)})")
+    return paths
 
 
 def embed_folder(
@@ -110,7 +101,7 @@ def embed_folder(
     if batch_size < 1 or workers < 1:
         raise SettingError(f"--batch-size and --workers must be above 0, got {batch_size} and {workers}")
     folder = Path(folder)
-    root, paths = (folder.parent, [folder.name]) if folder.is_file() else (folder, list_images(folder))
+    root, paths = (folder.parent, [folder.name]) if folder.is_file() else (folder, image_paths(folder))
     d = trained.settings.data
     parts: list[np.ndarray] = []
     embedded: list[str] = []

@@ -26,9 +26,11 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from sdcl.config.settings import flat
-from sdcl.datasets.sample import MODALITIES
-from sdcl.inference.model_card import local_settings, model_card
+from sdcl.config import flat
+from sdcl.config.fields import EVALUATION, OUTPUT, SPEED
+from sdcl.config.settings import names_affecting
+from sdcl.datasets import MODALITIES
+from sdcl.inference.model_card import model_card
 from sdcl.inference.trained_model import METADATA, TrainedModel
 from sdcl.models.backbone import Backbone
 from sdcl.runtime.errors import UserError, WeightError, writing
@@ -111,9 +113,10 @@ def export_facts(trained: TrainedModel) -> dict[str, Any]:
     provenance.
     """
     settings = flat(trained.settings)
+    local = names_affecting(OUTPUT, SPEED, EVALUATION)
     tested = [row for row in trained.rows if row.get("test")]
     return {
-        "settings": {name: value for name, value in settings.items() if name not in local_settings()},
+        "settings": {name: value for name, value in settings.items() if name not in local},
         "epoch": trained.epoch,
         "data": trained.data,
         "weights": trained.fingerprint,

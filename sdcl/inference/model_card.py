@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sdcl.config.settings import flat, resolve
+from sdcl.config import flat, resolve
 from sdcl.data.augment import IMAGENET_MEAN, IMAGENET_STD
+from sdcl.datasets import source_of
 from sdcl.inference.trained_model import TrainedModel
 
 TEMPLATES = Path(__file__).with_name("templates")
 METRICS = ("R1", "R5", "R10", "R20", "mAP", "mINP")
-
-
-@cache
-def local_settings() -> frozenset[str]:
-    """Names of the settings that say nothing about the trained model: paths, device, speed, evaluation."""
-    return frozenset(("logs_dir", "data_dir", "cache_dir", "checkpoint", "device", "workers"))
 
 
 def model_card(
@@ -43,7 +37,7 @@ def model_card(
         network=trained.settings.model,
         parameters=sum(p.numel() for p in trained.model.parameters()),
         branches=branches,
-        trial=facts["settings"].get("trial") if trained.settings.data.dataset == "regdb" else None,
+        trial=facts["settings"]["trial"] if source_of(trained.settings.data.dataset).trials else None,
         mean=" ".join(f"{v:g}" for v in IMAGENET_MEAN),
         deviation=" ".join(f"{v:g}" for v in IMAGENET_STD),
         comparisons=comparisons,

@@ -18,16 +18,16 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from sdcl.config.settings import Settings, fields_by_name, from_flat
+from sdcl.config import Settings, from_saved
 from sdcl.data.augment import normalize, standardize
 from sdcl.data.image_cache import FILTERS, ImageStore, decode
-from sdcl.datasets.sample import MODALITIES
+from sdcl.datasets import MODALITIES
 from sdcl.inference.extract import extract_features, flip_averaged, joined
 from sdcl.models.backbone import Backbone
 from sdcl.models.pretrained import model_of
 from sdcl.runtime import checkpoint
 from sdcl.runtime.devices import choose_device, uses_bf16
-from sdcl.runtime.errors import CheckpointError, WeightError
+from sdcl.runtime.errors import CheckpointError, UserError, WeightError
 
 METADATA = "sdcl"  # key of the JSON text in the metadata of exported files
 Images = Tensor | np.ndarray | Sequence[str | Path | Image.Image | np.ndarray]
@@ -101,7 +101,10 @@ class TrainedModel:
             state = _exported_state(path)
         else:
             state = checkpoint.load(path)
-        settings = settings_of(state["settings"], path)
+        try:
+            settings = from_saved(state["settings"])
+        except UserError as error:
+            raise CheckpointError(f"{path}: {error}") from None
         model = model_of(settings)
         try:
             model.load_state_dict(state["model"])
@@ -250,19 +253,6 @@ class TrainedModel:
                 )
             image = Image.fromarray(image)
         return np.asarray(image.convert("RGB").resize((d.width, d.height), FILTERS[d.resize_test]))
-
-
-def settings_of(values: dict[str, Any], path: Path) -> Settings:
-    """Build the settings that a checkpoint or config.json recorded, without those this version does not have.
-
-    Raises:
-        CheckpointError: a value that no setting can have.
-    """
-    known = fields_by_name()
-    try:
-        return from_flat({name: value for name, value in values.items() if name in known})
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} holds a setting that this version cannot read: {error}") from None
 
 
 def weights_fingerprint(model: nn.Module) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.models import ResNet50_Weights
 
-from sdcl.config.settings import Settings
+from sdcl.config import Settings
 from sdcl.models.backbone import Backbone
 from sdcl.models.factory import build_model
 from sdcl.models.vit import DualBranchViT

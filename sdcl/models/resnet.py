@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from sdcl.datasets.sample import MODALITIES
+from sdcl.datasets import MODALITIES
 from sdcl.models.backbone import Backbone
 from sdcl.models.layers import IBN, bn_neck
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sdcl.datasets.sample import MODALITIES
+from sdcl.datasets import MODALITIES
 from sdcl.models.backbone import Backbone
 from sdcl.models.factory import ARCHS, build_model
 from sdcl.models.vit import DualBranchViT, resize_pos_embed

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from sdcl.config.settings import flat, parse
+from sdcl.config import flat, parse
 from sdcl.models.pretrained import model_of
 from sdcl.runtime import checkpoint
 
