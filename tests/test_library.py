@@ -28,7 +28,7 @@ def test_every_public_name_is_documented():
 
 
 def test_from_a_run_to_ranked_people(tmp_path):
-    data = raw_trees.sysu(tmp_path / "sysu", train=(1, 2), val=(), test=(3, 4), images=2)
+    data = raw_trees.sysu(tmp_path / "sysu", train=(1, 2), val=(5,), test=(3, 4), images=2)
     run = run_folder(tmp_path / "run")
 
     dataset = sdcl.open_dataset("sysu", data)

@@ -27,18 +27,21 @@ if TYPE_CHECKING:
     from sdcl.inference.trained_model import TrainedModel
 
 CALIBRATION_HELP = """\
-A gallery always has a nearest image, also for a person whom it does not show. With a threshold, a query is
-said to be in the gallery when its largest cosine similarity exceeds it. --calibrate F finds the threshold
-that a share F of impostors exceeds, from the images of --reference:
+A gallery always has a nearest image, also for a person whom it does not show.
+With a threshold, a query is said to be in the gallery when its largest cosine
+similarity exceeds it. --calibrate F finds the threshold that a share F of
+impostors exceeds, from the images of --reference:
 
-- without --labelled: images, of the queries' modality and kind of camera, of people known NOT to be in the
-gallery; - with --labelled: the first folder of each path names the person, in the reference and in the
-gallery. A person's own
-  gallery images are left out, so the reference may show people of the gallery; the share of its images that
+  without --labelled: images, of the queries' modality and kind of camera, of
+  people known NOT to be in the gallery;
+  with --labelled: the first folder of each path names the person, in the
+  reference and in the gallery. A person's own gallery images are left out, so
+  the reference may show people of the gallery; the share of its images that
   find their person above the threshold is measured too.
 
-At least 1 / F - 1 reference images are needed, many more for a steady threshold, and many images of few
-people count as few. Calibrate anew when gallery, weights or cameras change.
+At least 1 / F - 1 reference images are needed, many more for a steady
+threshold, and many images of few people count as few. Calibrate anew when
+gallery, weights or cameras change.
 """
 
 
