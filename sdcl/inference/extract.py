@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sdcl.data.augment import normalize
-from sdcl.data.image_cache import ImageStore
+from sdcl.data.image_cache import ImageCache
 from sdcl.models.backbone import Backbone
 from sdcl.runtime.distributed import gather_shares, share_of
 
@@ -20,7 +20,7 @@ from sdcl.runtime.distributed import gather_shares, share_of
 @torch.no_grad()
 def extract_features(
     model: Backbone,
-    images: ImageStore,
+    images: ImageCache,
     modality: str,
     *,
     batch_size: int,
@@ -94,7 +94,7 @@ def joined(features: dict[str, Tensor]) -> Tensor:
 
 @torch.no_grad()
 def calibrate_necks(
-    model: Backbone, caches: dict[str, ImageStore], *, batch_size: int, bf16: bool, seed: int
+    model: Backbone, caches: dict[str, ImageCache], *, batch_size: int, bf16: bool, seed: int
 ) -> None:
     """Set the running statistics of the BN necks to those of pretrained features on unlabelled images.
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sdcl.config import Settings, from_saved
 from sdcl.data.augment import normalize, standardize
-from sdcl.data.image_cache import FILTERS, ImageStore, decode
+from sdcl.data.image_cache import FILTERS, ImageCache, decode
 from sdcl.datasets import MODALITIES
 from sdcl.inference.extract import extract_features, flip_averaged, joined
 from sdcl.models.backbone import Backbone
@@ -185,7 +185,7 @@ class TrainedModel:
 
     def features(
         self,
-        images: ImageStore,
+        images: ImageCache,
         modality: str,
         *,
         batch_size: int | None = None,
