@@ -14,7 +14,7 @@ import torch
 from sdcl.config import METHODS, Settings, differences_from_recipe, parse
 from sdcl.datasets import open_dataset
 from sdcl.inference.test_set import TestSet
-from sdcl.models.pretrained import starting_model
+from sdcl.models.pretrained import pretrained_model
 from sdcl.reporting.write import report_after_run
 from sdcl.runtime import distributed
 from sdcl.runtime.distributed import Processes
@@ -81,7 +81,7 @@ def train(
 
     # model and method
     torch.manual_seed(settings.run.seed)
-    model, loaded = starting_model(settings)
+    model, loaded = pretrained_model(settings)
     log.line(loaded)
     model.to(processes.device)
     method = METHODS[settings.run.method](settings, images.cameras)

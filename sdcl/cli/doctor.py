@@ -32,7 +32,7 @@ from sdcl.data.image_cache import FORMATS, MAX_PIXELS
 from sdcl.datasets import UNKNOWN, Dataset, Sample, open_dataset
 from sdcl.datasets.images import SUFFIXES_OF
 from sdcl.datasets.sample import identities_of
-from sdcl.models.pretrained import starting_model
+from sdcl.models.pretrained import pretrained_model
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.errors import UserError, writing
 from sdcl.runtime.files import printable
@@ -352,7 +352,7 @@ def examine_data(settings: Settings, dataset: Dataset) -> list[Finding]:
 
 def examine_weights(settings: Settings) -> list[Finding]:
     """Load the pretrained weights, as tensors only, into the recipe's model."""
-    model, loaded = starting_model(settings)
+    model, loaded = pretrained_model(settings)
     values = model.state_dict()
     broken = [n for n, v in values.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     severity = WARNING if settings.model.pretrained == "none" else NOTE
@@ -426,7 +426,7 @@ def time_of_an_image(settings: Settings, device: torch.device) -> tuple[float, f
     """(seconds, bytes of activations) of one image in a training step, of `TIMED_IMAGES` random images."""
     settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, pretrained="none"))
     bf16 = Processes(0, 1, 0, device).bf16(settings.run.precision)
-    model = starting_model(settings)[0].to(device).train()
+    model = pretrained_model(settings)[0].to(device).train()
     size = (TIMED_IMAGES // 2, 3, settings.data.height, settings.data.width)
     images = {"visible": torch.randn(*size, device=device), "infrared": torch.randn(*size, device=device)}
     saved: dict[int, int] = {}  # address -> bytes of what autograd keeps for the backward pass
