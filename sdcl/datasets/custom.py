@@ -1,4 +1,4 @@
-"""Custom images: two folders or a table. `-d custom --data-dir DIR` (or `--data-dir FILE.csv`); docs/OWN_DATA.md shows both.
+"""Custom images: two folders or a table. `-d custom --data-dir DIR` (or `--data-dir FILE.csv`); docs/datasets/custom.md shows both.
 
     DIR/visible, DIR/infrared   images at any depth, for training; the first folder below these is the camera, without one it is camera 1
     DIR/images.csv              a line `path,camera,modality[,identity][,split]` per image, paths from the table's own folder
@@ -147,7 +147,7 @@ SOURCE = CustomSource(
     test_remedy=f"List them in a table, each with its identity and the split 'test' (columns {HEADER})",
     shared_identities="warning",
     shared_remedy="give each person to one of the splits, if the test is to be one of new people",
-    small_remedy="lower --k1, --k1-visible-unified, --cra-k, --num-instances and --eps, as docs/OWN_DATA.md says",
+    small_remedy="lower --k1, --k1-visible-unified, --cra-k, --num-instances and --eps, as docs/datasets/custom.md says",
 )
 
 
