@@ -1,7 +1,7 @@
 """GUR: Towards Grand Unified Representation Learning for Unsupervised Visible-Infrared Person Re-Identification.
 
 Bin Yang, Jun Chen, Mang Ye. ICCV 2023.
-https://openaccess.thecvf.com/content/ICCV2023/html/Yang_Towards_Grand_Unified_Representation_Learning_for_Unsupervised_Visible-Infrared_Person_Re-Identification_ICCV_2023_paper.html
+https://doi.org/10.1109/ICCV51070.2023.01016
 Released code: https://github.com/yangbincv/GUR. Contributions, and the call that is each of them:
 
     bottom-up domain learning                      `_cameras`, then `_modalities`, then `_joint`: three kinds of stages in every epoch
@@ -106,10 +106,7 @@ class GUR:
     """Stages "cameras_V_I" for each pair of cameras, "modalities" (later "unified") and "joint"."""
 
     title = "Grand Unified Representation Learning"
-    paper = (
-        "https://openaccess.thecvf.com/content/ICCV2023/html/Yang_Towards_Grand_Unified_Representation_Learning_for_"
-        "Unsupervised_Visible-Infrared_Person_Re-Identification_ICCV_2023_paper.html"
-    )
+    paper = "https://doi.org/10.1109/ICCV51070.2023.01016"
     Settings = GURSettings
     # On LLCM, which takes the recipe of SYSU-MM01, GUR has 9 x 8 pairs of cameras instead of 4 x 2: --camera-iters,
     # --no-refresh-cameras and --no-intra-camera shorten it.

@@ -1,7 +1,7 @@
 """SDCL: Shallow-Deep Collaborative Learning for Unsupervised Visible-Infrared Person Re-Identification.
 
 Bin Yang, Jun Chen, Mang Ye. CVPR 2024.
-https://openaccess.thecvf.com/content/CVPR2024/html/Yang_Shallow-Deep_Collaborative_Learning_for_Unsupervised_Visible-Infrared_Person_Re-Identification_CVPR_2024_paper.html
+https://openaccess.thecvf.com/content/CVPR2024/papers/Yang_Shallow-Deep_Collaborative_Learning_for_Unsupervised_Visible-Infrared_Person_Re-Identification_CVPR_2024_paper.pdf
 Released code: https://github.com/yangbincv/SDCL. Contributions, and the call that is each of them:
 
     shallow-deep features                     the model's two branches; every memory and loss exists once per branch
@@ -120,8 +120,8 @@ class SDCL:
 
     title = "Shallow-Deep Collaborative Learning"
     paper = (
-        "https://openaccess.thecvf.com/content/CVPR2024/html/Yang_Shallow-Deep_Collaborative_Learning_for_Unsupervised_"
-        "Visible-Infrared_Person_Re-Identification_CVPR_2024_paper.html"
+        "https://openaccess.thecvf.com/content/CVPR2024/papers/Yang_Shallow-Deep_Collaborative_Learning_for_Unsupervised_"
+        "Visible-Infrared_Person_Re-Identification_CVPR_2024_paper.pdf"
     )
     Settings = SDCLSettings
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from helpers import raw_trees
-from helpers.small_runs import METHOD_FLAGS, ROOT, SMALL, rows
+from helpers.small_runs import ROOT, rows, small
 
 from sdcl import test as test_program
 from sdcl import train as train_program
-from sdcl.config.settings import METHODS, RECIPES, resolve
+from sdcl.config import resolve
 from sdcl.datasets import llcm, open_dataset
 from sdcl.datasets.prepare import main
 from sdcl.synthetic import dataset as synthetic
@@ -118,9 +118,7 @@ def test_rendered_people_in_this_layout(tmp_path):
         assert 3 not in {s.camera for s in samples["infrared"]}
 
 
-def test_recipes_are_those_of_sysu():
-    for method in METHODS:
-        assert RECIPES[method, "llcm"] == RECIPES[method, "sysu"]
+def test_default_folders():
     settings = resolve({"dataset": "llcm"})[0]
     assert (str(settings.run_dir), str(settings.data_dir)) == ("logs/sdcl_llcm", "data/llcm")
 
@@ -158,7 +156,7 @@ def test_train_and_test(tmp_path, method):
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
         return done.stdout
 
-    call("train_sdcl_llcm.sh", *places, *SMALL, *(METHOD_FLAGS if method == "gur" else []))
+    call("train_sdcl_llcm.sh", *places, *small(method))
     epochs = rows(tmp_path / "run")
     assert epochs[1]["stage"] == {"sdcl": "unified", "gur": "joint"}[method]
     if method == "gur":
