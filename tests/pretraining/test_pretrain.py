@@ -25,7 +25,7 @@ SMALL = (
 
 def note_of(path):
     with safe_open(path, "pt") as file:
-        return json.loads(file.metadata()["sdcl.pretraining.pretrain"])
+        return json.loads(file.metadata()["sdcl.pretrain"])
 
 
 @pytest.mark.parametrize("objective", ["tracks", "dino", "identity"])
