@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sdcl.pretraining.flags import (
+from sdcl.config.command_line import add_arguments, new_parser, read_arguments
+from sdcl.config.fields import (
     AT_LEAST_0,
     AT_LEAST_1,
     OUTPUT,
@@ -15,10 +16,7 @@ from sdcl.pretraining.flags import (
     SHARE,
     SPEED,
     Bounds,
-    add_arguments,
     fields_of,
-    new_parser,
-    read_arguments,
     setting,
 )
 from sdcl.runtime.errors import SettingError
@@ -72,7 +70,7 @@ class PretrainSettings:
         "weight decay at the last step, along half a cosine; biases and norms have none (dino)",
         bounds=AT_LEAST_0,
     )
-    difficulty: str = setting("medium", "difficulty of the rendered images", choices=DIFFICULTIES)
+    difficulty: str = setting("medium", "difficulty of the rendered images: easy, medium or hard", choices=DIFFICULTIES)
     precision: str = setting(
         "auto", "auto: bf16 autocast where the hardware has it, else fp32", choices=("auto", "fp32", "bf16")
     )
