@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from sdcl.data.image_cache import ImageStore, open_store
+from sdcl.data.image_cache import ImageCache, open_cache
 from sdcl.runtime.errors import DataError
 from sdcl.runtime.files import printable
 from sdcl.synthetic.renderer import random_camera, random_person, render
@@ -33,12 +33,12 @@ class Crops:
     """Images with their tracks and cameras.
 
     Args:
-        store: uint8 (N, H, W, 3).
+        images: uint8 (N, H, W, 3).
         track: int (N,), numbered over all cameras. camera: int (N,).
         identity: int (N,) of rendered identities, read by the objective "identity" and the probe; else None.
     """
 
-    store: ImageStore
+    images: ImageCache
     track: np.ndarray
     camera: np.ndarray
     identity: np.ndarray | None = None
@@ -89,9 +89,9 @@ def folder_crops(
             cameras.append(str(root / parts[0]) if len(parts) > 1 else str(root))
             tracks.append(str(path.parent) if len(parts) > 2 else str(path))
             paths.append(str(path))
-    store = open_store(paths, height, width, "bilinear", cache_dir, device, workers=workers, title="crops")
+    cache = open_cache(paths, height, width, "bilinear", cache_dir, device, workers=workers, title="crops")
     track, camera = (np.unique(names, return_inverse=True)[1] for names in (tracks, cameras))
-    return Crops(store, track, camera)
+    return Crops(cache, track, camera)
 
 
 # ------------------------------------------------------------------ rendered images
@@ -117,7 +117,7 @@ def rendered_tracks(
     tasks = [(rendering, sensor, number, tracks, frames, identities) for sensor, number in numbered]
     images = _in_parallel(_render_camera, tasks, jobs, "render cameras")
     track = np.repeat(np.arange(cameras * tracks), frames)
-    return Crops(ImageStore(images, device), track, track // tracks)
+    return Crops(ImageCache(images, device), track, track // tracks)
 
 
 def _render_camera(task: tuple[RenderSettings, str, int, int, int, int]) -> np.ndarray:
@@ -149,7 +149,7 @@ def rendered_identities(
     tasks = [(rendering, identity, modality, images, cameras) for identity in identities]
     pixels = _in_parallel(_render_identity, tasks, jobs, f"render {modality}")
     labels = np.repeat(np.arange(len(identities)), images)
-    return Crops(ImageStore(pixels, device), np.arange(len(pixels)), np.zeros(len(pixels), int), labels)
+    return Crops(ImageCache(pixels, device), np.arange(len(pixels)), np.zeros(len(pixels), int), labels)
 
 
 def _render_identity(task: tuple[RenderSettings, int, str, int, int]) -> np.ndarray:

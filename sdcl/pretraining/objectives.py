@@ -63,7 +63,7 @@ class ViewAugmentation:
         jitter, erase = self.color_jitter * max(strength, 0.5), self.erase * strength
         seeds = derive_seeds(*seed, count=len(indices))
         gray = np.random.default_rng(seed).random(len(indices)) < 0.5
-        images = crops.store.take(indices)
+        images = crops.images.take(indices)
         out = torch.empty(len(indices), 3, *images.shape[1:3], device=images.device)
         for view, selected in (("plain", ~gray), ("exchanged", gray)):
             positions = np.flatnonzero(selected)

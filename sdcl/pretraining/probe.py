@@ -32,7 +32,7 @@ def probe(backbone: nn.Module, images: dict[str, Crops]) -> dict[str, float]:
     backbone.eval()
     features = {}
     for modality, crops in images.items():
-        features[modality] = F.normalize(backbone(normalize(crops.store.take(np.arange(len(crops))))))
+        features[modality] = F.normalize(backbone(normalize(crops.images.take(np.arange(len(crops))))))
     backbone.train(training)
     identities = torch.from_numpy(images["visible"].identity).to(features["visible"].device)
     return {f"{q}->{g}": rank1(features[q], features[g], identities, q == g) for q, g in PAIRS}

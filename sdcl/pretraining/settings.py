@@ -70,7 +70,9 @@ class PretrainSettings:
         "weight decay at the last step, along half a cosine; biases and norms have none (dino)",
         bounds=AT_LEAST_0,
     )
-    difficulty: str = setting("medium", "difficulty of the rendered images: easy, medium or hard", choices=DIFFICULTIES)
+    difficulty: str = setting(
+        "medium", "difficulty of the rendered images: easy, medium or hard", choices=DIFFICULTIES
+    )
     precision: str = setting(
         "auto", "auto: bf16 autocast where the hardware has it, else fp32", choices=("auto", "fp32", "bf16")
     )

@@ -33,7 +33,7 @@ def test_folders_without_images_are_refused(tmp_path, name):
 
 def test_half_of_the_rendered_cameras_are_visible():
     crops = rendered_tracks(RENDERING, cameras=4, tracks=3, frames=2, identities=5, jobs=1, device=CPU)
-    images = crops.store.take(np.arange(len(crops))).numpy()
+    images = crops.images.take(np.arange(len(crops))).numpy()
     gray = np.ptp(images, axis=-1).max((1, 2)) == 0
     assert len(crops) == 4 * 3 * 2 and crops.identity is None
     assert [bool(gray[crops.camera == c].all()) for c in range(4)] == [False, False, True, True]
@@ -45,4 +45,4 @@ def test_rendered_identities_are_labelled_and_reproducible():
     crops = rendered_identities(RENDERING, range(2, 4), "infrared", **arguments)
     assert crops.identity.tolist() == [0, 0, 0, 1, 1, 1]
     second = rendered_identities(RENDERING, range(3, 4), "infrared", **arguments)  # identity 3 alone
-    assert np.array_equal(crops.store.take(np.arange(3, 6)), second.store.take(np.arange(3)))
+    assert np.array_equal(crops.images.take(np.arange(3, 6)), second.images.take(np.arange(3)))
