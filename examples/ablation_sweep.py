@@ -15,18 +15,37 @@ from sdcl import train
 from sdcl.cli import report
 from sdcl.synthetic.dataset import build
 
-flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-flags.add_argument("--without", nargs="+", default=["cnl", "cra"], metavar="PART", help="switched off, one a row (default cnl cra)")
+flags = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+)
+flags.add_argument(
+    "--without",
+    nargs="+",
+    default=["cnl", "cra"],
+    metavar="PART",
+    help="switched off, one a row (default cnl cra)",
+)
 flags.add_argument("--seeds", type=int, default=3, help="runs of each row")
-flags.add_argument("--identities", type=int, default=60, help="people to train on; 0.4 times as many others are searched for")
-flags.add_argument("--data-dir", type=Path, default=Path("logs/examples"), help="where people are drawn and runs are kept")
+flags.add_argument(
+    "--identities", type=int, default=60, help="people to train on; 0.4 times as many others are searched for"
+)
+flags.add_argument(
+    "--data-dir", type=Path, default=Path("logs/examples"), help="where people are drawn and runs are kept"
+)
 own, more = flags.parse_known_args()
 
 people, out = own.data_dir / f"people_{own.identities}", own.data_dir / "ablation"
 build(people, "sysu", "quick", identities=own.identities)
 # The settings of the quick start, for fewer steps; they come first, so that what was said on the command line overrides them.
 budget = "--epochs 6 --unify-from 3 --iters 20 --iters-unified 20 --optimizer adam --lr 1e-4 --eval-step 1000".split()
-shared = ["--config", str(Path(__file__).parent / "quickstart.json"), "--data-dir", str(people), "--cache-dir", str(own.data_dir / "cache")]
+shared = [
+    "--config",
+    str(Path(__file__).parent / "quickstart.json"),
+    "--data-dir",
+    str(people),
+    "--cache-dir",
+    str(own.data_dir / "cache"),
+]
 
 runs = []
 for part in ["", *own.without]:

@@ -65,14 +65,27 @@ class Nearest:
         yield Stage("nearest", ids, self.batch.iters, contrast, found)
 
 
-flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-flags.add_argument("--identities", type=int, default=60, help="people to train on; 0.4 times as many others are searched for")
-flags.add_argument("--data-dir", type=Path, default=Path("logs/examples"), help="where people are drawn and runs are kept")
+flags = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+)
+flags.add_argument(
+    "--identities", type=int, default=60, help="people to train on; 0.4 times as many others are searched for"
+)
+flags.add_argument(
+    "--data-dir", type=Path, default=Path("logs/examples"), help="where people are drawn and runs are kept"
+)
 own, more = flags.parse_known_args()
 
 people = own.data_dir / f"people_{own.identities}"
 build(people, "sysu", "quick", identities=own.identities)
-quick = ["--config", str(Path(__file__).parent / "quickstart.json"), "--data-dir", str(people), "--cache-dir", str(own.data_dir / "cache")]
+quick = [
+    "--config",
+    str(Path(__file__).parent / "quickstart.json"),
+    "--data-dir",
+    str(people),
+    "--cache-dir",
+    str(own.data_dir / "cache"),
+]
 settings, _, _ = parse([*quick, *SMALL, *more], "add_a_method.py", __doc__)
 METHODS["nearest"] = Nearest
 results = {}

@@ -20,11 +20,22 @@ from sdcl.config.settings import parse
 
 flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 flags.add_argument(
-    "--weights", type=Path, help="run folder or checkpoint (default: the weight that comes with the package, not trained on these)"
+    "--weights",
+    type=Path,
+    help="run folder or checkpoint (default: the weight that comes with the package, not trained on these)",
 )
-flags.add_argument("--rate", type=float, default=0.05, help="share of strangers that may be said to be in the gallery")
-flags.add_argument("--identities", type=int, default=60, help="people to draw; 0.4 times as many others come with them")
-flags.add_argument("--data-dir", type=Path, default=Path("logs/examples"), help="where people are drawn, if they are not there yet")
+flags.add_argument(
+    "--rate", type=float, default=0.05, help="share of strangers that may be said to be in the gallery"
+)
+flags.add_argument(
+    "--identities", type=int, default=60, help="people to draw; 0.4 times as many others come with them"
+)
+flags.add_argument(
+    "--data-dir",
+    type=Path,
+    default=Path("logs/examples"),
+    help="where people are drawn, if they are not there yet",
+)
 own = flags.parse_args()
 
 stores, _, _ = draw_people(own)
@@ -46,11 +57,15 @@ for camera, modality in (("cam4", "visible"), ("cam3", "infrared")):
 
     # Every other stranger is asked beforehand: the threshold is what at most `rate` of their images reach. All else are queries.
     asked = np.isin(person, sorted(set(person) - there)[::2])
-    reference, query = (replace(found, rows=found.rows[k], paths=list(compress(found.paths, k))) for k in (asked, ~asked))
+    reference, query = (
+        replace(found, rows=found.rows[k], paths=list(compress(found.paths, k))) for k in (asked, ~asked)
+    )
     threshold = calibrate(reference, gallery, own.rate, labelled=False)["threshold"]
     print(f"\n{modality} queries: threshold {threshold:.3f}, from {len(reference.paths)} images of strangers")
 
-    answers = rank(query, gallery, top=3, threshold=threshold, how=None)  # how=Rerank() re-ranks by k-reciprocal neighbours
+    answers = rank(
+        query, gallery, top=3, threshold=threshold, how=None
+    )  # how=Rerank() re-ranks by k-reciprocal neighbours
     for answer in answers[:: max(1, len(answers) // 6)]:
         best = ", ".join(f"{hit['path']} {hit['similarity']:.2f}" for hit in answer["results"])
         print(f"  {answer['query']}: {best if answer['in_gallery'] else 'not in the gallery'}")
@@ -61,4 +76,6 @@ for camera, modality in (("cam4", "visible"), ("cam3", "infrared")):
     print(
         f"{known.sum()} images of people in the gallery: right at rank 1 {first[known].mean():.1%}, said to be there {said[known].mean():.1%}"
     )
-    print(f"{(~known).sum()} images of other strangers: said to be there {said[~known].mean():.1%}, wanted at most about {own.rate:.0%}")
+    print(
+        f"{(~known).sum()} images of other strangers: said to be there {said[~known].mean():.1%}, wanted at most about {own.rate:.0%}"
+    )
