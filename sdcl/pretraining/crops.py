@@ -6,7 +6,6 @@ label. N images, H, W their size.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ import torch
 from tqdm import tqdm
 
 from sdcl.data.image_cache import ImageCache, open_cache
+from sdcl.datasets import SUFFIXES, list_images
 from sdcl.runtime.errors import DataError
 from sdcl.runtime.files import printable
 from sdcl.synthetic.renderer import random_camera, random_person, render
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 SENSORS = ("visible", "nir", "thermal")
 SENSOR_SHARES = (0.5, 0.37, 0.13)  # of the rendered cameras
 T = TypeVar("T")
@@ -75,12 +74,7 @@ def folder_crops(
         root = Path(folder)
         if not root.is_dir():
             raise DataError(f"--images {printable(root)} is no folder; name one that holds person crops")
-        images = sorted(
-            Path(parent, name)
-            for parent, _, names in os.walk(root)
-            for name in names
-            if name.lower().endswith(SUFFIXES)
-        )
+        images = list_images(root, recursive=True)
         if not images:
             suffixes = ", ".join(SUFFIXES)
             raise DataError(f"--images {printable(root)} holds no image ({suffixes}); name a folder of crops")
