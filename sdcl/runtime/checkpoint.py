@@ -36,6 +36,8 @@ def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
         with open(part, "wb") as file:
             file.write(buffer.getbuffer())
             file.write(MARK + hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
+            file.flush()
+            os.fsync(file.fileno())  # a full disk is noticed here, while the last checkpoint is still in its place
         if name == LAST and target.exists():
             os.replace(target, folder / PREVIOUS)
     return target
