@@ -1,26 +1,37 @@
-"""The AGW-style ResNet of the family: a stem per modality, shared layers 1 to 4, GeM pooling, BN neck (ADCA, GUR; SDCL's variant).
+"""The two-stream ResNet of ADCA and GUR, and SDCL's variant of it.
 
-B images, D dimensions. Layers are torchvision's; non-local blocks are off, as in the released configurations.
+A stem per modality, shared stages, GeM pooling, BN neck. Source: AGW of Ye et al., Deep Learning for Person
+Re-identification: A Survey and Outlook, TPAMI 2021, without non-local blocks, as ADCA, GUR and SDCL configure
+it. Layers are torchvision's.
+
+B images, C channels, D dimensions, h x w cells of the last feature map.
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from sdcl.datasets.sample import MODALITIES
+from sdcl.datasets import MODALITIES
 from sdcl.models.backbone import Backbone
 from sdcl.models.layers import IBN, bn_neck
 
 
 @dataclass(frozen=True)
 class ResNetShape:
-    """Layers of each of the four stages, their block, and whether the stems carry an IBN layer (SDCL's ResNet)."""
+    """Sizes of one architecture.
+
+    Args:
+        layers: blocks of each of the four stages.
+        bottleneck: bottleneck blocks; else basic ones.
+        stem_ibn: IBN layers in the stems, as in SDCL's ResNet.
+    """
 
     layers: tuple[int, int, int, int]
     bottleneck: bool = True
@@ -32,7 +43,7 @@ class ResNetShape:
 
 
 class ResNetStem(nn.Module):
-    """Image -> 1/4 resolution, 64 channels."""
+    """Images (B, 3, H, W) -> maps (B, 64, H / 4, W / 4)."""
 
     def __init__(self, network: ResNet, ibn: bool):
         super().__init__()
@@ -44,7 +55,7 @@ class ResNetStem(nn.Module):
 
 
 class DualStemResNet(Backbone):
-    """Deep feature only: `branches` is ("deep",)."""
+    """A ResNet with a stem per modality and shared stages. It has the deep branch alone."""
 
     branches = ("deep",)
 
@@ -52,12 +63,13 @@ class DualStemResNet(Backbone):
         super().__init__()
         self.shape, self.feature_dim = shape, shape.dim
         network = ResNet(Bottleneck if shape.bottleneck else BasicBlock, list(shape.layers))
-        first = network.layer4[0]  # the last stage keeps its resolution
-        for conv in (first.conv2 if shape.bottleneck else first.conv1, first.downsample[0]):
-            conv.stride = (1, 1)
+        first: Any = network.layer4[0]
+        for convolution in (first.conv2 if shape.bottleneck else first.conv1, first.downsample[0]):
+            convolution.stride = (1, 1)  # the last stage keeps its resolution
         stem = ResNetStem(network, shape.stem_ibn)
         self.stems = nn.ModuleDict({m: copy.deepcopy(stem) for m in MODALITIES})
-        self.layer1, self.layer2, self.layer3, self.layer4 = network.layer1, network.layer2, network.layer3, network.layer4
+        self.layer1, self.layer2 = network.layer1, network.layer2
+        self.layer3, self.layer4 = network.layer3, network.layer4
         self.neck = bn_neck(shape.dim)
 
     @property
@@ -66,7 +78,7 @@ class DualStemResNet(Backbone):
         return [self.neck]
 
     def forward(self, images: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-        """modality -> (B_m, 3, H, W) gives modality -> {"deep": (B_m, D)}: BN output, in eval mode normalised to unit length."""
+        """modality -> (B_m, 3, H, W) gives modality -> {"deep": (B_m, D)}, unit rows in eval mode."""
         present = [m for m in MODALITIES if m in images]
         maps = torch.cat([self.stems[m](images[m]) for m in present])
         maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))  # (B, D, h, w)
@@ -78,5 +90,7 @@ class DualStemResNet(Backbone):
 
 
 def gem(maps: Tensor, p: float = 3.0, eps: float = 1e-12) -> Tensor:
-    """Generalised mean pooling (B, D, h, w) -> (B, D), in float32."""
+    """Generalised mean pooling (GeM) in float32. (B, D, h, w) -> (B, D). Source: Radenovic et al., TPAMI
+    2019.
+    """
     return (maps.float().pow(p).mean((2, 3)) + eps).pow(1 / p)
