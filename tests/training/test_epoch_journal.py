@@ -135,11 +135,14 @@ def test_a_stage_that_has_taken_no_step_keeps_its_new_memories():
 
 def test_an_unread_journal_is_saved_again_whole():
     """A second signal before the stage is reached loses nothing."""
-    state = EpochJournal(stages=[StageProgress(2, 1, ["a"], [torch.ones(1)], {"contrast.rows": torch.ones(2)})]).state(
-        {}
-    )
+    state = EpochJournal(
+        stages=[StageProgress(2, 1, ["a"], [torch.ones(1)], {"contrast.rows": torch.ones(2)})]
+    ).state({})
     again = EpochJournal.from_state(state, CPU).state({})
-    assert again["stages"][0]["memories"]["contrast.rows"].tolist() == [1, 1] and again["stages"][0]["skipped"] == 1
+    assert (
+        again["stages"][0]["memories"]["contrast.rows"].tolist() == [1, 1]
+        and again["stages"][0]["skipped"] == 1
+    )
 
 
 def test_journals_of_version_0_1_are_read():
@@ -157,7 +160,13 @@ def test_memories_of_version_0_1_are_found():
     """A stage had one objective without a name: ADCA's and GUR's cluster memories, or SDCL's two kinds of memory in one module."""
 
     def named(name, value):
-        return {"step": 1, "skipped": 0, "names": [], "history": [], "memories": {name: torch.full((2,), value)}}
+        return {
+            "step": 1,
+            "skipped": 0,
+            "names": [],
+            "history": [],
+            "memories": {name: torch.full((2,), value)},
+        }
 
     for name in ("rows", "contrast.rows"):
         state = {"values": [], "stages": [named(name, 4.0)], "seconds": {}}
