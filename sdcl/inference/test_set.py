@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdcl.config.settings import Settings, TestSettings
+from sdcl.config.groups import TestSettings
+from sdcl.config.settings import Settings
 from sdcl.data.image_cache import build_cache, open_store
 from sdcl.datasets import Dataset, ProtocolOptions
 from sdcl.evaluation.protocols import Result, evaluate
