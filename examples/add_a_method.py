@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sdcl.config.settings import Settings, parse
+from sdcl.config import Settings, parse
 from sdcl.datasets.sample import MODALITIES
 from sdcl.memory import centroids
 from sdcl.methods import METHODS, Stage

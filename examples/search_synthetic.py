@@ -16,7 +16,7 @@ from synthetic_people import SIZE, draw_people, starting_model
 
 from sdcl.cli.embed import Weights, embed_folder, open_weights, weights_fingerprint
 from sdcl.cli.search import calibrate, rank
-from sdcl.config.settings import parse
+from sdcl.config import parse
 
 flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 flags.add_argument(
