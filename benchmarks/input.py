@@ -21,7 +21,7 @@ from torchvision import transforms as T
 from torchvision.transforms import functional as TF
 
 from sdcl.data.augment import ERASE_FILL, augment, augmentation
-from sdcl.data.image_cache import build_cache, open_store
+from sdcl.data.image_cache import build_cache, open_cache
 
 
 def plain_chain(height: int, width: int, pad: int = 10) -> T.Compose:
@@ -82,7 +82,7 @@ def main() -> None:
         began = time.perf_counter()
         build_cache(*place, args.threads, "images")
         built = time.perf_counter() - began
-        store = open_store(*place, torch.device(args.device), workers=args.threads, title="images")
+        store = open_cache(*place, torch.device(args.device), workers=args.threads, title="images")
 
         def ours() -> list[torch.Tensor]:
             parts = []
