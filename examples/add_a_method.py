@@ -9,6 +9,7 @@ A package can offer its method to `sdcl train --method NAME` by an entry point o
 """
 
 import argparse
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,14 +18,27 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+<<<<<<< HEAD
 from sdcl import METHODS, config
 from sdcl.config.fields import Bounds, setting
 from sdcl.datasets import MODALITIES
+=======
+from sdcl.config import Settings, parse
+from sdcl.datasets.sample import MODALITIES
+>>>>>>> main
 from sdcl.memory import centroids
 from sdcl.methods import Stage, parts
 from sdcl.methods.interface import Extract, Features, Indexes, Once, label_sets
 from sdcl.synthetic.dataset import build
 from sdcl.train import train
+
+
+RECIPE = """{
+    "arch": "vit_mini", "shallow": false, "calibrate_necks": true, "bn_replicas": 1,
+    "height": 96, "width": 48, "pad": 4, "batch_size": 32, "num_instances": 4, "eps": 0.5, "k1": 15,
+    "optimizer": "adam", "lr": 1e-4, "epochs": 6, "iters": 20, "eval_step": 1000,
+    "momentum": 0.9, "momentum_first": 0.9
+}"""
 
 
 @dataclass(frozen=True)
@@ -39,28 +53,8 @@ class Nearest:
 
     title, paper = "Mutually nearest clusters", ""
     Settings = NearestSettings
-    # Values that differ from the defaults, for each data set; here for a small model and a few rendered images.
-    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
-        "sysu": {
-            **{
-                "arch": "vit_mini",
-                "shallow": False,
-                "calibrate_necks": True,
-                "height": 96,
-                "width": 48,
-                "pad": 4,
-            },
-            **{
-                "batch_size": 32,
-                "num_instances": 4,
-                "bn_replicas": 1,
-                "epochs": 6,
-                "iters": 20,
-                "eval_step": 1000,
-            },
-            **{"eps": 0.5, "k1": 15, "optimizer": "adam", "lr": 1e-4, "momentum": 0.9, "momentum_first": 0.9},
-        }
-    }
+    # Data set -> what differs from the defaults; here for a small model and a few rendered images.
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {"sysu": json.loads(RECIPE)}
     branches, agw, unit_views = ("deep",), "resnet50", True
     restarts: tuple[int, ...] = ()
 
@@ -83,7 +77,7 @@ class Nearest:
 
 
 def merge(features: Features, labels: Indexes, min_similarity: float) -> Indexes:
-    """One label space for both modalities: infrared labels, then those of the visible clusters without a partner.
+    """One label space for both modalities: infrared labels, then visible clusters without a partner.
 
     Args:
         features: modality -> branch -> (N, D). labels: modality -> int (N,), -1 is an outlier.

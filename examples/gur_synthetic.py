@@ -93,7 +93,7 @@ for epoch in range(args.epochs):
     loss_2 = train(labels, M, args.iters, epoch, 2)
     trained = len(set(labels["visible"]) - {-1})
     print(
-        f"epoch {epoch}: {describe(clusters)}, visible trained on {trained} labels; loss {loss_1:.3f}, {loss_2:.3f}",
+        f"epoch {epoch}: {describe(clusters)}, {trained} visible labels trained; loss {loss_1:.3f}, {loss_2:.3f}",
         flush=True,
     )
 

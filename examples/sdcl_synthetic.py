@@ -94,7 +94,7 @@ for epoch in range(args.epochs):
         losses.append(loss.item())
     trained = len(set(labels["visible"]) - {-1})
     print(
-        f"epoch {epoch}: {describe(clusters)}, visible trained on {trained} labels; loss {np.mean(losses):.3f}",
+        f"epoch {epoch}: {describe(clusters)}, {trained} visible labels trained; loss {np.mean(losses):.3f}",
         flush=True,
     )
 print(f"after: {images.score(model)}")

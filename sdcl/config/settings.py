@@ -541,11 +541,3 @@ def _spelled(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return flag_of(name) if value else flag_of(name).replace("--", "--no-", 1)
     return f"{flag_of(name)} {value}"
-
-
-def __getattr__(name: str) -> Any:  # TEMPORARY until every import names sdcl.config
-    from sdcl.config import command_line
-
-    if name in ("parse", "resolve", "describe", "parser"):
-        return getattr(command_line, name)
-    raise AttributeError(name)

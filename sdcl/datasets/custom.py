@@ -1,4 +1,4 @@
-"""Custom images, in two folders or a table: `-d custom --data-dir DIR_OR_CSV` (docs/OWN_DATA.md).
+"""Custom images, in two folders or a table: `-d custom --data-dir DIR_OR_CSV` (docs/datasets/custom.md).
 
     DIR/visible, DIR/infrared   images at any depth, for training; the first folder below is the camera, for
                                 images without a folder it is camera 1
@@ -153,7 +153,7 @@ SOURCE = CustomSource(
     test_remedy=f"List them in a table, each with its identity and the split 'test' (columns {HEADER})",
     shared_identities="warning",
     shared_remedy="give each person to one of the splits, if the test is to be one of new people",
-    small_remedy="lower --k1, --k1-visible-unified, --cra-k, --num-instances and --eps (docs/OWN_DATA.md)",
+    small_remedy="lower --k1, --k1-visible-unified, --cra-k, --num-instances and --eps (docs/datasets/custom.md)",
 )
 
 

@@ -236,7 +236,7 @@ class GUR:
         """What a modality is clustered by: CAE over its cameras' memories, or its plain features where there are none."""
         if not self.gur.cae or not memories:
             return features["deep"]
-        slices_of = association.released_slices if self.gur.released_cae_slices else association.own_slices
+        slices_of = association.released_slices if self.gur.released_cae_slices else association.memory_slices
         slices = slices_of([len(memory) for memory in memories])
         return association.association_embedding(features["deep"], memories, self.gur.cae_scale, slices)
 
