@@ -9,7 +9,6 @@ A package can offer its method to `sdcl train --method NAME` by an entry point o
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,27 +17,20 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-<<<<<<< HEAD
 from sdcl import METHODS, config
 from sdcl.config.fields import Bounds, setting
 from sdcl.datasets import MODALITIES
-=======
-from sdcl.config import Settings, parse
-from sdcl.datasets.sample import MODALITIES
->>>>>>> main
 from sdcl.memory import centroids
 from sdcl.methods import Stage, parts
 from sdcl.methods.interface import Extract, Features, Indexes, Once, label_sets
 from sdcl.synthetic.dataset import build
 from sdcl.train import train
 
-
-RECIPE = """{
-    "arch": "vit_mini", "shallow": false, "calibrate_necks": true, "bn_replicas": 1,
-    "height": 96, "width": 48, "pad": 4, "batch_size": 32, "num_instances": 4, "eps": 0.5, "k1": 15,
-    "optimizer": "adam", "lr": 1e-4, "epochs": 6, "iters": 20, "eval_step": 1000,
-    "momentum": 0.9, "momentum_first": 0.9
-}"""
+# A small model and a few rendered images.
+MODEL = {"arch": "vit_mini", "shallow": False, "calibrate_necks": True, "height": 96, "width": 48, "pad": 4}
+CLUSTERS = {"k1": 15, "eps": 0.5, "momentum": 0.9, "momentum_first": 0.9}
+BATCHES = {"batch_size": 32, "num_instances": 4, "bn_replicas": 1, "iters": 20}
+TRAINING = {"optimizer": "adam", "lr": 1e-4, "epochs": 6, "eval_step": 1000}
 
 
 @dataclass(frozen=True)
@@ -53,8 +45,8 @@ class Nearest:
 
     title, paper = "Mutually nearest clusters", ""
     Settings = NearestSettings
-    # Data set -> what differs from the defaults; here for a small model and a few rendered images.
-    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {"sysu": json.loads(RECIPE)}
+    # Data set -> what differs from the defaults.
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {"sysu": {**MODEL, **CLUSTERS, **BATCHES, **TRAINING}}
     branches, agw, unit_views = ("deep",), "resnet50", True
     restarts: tuple[int, ...] = ()
 
