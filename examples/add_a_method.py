@@ -44,7 +44,7 @@ class Nearest:
     """One stage per epoch: "nearest". See `sdcl.methods.interface.Method`."""
 
     title, paper = "Mutually nearest clusters", ""
-    Settings = NearestSettings
+    SETTINGS = NearestSettings
     # Data set -> what differs from the defaults.
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {"sysu": {**MODEL, **CLUSTERS, **BATCHES, **TRAINING}}
     branches, agw, unit_views = ("deep",), "resnet50", True
@@ -106,7 +106,7 @@ if __name__ == "__main__":
     flags = ["--method", "nearest", "--data-dir", str(folder), "--cache-dir", str(args.data_dir / "cache")]
     settings, _, _ = config.parse([*flags, *train_flags], "add_a_method.py", __doc__)
     results = {}
-    for name, method in (("baseline", METHODS["baseline"].Settings()), ("nearest", settings.method)):
+    for name, method in (("baseline", METHODS["baseline"].SETTINGS()), ("nearest", settings.method)):
         run = replace(settings.run, method=name, logs_dir=str(args.data_dir / "add_a_method" / name))
         row = train(replace(settings, run=run, method=method))
         results[name] = next(r for r in row["test"] if "all-search" in r["protocol"])

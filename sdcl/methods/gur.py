@@ -107,7 +107,7 @@ class GUR:
 
     title = "Grand Unified Representation Learning"
     paper = "https://doi.org/10.1109/ICCV51070.2023.01016"
-    Settings = GURSettings
+    SETTINGS = GURSettings
     # On LLCM, which takes the recipe of SYSU-MM01, GUR has 9 x 8 pairs of cameras instead of 4 x 2: --camera-iters,
     # --no-refresh-cameras and --no-intra-camera shorten it.
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
