@@ -1,7 +1,7 @@
 """Every method, and SDCL with each of its parts off, on the medium synthetic set at an equal budget of optimiser steps, over seeds.
 
-    sh benchmarks/methods.sh                     # renders, prepares, trains 3 seeds of every row, writes docs/METHODS_TABLE.md
-    sh benchmarks/methods.sh --weight tracks     # the same from the stronger starting weight: docs/METHODS_TABLE_TRACKS.md
+    sh benchmarks/methods.sh                     # renders, prepares, trains 3 seeds of every row, writes docs/methods/synthetic_table.md
+    sh benchmarks/methods.sh --weight tracks     # the same from the stronger starting weight: docs/methods/synthetic_table_tracks.md
 
 A run that is complete is not repeated, one that was stopped goes on.
 """
@@ -48,10 +48,10 @@ def main() -> int:
         "--weight", choices=WEIGHTS, default="identity", help="which starting weight of the package: the weaker one leaves more to gain"
     )
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help="only these rows of the table")
-    parser.add_argument("--out", type=Path, help="default: docs/METHODS_TABLE.md, with --weight tracks docs/METHODS_TABLE_TRACKS.md")
+    parser.add_argument("--out", type=Path, help="default: docs/methods/synthetic_table.md, with --weight tracks docs/methods/synthetic_table_tracks.md")
     own = parser.parse_args()
-    name = "METHODS_TABLE.md" if own.weight == "identity" else "METHODS_TABLE_TRACKS.md"
-    out, weight = own.out or HERE.parent / "docs" / name, ASSETS / WEIGHTS[own.weight]
+    name = "synthetic_table.md" if own.weight == "identity" else "synthetic_table_tracks.md"
+    out, weight = own.out or HERE.parent / "docs/methods" / name, ASSETS / WEIGHTS[own.weight]
     tasks = [(r, s) for s in range(1, own.seeds + 1) for r in own.rows if s <= own.ablation_seeds or "," not in r]
     threads = max(1, (os.cpu_count() or 1) // own.jobs)
     with ThreadPoolExecutor(own.jobs) as pool:

@@ -46,6 +46,7 @@ def test_named_flags_exist():
     ]
     code = "\n".join(p.read_text() for p in sources if p.is_file())
     known = set(re.findall(r"\b[a-z][a-z0-9_]+\b", code)) | set(re.findall(r"--([a-z][a-z0-9-]+)", code))
+    endings = tuple(set(re.findall(r"--\{\w+\}(-[a-z-]+)", code)))  # made for each of several words
     for path in PAGES:
         for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", path.read_text())) - FOREIGN:
             name = flag[2:]
