@@ -38,7 +38,7 @@ def settings_tables() -> str:
         section(title, fields_of(kind), kind.__doc__ or "")
         for title, kind in [
             *shared.items(),
-            *((f"method: {name}", method.Settings) for name, method in METHODS.items()),
+            *((f"method: {name}", method.SETTINGS) for name, method in METHODS.items()),
         ]
         if fields_of(kind)
     ]

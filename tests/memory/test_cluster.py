@@ -1,4 +1,4 @@
-"""Memories against the released arrays and the sequential loop."""
+"""Centroids and the cluster memory against the released arrays."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from helpers import parity
 
 from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory, InstanceMemory, centroids
-from sdcl.memory.momentum import sequential_update
 
 
 def t(array):
@@ -59,39 +58,21 @@ def test_memory_shared_by_two_terms(arrays, key):
     np.testing.assert_allclose(memory.rows, a[prefix + "memory_after"], atol=1e-5)
 
 
-@parity.recorded("instance_memory")
-def test_instance_memory(arrays):
-    a = arrays
-    memory = InstanceMemory(t(a["memory"]))
-    memory.update(t(a["inputs"]), a["indexes"], float(a["momentum"]))
-    np.testing.assert_allclose(memory.rows, a["memory_after"], atol=1e-6)
-
-
-@parity.recorded("instance_memory")
-def test_clean_instance_update_ignores_the_norm(arrays):
-    a, momentum = arrays, float(arrays["momentum"])
-    plain, scaled = InstanceMemory(t(a["memory"])), InstanceMemory(t(a["memory"]))
-    plain.update(t(a["inputs"]), a["indexes"], momentum, raw=False)
-    scaled.update(7 * t(a["inputs"]), a["indexes"], momentum, raw=False)
-    np.testing.assert_allclose(plain.rows, scaled.rows, atol=1e-6)
-    assert (plain.rows - t(a["memory_after"])).abs().max() > 0.01
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_rounds_equal_the_loop(seed):
-    generator = np.random.default_rng(seed)
-    rows = generator.integers(0, generator.integers(1, 9), generator.integers(0, 50))
-    bank = torch.nn.functional.normalize(t(generator.standard_normal((9, 5))))
-    values, expected = t(generator.standard_normal((len(rows), 5))), bank.clone()
-    for value, row in zip(values, rows):
-        new = 0.3 * expected[row] + 0.7 * value
-        expected[row] = new / new.norm()
-    sequential_update(bank, values, rows, 0.3)
-    np.testing.assert_allclose(bank, expected, atol=1e-12)
-
-
 def test_snapshot_is_not_changed_by_an_update():
     memory = ClusterMemory(torch.eye(3))
     before = memory()
     memory.update(torch.ones(1, 3), np.array([0]), 0.5)
     assert torch.equal(before, torch.eye(3)) and not torch.equal(memory(), before)
+
+
+def test_replace_takes_prototypes_as_they_are():
+    memory = ClusterMemory(torch.eye(3))
+    memory.replace(2 * torch.eye(3))
+    assert torch.equal(memory.rows, 2 * torch.eye(3))
+    with pytest.raises(ValueError, match=r"\(3, 3\)"):
+        memory.replace(torch.eye(2))
+
+
+def test_the_buffer_has_the_name_that_checkpoints_hold():
+    assert list(ClusterMemory(torch.eye(2)).state_dict()) == ["rows"]
+    assert list(InstanceMemory(torch.eye(2)).state_dict()) == ["rows"]
