@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sdcl.config import Settings, from_saved
-from sdcl.data.augment import normalize, standardize
+from sdcl.data.augment import normalize
+from sdcl.data.augment_gpu import standardize
 from sdcl.data.image_cache import FILTERS, ImageCache, decode
 from sdcl.datasets import MODALITIES
 from sdcl.inference.extract import extract_features, flip_averaged, joined
