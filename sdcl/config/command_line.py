@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from sdcl.config.fields import NamedField, check_values, fields_of, flag_of
+from sdcl.config.groups import RunSettings
 from sdcl.config.registry import METHODS, method_class
 from sdcl.config.settings import (
-    RunSettings,
     Settings,
     check,
     fields_by_name,
@@ -91,7 +91,7 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
             added.add(one.name)
     for method in METHODS:
         group = result.add_argument_group(f"method {method}")
-        for one in fields_of(method_class(method).Settings, "method"):
+        for one in fields_of(method_class(method).SETTINGS, "method"):
             if one.name not in added:
                 others = [m for m in readers_of(one.name) if m != method]
                 add_argument(group, one, "".join(f"; also --method {m}" for m in others))

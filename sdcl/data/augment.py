@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from sdcl.data import augment_cpu, augment_gpu
+from sdcl.data.augment_gpu import standardize
 from sdcl.data.pixels import ERASE_FILL, GREY_CODE, IMAGENET_MEAN, IMAGENET_STD, JITTER, NO_BOX, UNCHANGED
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "augmentation",
     "draw",
     "normalize",
+    "standardize",
 ]
 
 CHANNEL_OPERATIONS = ("none", "exchange", "adapt_gray")
@@ -160,7 +162,7 @@ def normalize(images: Tensor) -> Tensor:
         ValueError: images of another shape or type.
     """
     _check(images)
-    return augment_gpu.standardize(augment_gpu.to_unit(images))
+    return standardize(augment_gpu.to_unit(images))
 
 
 def _check(images: Tensor) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdcl.config.settings import Settings, TestSettings
-from sdcl.data.image_cache import build_cache, open_store
+from sdcl.config.groups import TestSettings
+from sdcl.config.settings import Settings
+from sdcl.data.image_cache import build_cache, open_cache
 from sdcl.datasets import Dataset, ProtocolOptions
 from sdcl.evaluation.protocols import Result, evaluate
 from sdcl.evaluation.rerank import Rerank
@@ -43,15 +44,15 @@ class TestSet:
             if processes.local_rank == 0:
                 build_cache(*where, data.workers, f"test {m}")
             barrier()
-            self.stores[m] = open_store(*where, processes.device, workers=data.workers, title=f"test {m}")
+            self.stores[m] = open_cache(*where, processes.device, workers=data.workers, title=f"test {m}")
 
     def evaluate(self, model: Backbone, bf16: bool) -> list[Result]:
         """Embed every test image once; all protocols and draws use the same features."""
         size = self.settings.test_batch_size
-        features = {
-            m: joined(extract_features(model, store, m, batch_size=size, bf16=bf16, title="test")).cpu()
-            for m, store in self.stores.items()
-        }
+        features = {}
+        for m, store in self.stores.items():
+            branches = extract_features(model, store, m, batch_size=size, bf16=bf16, title="test")
+            features[m] = joined(branches).cpu()  # (N, D)
         return evaluate(features, self.samples, self.protocols, Rerank() if self.settings.rerank else None)
 
 

@@ -5,6 +5,8 @@ B images, T tokens (class token first, then P patches), h heads, D dimensions.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -52,9 +54,8 @@ def _attention_maps(model: DualBranchViT, modality: str, images: Tensor) -> dict
         raise UserError(
             "the model's blocks did not run when it was called, so their attention cannot be read"
         )
-    last = {
-        b: attention_of(model.heads[b].block, inputs[model.heads[b]]) for b in model.branches
-    }  # (B, T, T)
+    heads: dict[str, Any] = {branch: model.heads[branch] for branch in model.branches}
+    last = {b: attention_of(head.block, inputs[head]) for b, head in heads.items()}  # (B, T, T)
     maps = {f"{b}, last block": _on_patches(a[:, 0], model.grid) for b, a in last.items()}
     if "deep" in last:
         whole = rollout([attention_of(block, inputs[block]) for block in model.blocks] + [last["deep"]])
@@ -64,9 +65,10 @@ def _attention_maps(model: DualBranchViT, modality: str, images: Tensor) -> dict
 
 def attention_of(block: nn.Module, tokens: Tensor) -> Tensor:
     """(B, T, T) softmax(q k^T / sqrt(d)) of a block's input tokens (B, T, D), mean over the heads."""
-    attention = block.attn
+    attention: Any = block.attn
+    norm: Any = block.norm1
     batch, length, width = tokens.shape
-    qkv = attention.qkv(block.norm1(tokens)).reshape(
+    qkv = attention.qkv(norm(tokens)).reshape(
         batch, length, 3, attention.num_heads, width // attention.num_heads
     )
     query, key = qkv[:, :, 0].transpose(1, 2), qkv[:, :, 1].transpose(1, 2)  # (B, h, T, d)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 
 from sdcl.analysis.published_curves import SOURCE
 from sdcl.reporting.html import Chart
@@ -258,9 +258,13 @@ def _mark_stages(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _finish(figure: Figure, axes: Axes, lines: int) -> None:
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    locator = axes.xaxis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(integer=True)
     if lines > 1:
-        tight = {"fontsize": 7, "handlelength": 1.6, "columnspacing": 1.0} if lines > 3 else {}
+        tight: dict[str, Any] = (
+            {"fontsize": 7, "handlelength": 1.6, "columnspacing": 1.0} if lines > 3 else {}
+        )
         figure.legend(loc="outside lower center", ncols=2 if lines > 3 else lines, **tight)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.manifold import TSNE
@@ -62,7 +63,8 @@ def map_chart(name: str, points: np.ndarray, identities: np.ndarray, modalities:
             for side, face in ((visible, colour), (~visible, "none")):
                 members = points[side & (identities == identity)]
                 axes.scatter(
-                    *members.T,
+                    members[:, 0],
+                    members[:, 1],
                     s=26,
                     marker=marker,
                     facecolors=face,
@@ -122,14 +124,12 @@ def _histogram(name: str, similarity: np.ndarray, same: np.ndarray) -> Chart:
     bins = np.linspace(similarity.min(), similarity.max(), 50)
     with panel(f"Similarity of pairs, {name}", "cosine similarity", "density") as (figure, axes):
         for i, (label, part) in enumerate((("same identity", same), ("different identities", ~same))):
-            style = (
-                {"histtype": "stepfilled", "alpha": 0.45}
-                if i == 0
-                else {"histtype": "step", "linestyle": "--", "linewidth": 1.6}
-            )
+            style: dict[str, Any] = {"histtype": "stepfilled", "alpha": 0.45}
+            if i:
+                style = {"histtype": "step", "linestyle": "--", "linewidth": 1.6}
             axes.hist(
                 similarity[part],
-                bins,
+                list(bins),
                 density=True,
                 color=COLOURS[i],
                 label=f"{label} ({part.sum():,} pairs)",

@@ -17,9 +17,9 @@ import torch
 from sdcl.clustering import PseudoLabels
 from sdcl.config import METHODS, flat, from_saved
 from sdcl.data.augment import normalize
-from sdcl.data.image_cache import ImageStore, open_store
+from sdcl.data.image_cache import ImageCache, open_cache
 from sdcl.datasets import MODALITIES, UNKNOWN, Dataset, Protocol, Sample, open_dataset
-from sdcl.evaluation.metrics import rank_metrics
+from sdcl.evaluation.metrics import average_precision
 from sdcl.inference.extract import joined
 from sdcl.inference.test_set import TestSet
 from sdcl.inference.trained_model import TrainedModel
@@ -163,17 +163,6 @@ def compare(
     return similarity, match, ~np.broadcast_to(removed, match.shape)
 
 
-def average_precision(similarity: np.ndarray, match: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Average precision (Q,) of each query over the images that it sees; NaN without a match. (Q, G) each."""
-    precision = np.full(len(similarity), np.nan)
-    for row in np.flatnonzero((match & keep).any(1)):
-        seen = keep[row]
-        precision[row] = rank_metrics(
-            similarity[row : row + 1, seen], [1], match[row, seen].astype(int), distinct_identities=False
-        ).mAP
-    return precision
-
-
 def _test_tile(
     model: TestedModel,
     modality: str,
@@ -207,7 +196,7 @@ def attention_views(model: TestedModel, attend: Sequence[str] = ()) -> list[Atte
         return []
     views = []
     for m, rows in choose_images(model.test_set.samples, attend).items():
-        images: ImageStore = model.test_set.stores[m]
+        images = model.test_set.stores[m]
         if not len(rows):
             continue
         maps = class_attention(network, {m: normalize(images.take(rows))})[m]
@@ -248,8 +237,8 @@ def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Clu
     if any(s.identity == UNKNOWN for samples in dataset.train.values() for s in samples):
         raise DataError("some training images have no identity, so right and wrong cannot be told apart")
     d = trained.settings.data
-    stores = {
-        m: open_store(
+    caches = {
+        m: open_cache(
             [s.path for s in samples],
             d.height,
             d.width,
@@ -262,19 +251,21 @@ def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Clu
         for m, samples in dataset.train.items()
     }
     cameras = {m: np.array([s.camera for s in samples]) for m, samples in dataset.train.items()}
-    labels = relabel(trained, stores, cameras)
+    labels = relabel(trained, caches, cameras)
     return {
-        m: describe_clusters(labels[m].ids, dataset.train[m], stores[m].images)
+        m: describe_clusters(labels[m].ids, dataset.train[m], caches[m].images)
         for m in MODALITIES
         if m in labels
     }
 
 
-def relabel(trained: TrainedModel, stores: dict[str, ImageStore], cameras: Indexes) -> dict[str, PseudoLabels]:
+def relabel(
+    trained: TrainedModel, caches: dict[str, ImageCache], cameras: Indexes
+) -> dict[str, PseudoLabels]:
     """Make the pseudo-labels of the run's method for these images.
 
     Args:
-        stores: modality -> images. cameras: modality -> int (N,).
+        caches: modality -> images. cameras: modality -> int (N,).
 
     Returns:
         name of the label set -> labels, up to the stage in which each modality has labels under its name.
@@ -282,7 +273,7 @@ def relabel(trained: TrainedModel, stores: dict[str, ImageStore], cameras: Index
     settings = trained.settings
     method = METHODS[settings.run.method](settings, cameras)
     features = {
-        m: trained.features(stores[m], m, unit_views=method.unit_views, title="training") for m in MODALITIES
+        m: trained.features(caches[m], m, unit_views=method.unit_views, title="training") for m in MODALITIES
     }
 
     def extract(rows: Indexes | None = None) -> Features:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sdcl.evaluation.tables import COLUMNS
 from sdcl.reporting.curves import METRICS, Series, runs_chart
 from sdcl.reporting.html import Chart, Table, render
-from sdcl.reporting.run_record import Record, as_number, percent
+from sdcl.reporting.run_record import Record, as_number, notices_of, percent
 from sdcl.reporting.statistics import (
     Group,
     cell,
@@ -30,7 +30,7 @@ def comparison_page(records: Sequence[Record]) -> str:
         "comparison.html",
         title=f"{len(records)} runs in {len(groups)} group{'s' * (len(groups) > 1)}",
         subtitle=", ".join(r.name for r in records),
-        notices=list(dict.fromkeys(notice for g in groups for r in g.runs for notice in r.notices)),
+        notices=notices_of(records),
         groups=Table(
             ["group", "runs", "names"],
             [[g.letter, len(g.runs), ", ".join(r.name for r in g.runs)] for g in groups],

@@ -24,7 +24,7 @@ from sdcl.reporting.model_views import (
     open_model,
     rankings,
 )
-from sdcl.reporting.run_record import Record, as_number, changed_settings, percent, stage_name
+from sdcl.reporting.run_record import Record, as_number, changed_settings, notices_of, percent, stage_name
 from sdcl.runtime.errors import UserError
 from sdcl.runtime.files import printable
 
@@ -77,7 +77,7 @@ def run_page(record: Record, *, embed: bool = True, attend: Sequence[str] = (), 
         "run.html",
         title=f"Run {record.name}",
         subtitle=subtitle(record),
-        notices=list(dict.fromkeys([*record.notices, *views.notices])),
+        notices=list(dict.fromkeys([*notices_of([record]), *views.notices])),
         numbers=headline_numbers(record),
         missing=missing,
         results=results_table(record),

@@ -13,7 +13,7 @@ from sdcl.reporting.curves import METRICS, TRUE, Series, label_series, runs_char
 from sdcl.reporting.html import Chart, Link, Table, render
 from sdcl.reporting.page_comparison import metric_overlays
 from sdcl.reporting.page_run import settings_tables
-from sdcl.reporting.run_record import Record, as_mapping, as_number, percent, stage_name
+from sdcl.reporting.run_record import Record, as_mapping, as_number, notices_of, percent, stage_name
 from sdcl.reporting.statistics import Group, cell, differing, experiment_of, summarize
 
 # Numbers of label sets that get a chart each: key in metrics.jsonl -> title, what a reader has to know.
@@ -40,7 +40,7 @@ def trials_page(name: str, records: Sequence[Record], *, linked: bool = False) -
         "trials.html",
         title=f"Trials of {name}",
         subtitle=f"{method} on {dataset}, {arch}, {len(records)} trials, a split and a model each",
-        notices=list(dict.fromkeys(notice for r in records for notice in r.notices)),
+        notices=notices_of(records),
         numbers=mean_numbers(group),
         differences=setting_differences(records),
         missing=[f"{r.name}: {line}" for r in records for line in r.missing],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,20 @@ def read_run(folder: Path) -> Record:
     record.rows = _read_rows(folder / "metrics.jsonl", record.missing)
     notices = record.environment.get("notices")
     record.notices = [str(n) for n in notices] if isinstance(notices, list) else []
-    if record.environment and None in (record.synthetic, record.complete):
-        record.notices.append(
-            f"{record.name}: not known whether the images were real and complete; an older version wrote this run"
-        )
     _read_results(record)
     return record
+
+
+def notices_of(records: Sequence[Record]) -> list[str]:
+    """Remarks on the images of several runs, each once."""
+    notices = list(dict.fromkeys(notice for record in records for notice in record.notices))
+    unknown = [r.name for r in records if r.environment and None in (r.synthetic, r.complete)]
+    if unknown:
+        names = ", ".join(unknown)
+        notices.append(
+            f"It is not known whether the images were real and complete; an older version wrote {names}."
+        )
+    return notices
 
 
 def trial_folders(folder: Path) -> list[Path]:
@@ -127,7 +135,7 @@ def results_in(value: object) -> list[dict[str, Any]]:
     )
 
 
-def stage_name(row: dict[str, Any]) -> str:
+def stage_name(row: Mapping[str, Any]) -> str:
     stage = row.get("stage", "")
     return " + ".join(map(str, stage)) if isinstance(stage, (list, tuple)) else str(stage)
 
@@ -188,7 +196,7 @@ def _read_results(record: Record) -> None:
     if path.is_file():
         try:
             record.results = results_in(json.loads(path.read_text(encoding="utf-8")))
-            record.results_from = "test.json (python -m sdcl.test)"
+            record.results_from = "test.json (sdcl test)"
         except (OSError, ValueError) as error:
             record.missing.append(f"test.json cannot be used: {error}")
     if not record.results:

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,7 +20,7 @@ DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#767676"
 PANEL = (4.6, 3.0)  # inches: a figure is one panel, so it stays readable on a narrow screen
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -49,7 +50,7 @@ def panel(
         yield figure, axes
 
 
-def line_style(index: int) -> dict[str, str]:
+def line_style(index: int) -> dict[str, Any]:
     """Colour, dash and marker of the n-th line; the first 32 differ from each other with and without colour."""
     count = len(COLOURS)
     return {
@@ -81,7 +82,7 @@ def jpeg_uri(image: np.ndarray | Image.Image, height: int = 128, quality: int = 
     return _uri(file, "image/jpeg")
 
 
-def _saved(figure: Figure, kind: str, media: str, **options: object) -> str:
+def _saved(figure: Figure, kind: str, media: str, **options: Any) -> str:
     file = io.BytesIO()
     with matplotlib.rc_context(RC):
         figure.savefig(file, format=kind, **options)

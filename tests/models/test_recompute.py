@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.small_runs import rows
 
-from sdcl.config.settings import resolve
+from sdcl.config import resolve
 from sdcl.models.factory import build_model
 from sdcl.models.pretrained import prepare_blocks
 from sdcl.train import main

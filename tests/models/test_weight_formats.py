@@ -9,7 +9,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from sdcl.config.settings import resolve
+from sdcl.config import resolve
 from sdcl.models.factory import build_model, single_stem_backbone
 from sdcl.models.pretrained import pretrained_model
 from sdcl.models.weight_formats import load_weights, read_tensors

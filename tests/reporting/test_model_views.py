@@ -1,10 +1,9 @@
-"""Views of a model on its images: average precision, removal rules of the protocols, labels of the method, attention."""
+"""Views of a model on its images: removal rules of the protocols, labels of the method, attention."""
 
 import numpy as np
 import pytest
 from helpers import raw_trees
 from helpers.run_folders import OF_GUR, RESNET, write_run
-from sklearn.metrics import average_precision_score
 
 from sdcl.reporting import model_views as views
 from sdcl.runtime.errors import DataError, UserError
@@ -31,21 +30,6 @@ def tested(trees, tmp_path):
         return views.embed_test_images(trained, views.open_images(trained))
 
     return make
-
-
-def test_average_precision_is_that_of_scikit_learn():
-    generator = np.random.default_rng(0)
-    similarity, match = generator.normal(size=(20, 30)), generator.random((20, 30)) < 0.2
-    keep = generator.random((20, 30)) < 0.8
-    match[3] = False
-    precision = views.average_precision(similarity, match, keep)
-    for i in range(20):
-        if (match[i] & keep[i]).any():
-            assert precision[i] == pytest.approx(
-                average_precision_score(match[i][keep[i]], similarity[i][keep[i]])
-            )
-        else:
-            assert np.isnan(precision[i])
 
 
 def test_features_are_unit_rows(tested):

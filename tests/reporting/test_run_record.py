@@ -62,7 +62,7 @@ def test_a_folder_of_an_older_version(tmp_path):
         folder(tmp_path, environment__json='{"data": "d"}', log__txt="note: x is synthetic (v)\n")
     )
     assert (record.synthetic, record.complete, record.real_data) == (None, None, False)
-    assert len(record.notices) == 1  # the page says that it is not known
+    assert record.notices == [] and len(run_record.notices_of([record, record])) == 1  # pages warn of it
 
 
 def test_test_json_wins_over_the_last_row(tmp_path):

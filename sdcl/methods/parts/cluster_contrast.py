@@ -5,13 +5,13 @@ B images of a batch, N images, K clusters, D dimensions; f live features, M clus
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdcl.config.settings import MemorySettings
+from sdcl.config.groups import MemorySettings
 from sdcl.datasets import MODALITIES
 from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory, centroids
@@ -57,7 +57,7 @@ class ClusterContrast(nn.Module):
 
     def memory(self, modality: str, branch: str = "deep") -> ClusterMemory:
         """The memory of a modality."""
-        return self.memories[branch][modality]
+        return cast("ClusterMemory", cast("nn.ModuleDict", self.memories[branch])[modality])
 
     def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
         """-log softmax(unit(f) M^T / tau)[y], one term per modality and branch, weight 1; then the memories take in the batch.
@@ -66,7 +66,8 @@ class ClusterContrast(nn.Module):
         See `Stage.objectives` for the arguments.
         """
         terms = {}
-        for branch, memories in self.memories.items():
+        for branch in self.memories:
+            memories = {m: self.memory(m, branch) for m in MODALITIES}
             prototypes = {m: memories[m]() for m in MODALITIES}  # (K, D), as all forward passes see them
             for m in MODALITIES:
                 late = memories[m]() if self.settings.late_gradients else None
