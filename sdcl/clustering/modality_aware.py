@@ -1,0 +1,264 @@
+"""Modality-aware k-reciprocal Jaccard distance (BMIL, AAAI 2026, arXiv 2512.07760): cluster both modalities together, exact and sparse.
+
+    nearest of each modality -> rank lists, half of each modality -> the steps of `jaccard.py` -> distances
+
+The nearest images of an image are nearly all of its own modality, so that a common clustering would split every person by modality.
+Here each rank list takes its entries in equal number from both modalities, and so does the query expansion.
+
+Images are stacked visible first. Nv and Nr images, N = Nv + Nr, D dimensions, K = k1 // 2 entries from each modality.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from sdcl.clustering import modality_aware_cpu
+from sdcl.clustering.dbscan import grow
+from sdcl.clustering.jaccard import (
+    ONE,
+    Pairs,
+    Rows,
+    distance_pairs,
+    member_sets,
+    neighbor_weights,
+    query_expansion,
+)
+from sdcl.clustering.neighbors import BACKENDS, exact_float32
+from sdcl.clustering.pseudo_labels import PseudoLabels
+from sdcl.runtime.errors import SettingError, TrainingError
+from sdcl.runtime.validation import as_features
+from sdcl.runtime.work_sharing import in_parts
+
+CPU_BYTES = 2**29  # of similarities held at once on a CPU
+MIN_STRIP, MAX_STRIP = 128, 2048  # rows of a strip
+MERGED = 2**16  # rows whose candidates are sorted at once
+
+Lists = tuple[Tensor, Tensor]  # similarity, descending, float32 (N, k); images, int64 (N, k)
+
+
+def joint_pseudo_labels(
+    visible: Tensor,
+    infrared: Tensor,
+    *,
+    k1: int = 30,
+    k2: int = 6,
+    eps: float,
+    min_samples: int = 4,
+    backend: str = "torch",
+) -> PseudoLabels:
+    """Clusters of both modalities together: modality-aware Jaccard distance, DBSCAN.
+
+    Args:
+        visible: float32 (Nv, D). infrared: float32 (Nr, D). Compared by their dot products as they are.
+        k1, k2, backend: see `modality_aware_distance`. eps, min_samples: see `sdcl.clustering.dbscan`.
+
+    Returns:
+        Labels of the N images, visible first.
+
+    Raises:
+        ValueError: eps is outside (0, 1), or one of the modalities has no image.
+    """
+    if not 0 < eps < 1:
+        raise ValueError(f"eps must lie between 0 and 1 (Jaccard distance), got {eps}")
+    pairs = modality_aware_pairs(visible, infrared, k1, k2, eps, backend=backend)
+    clusters = grow(len(visible) + len(infrared), pairs.rows, pairs.columns, min_samples)
+    return PseudoLabels(clusters.ids, clusters.num_clusters, eps)
+
+
+@torch.no_grad()
+def modality_aware_distance(
+    visible: Tensor, infrared: Tensor, k1: int = 30, k2: int = 6, *, backend: str = "torch"
+) -> sp.csr_array:
+    """Sparse modality-aware Jaccard distance between all images, visible first.
+
+    As `jaccard_distance`, but for three rules of the released BMIL code: a rank list holds the k1 // 2 visible and the k1 // 2 infrared
+    images with the largest dot product, merged in descending order, and an image competes in it like any other; the half set cuts that
+    merged list; the query expansion averages k2 images of each modality with weight 1/2.
+
+    Args:
+        visible: float32 (Nv, D), any norm. infrared: float32 (Nr, D).
+        k1: length of the merged rank lists, at least 2; an odd one loses its last entry. k2: images of each modality in the query
+            expansion; 1 switches it off. Lists are shorter where a modality has fewer images.
+        backend: "torch" (any device) or "faiss" (flat inner-product index, exact too; on a CPU, when installed).
+
+    Returns:
+        float32 (N, N) CSR, symmetric. Pairs that are not stored share no neighbour: their distance is exactly 1.
+    """
+    weights = joint_weights(visible, infrared, k1, k2, backend=backend)
+    count = len(weights.start) - 1
+    pairs = distance_pairs(weights)
+    mass = torch.zeros(count, dtype=torch.long, device=weights.rows.device).index_add_(
+        0, weights.rows, weights.values.long()
+    )
+    share = (
+        mass.double() / ONE
+    )  # an image that no list names back has no weights: even its distance to itself is 1
+    diagonal = (1 - share / (2 - share)).clamp_min(0).float().cpu().numpy()
+    image = np.arange(count, dtype=np.int32)
+    values = np.concatenate((pairs.distance, pairs.distance, diagonal))
+    rows, columns = (
+        np.concatenate((pairs.rows, pairs.columns, image)),
+        np.concatenate((pairs.columns, pairs.rows, image)),
+    )
+    return sp.coo_array((values, (rows, columns)), shape=(count, count)).tocsr()
+
+
+def modality_aware_pairs(
+    visible: Tensor, infrared: Tensor, k1: int, k2: int, eps: float, *, backend: str = "torch"
+) -> Pairs:
+    """The pairs of `modality_aware_distance` at most eps apart, O(N k) of them."""
+    return distance_pairs(joint_weights(visible, infrared, k1, k2, backend=backend), eps)
+
+
+@torch.no_grad()
+def joint_weights(visible: Tensor, infrared: Tensor, k1: int, k2: int, *, backend: str = "torch") -> Rows:
+    """V after the query expansion, fixed point: int32, a row sums to `ONE`, or to less where it averages rows without weights."""
+    if k1 < 2 or k2 < 1:
+        raise ValueError(
+            f"k1 must be at least 2, one image of each modality, and k2 at least 1, got {k1} and {k2}"
+        )
+    features = torch.cat((as_features("visible", visible), as_features("infrared", infrared)))
+    if not bool(torch.isfinite(features).all()):
+        raise TrainingError(
+            "features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32"
+        )
+    nearest = nearest_of_each_modality(features, len(visible), k1 // 2, backend=backend)
+    similarity, images = (torch.cat(column, 1) for column in zip(*nearest))
+    ranks = _best(similarity, images)[1]  # (N, 2K)
+    weights = neighbor_weights(features, *member_sets(ranks, k1))
+    if k2 == 1:
+        return weights._replace(values=(weights.values * ONE).round().int())
+    averaged = _equally_often(*(images[:, :k2] for _, images in nearest))
+    shares = weights._replace(values=(weights.values * (ONE / averaged.shape[1])).round().int())
+    return query_expansion(shares, averaged)
+
+
+def _equally_often(visible: Tensor, infrared: Tensor) -> Tensor:
+    """Images whose weights are averaged, (N, a) and (N, b): side by side, repeated until each modality has half of the columns."""
+    a, b = visible.shape[1], infrared.shape[1]
+    return torch.cat((visible, infrared) if a == b else (visible.repeat(1, b), infrared.repeat(1, a)), 1)
+
+
+# ------------------------------------------------------------------ search
+
+
+@torch.no_grad()
+def nearest_of_each_modality(
+    features: Tensor, num_visible: int, k: int, *, backend: str = "torch", chunk: int | None = None
+) -> list[Lists]:
+    """The k visible and the k infrared images with the largest dot product to each image; shared between the processes of a run.
+
+    An image stands in the list of its modality only by its dot product with itself. Of equally similar images the first is listed.
+
+    Args:
+        features: float32 (N, D), visible first. num_visible: Nv. k: entries of a list, cut to the images of a modality.
+        chunk: rows of the similarities held at once; None fits them to the memory.
+
+    Returns:
+        The visible lists (N, min(k, Nv)) and the infrared ones (N, min(k, Nr)).
+    """
+    if backend == "faiss":
+        return _faiss_lists(features, num_visible, k)
+    if backend != "torch":
+        raise ValueError(f"--knn must be one of {BACKENDS}, got {backend!r}")
+    parts = in_parts(partial_lists, features, num_visible, k, chunk or _strip_rows(features))
+    joined = [torch.cat(column, 1) for column in zip(*parts)]
+    return [_best(joined[2 * m], joined[2 * m + 1], parts[0][2 * m].shape[1]) for m in (0, 1)]
+
+
+def _strip_rows(features: Tensor) -> int:
+    budget = CPU_BYTES
+    if features.device.type == "cuda":
+        budget = torch.cuda.mem_get_info(features.device)[0] // 4
+    return min(MAX_STRIP, max(MIN_STRIP, budget // (8 * len(features))))
+
+
+def partial_lists(
+    features: Tensor, num_visible: int, k: int, chunk: int, part: int = 0, parts: int = 1
+) -> tuple[Tensor, ...]:
+    """Lists from one process's share of the products: each is made once, above the diagonal, and offered to the lists of both images.
+
+    Strips of `chunk` rows, none across the modalities, are dealt out to and fro, so that all processes have about the same work.
+
+    Returns:
+        Similarity and images of the visible lists, then of the infrared ones; -infinity where nothing was offered.
+    """
+    count, device = len(features), features.device
+    borders = [(0, num_visible), (num_visible, count)]  # first and last image of each modality
+    sizes = [min(k, end - begin) for begin, end in borders]
+    best = [torch.full((count, size), -torch.inf, device=device) for size in sizes]
+    images = [torch.zeros(count, size, dtype=torch.long, device=device) for size in sizes]
+    to_rows, to_columns = modality_aware_cpu.offer_to_rows, modality_aware_cpu.offer_to_columns
+    if device.type != "cpu":
+        to_rows, to_columns = gpu_offer_to_rows, gpu_offer_to_columns
+    strips = [
+        (m, first, min(first + chunk, end))
+        for m, (begin, end) in enumerate(borders)
+        for first in range(begin, end, chunk)
+    ]
+    buffer = torch.empty(min(chunk, count) * count, device=device)  # paged in once
+    with exact_float32(device):
+        for number, (m, first, last) in enumerate(strips):
+            if number % (2 * parts) not in (part, 2 * parts - 1 - part):
+                continue
+            width = count - first
+            similarity = torch.mm(
+                features[first:last], features[first:].T, out=buffer[: (last - first) * width].view(-1, width)
+            )
+            to_columns(best[m][last:], images[m][last:], similarity[:, last - first :], first)
+            for other, (begin, end) in enumerate(borders):
+                begin = max(begin, first)
+                if begin < end:
+                    to_rows(
+                        best[other][first:last],
+                        images[other][first:last],
+                        similarity[:, begin - first : end - first],
+                        begin,
+                    )
+    return best[0], images[0], best[1], images[1]
+
+
+def gpu_offer_to_rows(best: Tensor, images: Tensor, similarity: Tensor, first: int) -> None:
+    """`modality_aware_cpu.offer_to_rows` on a GPU."""
+    near = similarity.topk(min(best.shape[1], similarity.shape[1]))
+    kept = torch.cat((best, near.values), 1).topk(best.shape[1])
+    images.copy_(torch.cat((images, near.indices + first), 1).gather(1, kept.indices))
+    best.copy_(kept.values)
+
+
+def gpu_offer_to_columns(best: Tensor, images: Tensor, similarity: Tensor, first: int) -> None:
+    """`modality_aware_cpu.offer_to_columns` on a GPU."""
+    if len(best):
+        gpu_offer_to_rows(best, images, similarity.T.contiguous(), first)
+
+
+def _best(similarity: Tensor, images: Tensor, k: int | None = None) -> Lists:
+    """The first k (None: all) of the candidates (N, c) of each list, by descending similarity, then by image."""
+    parts = []
+    for some, image in zip(similarity.split(MERGED), images.split(MERGED)):
+        order = image.argsort(1)
+        order = order.gather(1, some.gather(1, order).argsort(stable=True, dim=1, descending=True))[:, :k]
+        parts.append((some.gather(1, order), image.gather(1, order)))
+    best, ranks = (torch.cat(column) for column in zip(*parts))
+    return best, ranks
+
+
+def _faiss_lists(features: Tensor, num_visible: int, k: int) -> list[Lists]:
+    if importlib.util.find_spec("faiss") is None:
+        raise SettingError("--knn faiss needs faiss: pip install 'sdcl[faiss]', or use --knn torch")
+    import faiss
+
+    array, lists = np.ascontiguousarray(features.cpu().numpy()), []
+    for first, last in ((0, num_visible), (num_visible, len(array))):
+        index = faiss.IndexFlatIP(array.shape[1])
+        index.add(array[first:last])
+        similarity, images = (
+            torch.from_numpy(a).to(features.device) for a in index.search(array, min(k, last - first))
+        )
+        lists.append((similarity, images + first))
+    return lists
