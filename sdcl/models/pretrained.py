@@ -22,6 +22,7 @@ STARTING_WEIGHTS = {
     "vit_mini": (ASSETS / "vit_mini.safetensors", "it comes with this package"),
     "resnet50": (Path("weights/resnet50-19c8e357.pth"), "torchvision publishes it (ImageNet); --pretrained torchvision fetches it"),
 }
+STARTING_WEIGHTS["resnet50_nl"] = STARTING_WEIGHTS["resnet50"]
 
 
 def model_of(settings: Settings) -> nn.Module:
@@ -71,8 +72,10 @@ def prepare_blocks(model: nn.Module, settings: Settings) -> None:
 
 def _from_torchvision(arch: str) -> Path:
     """The ImageNet weight that torchvision's own loader keeps in its cache, fetched if it is not there yet."""
-    if arch not in ("resnet50", "resnet50_ibn"):
-        raise WeightError(f"--pretrained torchvision is for --arch resnet50 and resnet50_ibn, not {arch}; name a file instead")
+    if arch not in ("resnet50", "resnet50_ibn", "resnet50_nl"):
+        raise WeightError(
+            f"--pretrained torchvision is for --arch resnet50, resnet50_ibn and resnet50_nl, not {arch}; name a file instead"
+        )
     weights = ResNet50_Weights.IMAGENET1K_V1
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     if not path.is_file():

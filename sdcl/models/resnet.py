@@ -1,6 +1,6 @@
 """The AGW-style ResNet of the family: a stem per modality, shared layers 1 to 4, GeM pooling, BN neck (ADCA, GUR; SDCL's variant).
 
-B images, D dimensions. Layers are torchvision's; non-local blocks are off, as in the released configurations.
+B images, D dimensions. Layers are torchvision's. Non-local blocks are off in ADCA, GUR and SDCL, on in PGM and BMIL.
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from sdcl.datasets.sample import MODALITIES
+from sdcl.models.non_local import non_local_blocks, run_stage
 from sdcl.models.vit import IBN, bn_neck
 
 
 @dataclass(frozen=True)
 class ResNetShape:
-    """Layers of each of the four stages, their block, and whether the stems carry an IBN layer (SDCL's ResNet)."""
+    """Layers of each of the four stages, their block, and whether the stems carry an IBN layer (SDCL's ResNet).
+
+    non_local: how many of the last layers of each stage are followed by a non-local block.
+    """
 
     layers: tuple[int, int, int, int]
     bottleneck: bool = True
     stem_ibn: bool = False
+    non_local: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def dim(self) -> int:
@@ -58,17 +63,23 @@ class DualStemResNet(nn.Module):
         self.stems = nn.ModuleDict({m: copy.deepcopy(stem) for m in MODALITIES})
         self.layer1, self.layer2, self.layer3, self.layer4 = network.layer1, network.layer2, network.layer3, network.layer4
         self.neck = bn_neck(shape.dim)
+        self.non_local = non_local_blocks(shape.non_local, [shape.dim // 8, shape.dim // 4, shape.dim // 2, shape.dim])
 
     def forward(self, images: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """modality -> (B_m, 3, H, W) gives modality -> {"deep": (B_m, D)}: BN output, in eval mode normalised to unit length."""
         present = [m for m in MODALITIES if m in images]
         maps = torch.cat([self.stems[m](images[m]) for m in present])
-        maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))  # (B, D, h, w)
+        for name, layers in self.stages():
+            maps = run_stage(layers, list(self.non_local[name].children()), maps)  # at last (B, D, h, w)
         features = self.neck(gem(maps))
         if not self.training:
             features = features / features.norm(dim=1, keepdim=True)
         parts = features.split([len(images[m]) for m in present])
         return {m: {"deep": part} for m, part in zip(present, parts)}
+
+    def stages(self) -> list[tuple[str, nn.Sequential]]:
+        """The shared stages with their names, in order."""
+        return [(name, getattr(self, name)) for name in ("layer1", "layer2", "layer3", "layer4")]
 
 
 def gem(maps: Tensor, p: float = 3.0, eps: float = 1e-12) -> Tensor:

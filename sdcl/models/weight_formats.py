@@ -94,6 +94,8 @@ def load_weights(model: nn.Module, path: str | Path, min_share: float = 0.8) -> 
             f"weight file {path} is of a two-stream ResNet {'with' if theirs else 'without'} instance normalisation in its stems, which would be "
             f"{'lost' if theirs else 'made up'}: use --arch {'resnet50_ibn' if theirs else 'resnet50'}"
         )
+    if any(n.startswith(("NL_", "non_local.")) for n in tensors) and not any(n.startswith("non_local.") for n in state):
+        raise WeightError(f"weight file {path} has non-local blocks, which would be lost: use --arch resnet50_nl")
     state.update({n: v.to(state[n].dtype) for n, v in fitting.items()})
     model.load_state_dict(state)
     return report
@@ -113,7 +115,10 @@ def _match(model: nn.Module, tensors: dict[str, Tensor], path: str) -> tuple[Loa
         f"{n} {tuple(v.shape)}, model {tuple(state[n].shape)}" for n, v in mapped.items() if n in state and n not in fitting
     ]
     report.ignored += [n for n in mapped if n not in state]
-    counted = [n for n in state if "num_batches_tracked" not in n and (".neck." not in f".{n}" or n in mapped)]
+    never = (".neck.", ".non_local.")  # pretrained
+    counted = [
+        n for n in state if "num_batches_tracked" not in n and (n in mapped or not any(part in f".{n}" for part in never))
+    ]
     report.loaded = [n for n in counted if n in fitting]
     report.missing = [n for n in counted if n not in fitting]
     return report, fitting
@@ -287,4 +292,8 @@ def _family_resnet_rules() -> Rules:
     for modality, short in (("visible", "visible"), ("infrared", "thermal")):
         stems.append((rf"{short}_module\.{short}\.(conv1|bn1)\.", [rf"stems.{modality}.\1."]))
         stems.append((rf"{short}_module\.ibn\.", [f"stems.{modality}.ibn."]))
-    return [*stems, (r"base_resnet\.base\.(layer[1-4])\.", [r"\1."]), (r"bottleneck\.", ["neck."])]
+    blocks: Rules = [
+        (rf"NL_(\d)\.(\d)\.{theirs}\.", [rf"non_local.layer\1.\2.{ours}."])
+        for theirs, ours in ((r"g\.0", "g"), (r"W\.0", "project"), (r"W\.1", "norm"), ("theta", "theta"), ("phi", "phi"))
+    ]
+    return [*stems, *blocks, (r"base_resnet\.base\.(layer[1-4])\.", [r"\1."]), (r"bottleneck\.", ["neck."])]
