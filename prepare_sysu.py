@@ -1,9 +1,8 @@
-"""Prepare SYSU-MM01: `python prepare_sysu.py --help`."""
+"""Prepare SYSU-MM01, the same as `sdcl prepare sysu`: `python prepare_sysu.py --help`."""
 
 import sys
 
 from sdcl.datasets.prepare import main
-from sdcl.datasets.sysu import LAYOUT
 
 if __name__ == "__main__":
-    sys.exit(main(LAYOUT, None, "data/sysu"))
+    sys.exit(main(["sysu", *sys.argv[1:]]))

@@ -19,7 +19,7 @@ from sdcl import methods
 from sdcl import train as training
 from sdcl.clustering import PseudoLabels
 from sdcl.config import settings as config
-from sdcl.datasets import training_samples
+from sdcl.datasets import open_dataset
 from sdcl.datasets.sample import MODALITIES
 from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory, centroids
@@ -34,7 +34,7 @@ class Supervised:
 
     def __init__(self, settings: config.Settings, cameras: dict[str, np.ndarray] | None = None):
         self.memory, self.batch = settings.memory, settings.batch
-        samples = training_samples(settings.data.dataset, settings.data_dir, trial=settings.data.trial)
+        samples = open_dataset(settings.data.dataset, settings.data_dir, trial=settings.data.trial).train
         people = sorted(set.intersection(*({s.identity for s in rows} for rows in samples.values())))
         number = {identity: n for n, identity in enumerate(people)}  # who is seen in one modality only is left out
         self.labels = {m: PseudoLabels(np.array([number.get(s.identity, -1) for s in rows]), len(people)) for m, rows in samples.items()}

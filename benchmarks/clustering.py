@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from sklearn.cluster import DBSCAN
 
 from sdcl.clustering import jaccard, neighbors, pseudo_labels
-from sdcl.clustering.dbscan import grow
+from sdcl.clustering.density import grow
 
 K1, K2, EPS, MIN_SAMPLES = 30, 6, 0.6, 4
 

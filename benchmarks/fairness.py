@@ -16,7 +16,7 @@ import common
 import numpy as np
 from PIL import Image
 
-from sdcl.datasets import test_samples
+from sdcl.datasets import open_dataset
 from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation import evaluate
 
@@ -75,12 +75,13 @@ def main() -> None:
 
 def rank_ones(layout: str, folder: Path, seed: int) -> list[tuple[str, ...]]:
     """A row for each protocol: its name, then Rank-1 in percent of random features and of each trivial one."""
-    samples = test_samples(layout, folder, allow_incomplete=True)
+    dataset = open_dataset(layout, folder, allow_incomplete=True)
+    samples, protocols = dataset.test, dataset.protocols()
     images = {m: [np.asarray(Image.open(s.path).convert("RGB")) for s in samples[m]] for m in MODALITIES}
     random = np.random.default_rng(seed)
-    columns = [evaluate(layout, {m: unit_rows(random.standard_normal((len(x), 64))) for m, x in images.items()}, samples)]
+    columns = [evaluate({m: unit_rows(random.standard_normal((len(x), 64))) for m, x in images.items()}, samples, protocols)]
     for feature in FEATURES.values():
-        columns.append(evaluate(layout, {m: unit_rows([feature(i) for i in x]) for m, x in images.items()}, samples))
+        columns.append(evaluate({m: unit_rows([feature(i) for i in x]) for m, x in images.items()}, samples, protocols))
     names = [f"{r.protocol.partition(',')[0]}, {r.direction}" for r in columns[0]]
     return [(name, *(f"{100 * r.metrics.cmc[0]:.1f}" for r in row)) for name, *row in zip(names, *columns)]
 

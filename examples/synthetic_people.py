@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from sdcl.data.augment import Augmentation, augment
 from sdcl.data.image_cache import ImageStore, open_store
 from sdcl.data.sampler import epoch_batches
-from sdcl.datasets import test_samples, training_samples
-from sdcl.datasets.sample import MODALITIES
-from sdcl.evaluation.protocols import evaluate_sysu
+from sdcl.datasets import MODALITIES, ProtocolOptions, open_dataset
+from sdcl.evaluation import evaluate
 from sdcl.inference.extract import calibrate_necks, embed, joined
 from sdcl.models.factory import build_model
 from sdcl.models.pretrained import STARTING_WEIGHTS
@@ -43,7 +42,9 @@ def draw_people(own: argparse.Namespace) -> tuple[dict[str, ImageStore], dict[st
     """modality -> decoded training images; modality -> int (N,) their cameras; a function that tests a model, the only reader of identities."""
     folder = own.data_dir / f"people_{own.identities}"
     build(folder, "sysu", "quick", identities=own.identities)
-    train, test = training_samples("sysu", folder), test_samples("sysu", folder)
+    dataset = open_dataset("sysu", folder)
+    train, test = dataset.train, dataset.test
+    protocols = dataset.protocols(ProtocolOptions(modes=("all",)))
     place = {"resize": "bilinear", "cache_dir": own.data_dir / "cache", "device": torch.device("cpu"), "workers": 2}
     stores, test_stores = (
         {m: open_store([s.path for s in some[m]], *SIZE, **place, title=m) for m in MODALITIES} for some in (train, test)
@@ -52,7 +53,7 @@ def draw_people(own: argparse.Namespace) -> tuple[dict[str, ImageStore], dict[st
     def score(model: nn.Module) -> str:
         """All search, ten draws of the gallery. To look at: nothing is ever chosen by it."""
         features = {m: joined(embed(model, test_stores[m], m, **HOW)) for m in MODALITIES}
-        found = evaluate_sysu(features, test, modes=("all",))[0].metrics
+        found = evaluate(features, test, protocols)[0].metrics
         return f"Rank-1 {100 * found.r1:.1f}, mAP {100 * found.mAP:.1f}"
 
     return stores, {m: np.array([s.camera for s in train[m]]) for m in MODALITIES}, score

@@ -8,17 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from sdcl.cli.report import say_report
 from sdcl.config.settings import Settings, describe, flat, from_flat, parse
-from sdcl.data.image_cache import build_cache, open_store
-from sdcl.datasets import notices, test_samples
-from sdcl.datasets.sysu import load_permutations
-from sdcl.evaluation.protocols import Result, evaluate, mean_results
-from sdcl.evaluation.rerank import Rerank
+from sdcl.datasets import Dataset, open_dataset, source_of
+from sdcl.evaluation.protocols import Result, mean_results
 from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, results_table, to_json
-from sdcl.inference.extract import embed, joined
+from sdcl.inference.test_set import TestSet
 from sdcl.models.pretrained import model_of
 from sdcl.runtime import checkpoint, distributed
 from sdcl.runtime.errors import UserError
@@ -27,37 +22,6 @@ from sdcl.runtime.program import program
 
 # What a checkpoint's own settings decide, whatever the command line of the test says by default.
 FROM_CHECKPOINT = ("method", "dataset", "arch", "shallow", "drop_path", "height", "width")
-
-
-class TestSet:
-    """All test images of a data set, decoded once, and their protocol."""
-
-    __test__ = False  # not a pytest class
-
-    def __init__(self, settings: Settings, processes: distributed.Processes):
-        d, self.own = settings.data, settings.test
-        self.dataset, self.processes = d.dataset, processes
-        self.samples = test_samples(d.dataset, settings.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete)
-        self.stores = {}
-        for m, samples in self.samples.items():
-            place = ([s.path for s in samples], d.height, d.width, d.resize_test, Path(d.cache_dir))
-            if processes.local_rank == 0:
-                build_cache(*place, d.workers, f"test {m}")
-            distributed.barrier()
-            self.stores[m] = open_store(*place, processes.device, workers=d.workers, title=f"test {m}")
-        self.protocol: dict[str, Any] = {"draws": self.own.draws} if d.dataset == "llcm" else {}
-        if d.dataset == "sysu":
-            self.protocol = {"modes": listed(self.own.modes), "shots": [int(s) for s in listed(self.own.shots)], "draws": self.own.draws}
-            if self.own.official_draws:
-                self.protocol["permutations"] = load_permutations(settings.data_dir)
-                if self.protocol["permutations"] is None:
-                    raise UserError(f"--official-draws needs {settings.data_dir}/exp/rand_perm_cam.mat; copy it there from the data set")
-
-    def evaluate(self, model: nn.Module, bf16: bool) -> list[Result]:
-        """Embed every test image once; all modes, shots, draws and directions use the same features."""
-        size = self.own.test_batch_size
-        features = {m: joined(embed(model, store, m, batch_size=size, bf16=bf16, title="test")).cpu() for m, store in self.stores.items()}
-        return evaluate(self.dataset, features, self.samples, rerank=Rerank() if self.own.rerank else None, **self.protocol)
 
 
 @program
@@ -78,10 +42,10 @@ def test(settings: Settings, said: dict[str, Any], text: str = "") -> list[Resul
     """
     processes = distributed.start(settings.run.device)
     trials, folders = tested_trials(settings, said), result_folders(settings, said)
-    results = [test_one(of_trial(settings, trial), said, processes) for trial in trials]
+    datasets, results = zip(*(test_one(of_trial(settings, trial), said, processes) for trial in trials))
     means = mean_results(results) if len(results) > 1 else results[0]
     if processes.main:
-        for notice in notices(settings.data.dataset, settings.data_dir, trials[0]):
+        for notice in datasets[0].notices:
             print(f"note: {notice}")
         print(results_table(means))
         for folder, one in zip(folders, results):
@@ -96,8 +60,9 @@ test.__test__ = False  # not a pytest function
 
 
 def tested_trials(settings: Settings, said: dict[str, Any]) -> list[int]:
-    """The trial that was said, else on RegDB those of --trials."""
-    return numbers(settings.test.trials) if settings.data.dataset == "regdb" and "trial" not in said else [settings.data.trial]
+    """The trial of --trial, else those of --trials, if the data set has trials."""
+    several = source_of(settings.data.dataset).trials and "trial" not in said
+    return numbers(settings.test.trials) if several else [settings.data.trial]
 
 
 def of_trial(settings: Settings, trial: int) -> Settings:
@@ -110,8 +75,8 @@ def result_folders(settings: Settings, said: dict[str, Any]) -> list[Path]:
     return [*folders, settings.run_dir.parent] if len(folders) > 1 else folders
 
 
-def test_one(settings: Settings, said: dict[str, Any], processes: distributed.Processes) -> list[Result]:
-    """Results of one checkpoint.
+def test_one(settings: Settings, said: dict[str, Any], processes: distributed.Processes) -> tuple[Dataset, list[Result]]:
+    """The data set, and results of one checkpoint on it.
 
     Raises:
         ValueError: no checkpoint, or one of another RegDB trial than the test's: its training people are this test's people.
@@ -131,18 +96,21 @@ def test_one(settings: Settings, said: dict[str, Any], processes: distributed.Pr
     model.to(processes.device).eval()
     if processes.main:
         print(f"testing {path}: epoch {state['epoch']}, {trained['method']} {trained['dataset']}, {trained['arch']}")
-    return TestSet(settings, processes).evaluate(model, processes.bf16(settings.run.precision))
+    d = settings.data
+    dataset = open_dataset(d.dataset, settings.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete)
+    return dataset, TestSet(dataset, settings, processes).evaluate(model, processes.bf16(settings.run.precision))
 
 
 test_one.__test__ = False
 
 
 def refuse_leak(trained: dict[str, Any], settings: Settings, path: Path) -> None:
-    if trained["dataset"] != settings.data.dataset:
+    source = source_of(settings.data.dataset)
+    if source_of(trained["dataset"]) != source:
         raise UserError(f"{path} was trained on {trained['dataset']}, this test is of {settings.data.dataset}: say -d {trained['dataset']}")
-    if settings.data.dataset == "regdb" and trained["trial"] != settings.data.trial:
+    if source.trials and trained["trial"] != settings.data.trial:
         raise UserError(
-            f"{path} was trained on RegDB trial {trained['trial']}, this test is of trial {settings.data.trial}: people it trained "
+            f"{path} was trained on {source.title} trial {trained['trial']}, this test is of trial {settings.data.trial}: people it trained "
             f"on would be tested. Say --trial {trained['trial']}, or name the checkpoint of trial {settings.data.trial}"
         )
 

@@ -20,12 +20,13 @@ from sdcl.analysis.label_quality import Truth
 from sdcl.cli.report import say_report
 from sdcl.config.settings import Settings, describe, flat, parse
 from sdcl.data.image_cache import ImageStore, build_cache, content_fingerprint, open_store
-from sdcl.datasets import has_test, notices, training_samples
+from sdcl.datasets import open_dataset
 from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation.tables import to_rows
 from sdcl.inference.extract import calibrate_necks, embed
+from sdcl.inference.test_set import TestSet
 from sdcl.methods import METHODS, Stage
-from sdcl.methods.interface import Features, Rows
+from sdcl.methods.interface import Features, Indexes
 from sdcl.models.pretrained import starting_model
 from sdcl.models.replicas import Replicas
 from sdcl.runtime import distributed
@@ -35,7 +36,6 @@ from sdcl.runtime.profiler import StepTrace
 from sdcl.runtime.program import Interrupted, program
 from sdcl.runtime.run_log import RunLog, environment
 from sdcl.runtime.trackers import Trackers
-from sdcl.test import TestSet
 from sdcl.training.epoch_journal import Journal
 from sdcl.training.monitor import Health
 from sdcl.training.run_state import Run, resume
@@ -66,12 +66,13 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
     processes = distributed.start(settings.run.device)
     log = RunLog(settings.run_dir, processes.main)
     log.line(said)
-    where = (settings.data.dataset, settings.data_dir)
+    d = settings.data
 
     # images: from here on a training image is a path and a camera
-    samples = training_samples(*where, trial=settings.data.trial, allow_incomplete=settings.data.allow_incomplete)
-    said_of_data = notices(*where, settings.data.trial)
-    for notice in said_of_data:
+    dataset = open_dataset(d.dataset, settings.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete)
+    dataset.require_train()
+    samples = dataset.train
+    for notice in dataset.notices:
         log.line(f"note: {notice}")
     paths = {m: [s.path for s in samples[m]] for m in MODALITIES}
     cameras = {m: np.array([s.camera for s in samples[m]]) for m in MODALITIES}
@@ -79,7 +80,7 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
     data = fingerprint_of(paths)
     train_stores = open_stores(paths, settings, settings.data.resize_train, processes, "training")
     extract_stores = open_stores(paths, settings, settings.data.resize_extract, processes, "clustering")
-    test_set = TestSet(settings, processes) if settings.run.eval_step and has_test(*where) else None
+    test_set = TestSet(dataset, settings, processes) if settings.run.eval_step and dataset.test else None
 
     # model, method, optimiser
     torch.manual_seed(settings.run.seed)
@@ -91,7 +92,7 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
     run = Run(settings, processes, model, make_optimizer(model, settings), log, data)
     first, journal = resume(run)
     if first == 0 and not journal.values and settings.model.calibrate_necks:
-        calibrate_necks(model, extract_stores, batch_size=settings.test.test_batch_size, bf16=bf16, seed=settings.run.seed)
+        calibrate_necks(model, extract_stores, batch_size=settings.model.embed_batch_size, bf16=bf16, seed=settings.run.seed)
     log.write_json("config.json", flat(settings))
     log.write_json("environment.json", environment(processes.device, processes.count, data))
     run.trackers = Trackers(settings.run_dir, flat(settings), first, settings.run.wandb) if processes.main else None
@@ -100,11 +101,11 @@ def train(settings: Settings, said: str = "", interruption: Interruption | None 
 
     clock, health = (
         Stopwatch(processes.device),
-        Health(settings, cameras, log, synthetic=any("synthetic" in notice for notice in said_of_data)),
+        Health(settings, cameras, log, synthetic=dataset.synthetic),
     )
 
-    def extract(rows: Rows | None = None) -> Features:
-        how = {"batch_size": settings.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
+    def extract(rows: Indexes | None = None) -> Features:
+        how = {"batch_size": settings.model.embed_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
         with clock("embed"):
             return {m: embed(model, extract_stores[m], m, rows=r, **how) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import raw_trees
-from helpers.small_runs import SMALL
+from helpers.small_runs import method_in, small
 
 FIXTURES = Path(__file__).parent / "fixtures"
 torch.set_num_threads(2)
@@ -36,17 +36,7 @@ def flags(data, tmp_path):
     """Flags of a small run, in its own folder."""
 
     def make(dataset, *more, cache=tmp_path / "cache"):
-        return [
-            "-d",
-            dataset,
-            "--data-dir",
-            str(data[dataset]),
-            "--logs-dir",
-            str(tmp_path / "run"),
-            "--cache-dir",
-            str(cache),
-            *SMALL,
-            *more,
-        ]
+        where = ["-d", dataset, "--data-dir", str(data[dataset]), "--logs-dir", str(tmp_path / "run"), "--cache-dir", str(cache)]
+        return [*where, *small(method_in(more), dataset), *more]
 
     return make

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from helpers import raw_trees
-from helpers.small_runs import METHOD_FLAGS, ROOT, SMALL, rows, state
+from helpers.small_runs import ROOT, SMALL, rows, small, state
 
 from sdcl import test as test_program
 from sdcl import train as train_program
@@ -92,7 +92,7 @@ def test_a_table_with_identities_and_the_same_weights_without(line, tmp_path, ca
 
 @pytest.mark.parametrize("method,stage", [("gur", "cameras_1_3"), ("adca", "aggregated"), ("baseline", "contrast")])
 def test_the_other_methods(line, tmp_path, method, stage):
-    assert train_program.main(line("nameless.csv", *SMALL, "--method", method, *METHOD_FLAGS)) == 0
+    assert train_program.main(line("nameless.csv", *small(method))) == 0
     trained = rows(tmp_path / "run")
     assert any(stage in row["iterations"] for row in trained) and len(trained[-1]["test"]) == 2
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from sdcl import test as test_program
 from sdcl import train as train_program
 from sdcl.config.settings import from_flat
-from sdcl.methods.cluster_contrast import ClusterContrast
+from sdcl.methods.parts.cluster_contrast import ClusterContrast
 from sdcl.models.factory import build_model
 from sdcl.runtime import checkpoint
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from sdcl.cli.embed import WEIGHTS_HELP, Weights, open_weights
 from sdcl.config.settings import flat, resolve
 from sdcl.data.augment import IMAGENET_MEAN, IMAGENET_STD
-from sdcl.datasets import notices
+from sdcl.datasets import open_dataset, source_of
 from sdcl.datasets.sample import MODALITIES
 from sdcl.runtime.errors import UserError
 from sdcl.runtime.files import write_bytes, write_text
@@ -106,7 +106,7 @@ def about_weights(weights: Weights) -> dict[str, Any]:
     tested = next((row for row in reversed(rows) if row.get("test")), None)
     return {
         "settings": flat(settings), "epoch": state["epoch"], "data": state.get("data"), "weights": weights.fingerprint,
-        "trial": settings.data.trial if settings.data.dataset == "regdb" else None, "notes": data_notes(weights), "rows": [tested] if tested else [],
+        "trial": settings.data.trial if source_of(settings.data.dataset).trials else None, "notes": data_notes(weights), "rows": [tested] if tested else [],
     }  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def data_notes(weights: Weights) -> list[str]:
     """That the training images are synthetic or incomplete: as their folder says, else as the run's log said."""
     d, path = weights.settings.data, weights.path
     try:
-        return notices(d.dataset, weights.settings.data_dir, d.trial)
+        return list(open_dataset(d.dataset, weights.settings.data_dir, trial=d.trial, allow_incomplete=True).notices)
     except UserError:
         log = (path if path.is_dir() else path.parent) / "log.txt"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []

@@ -1,8 +1,5 @@
 """FEATURES -> PSEUDO-LABELS, within one modality."""
 
-from sdcl.clustering.dbscan import dbscan, pseudo_labels
-from sdcl.clustering.jaccard import jaccard_distance
-from sdcl.clustering.neighbors import nearest_neighbors
-from sdcl.clustering.pseudo_labels import LabelSet, PseudoLabels
+import lazy_loader
 
-__all__ = ["LabelSet", "PseudoLabels", "dbscan", "jaccard_distance", "nearest_neighbors", "pseudo_labels"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

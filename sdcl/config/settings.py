@@ -1,218 +1,337 @@
-"""One truth for settings: a typed dataclass tree that makes the flags, holds the recipes and becomes config.json.
+"""The settings of a run: one frozen dataclass a subject, and the method's own settings, which stand beside its class.
 
-Precedence: field default < recipe (method x data set) < --config file < flags. Nothing else holds a default.
+`Settings` becomes the flags, the saved config.json and the settings in a checkpoint. Precedence: field default < recipe (method x data
+set) < --config file < flags. Nothing else holds a default.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from sdcl.config.fields import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    EVALUATION,
+    INSIDE_UNIT,
+    OUTPUT,
+    POSITIVE,
+    SHARE,
+    SPEED,
+    Bounds,
+    NamedField,
+    check_values,
+    fields_of,
+    flag_of,
+    iterate,
+    setting,
+)
+from sdcl.config.registry import METHODS, method_class
+from sdcl.datasets import DATASETS, source_of
 from sdcl.runtime.errors import SettingError
 
-METHODS = ("sdcl", "gur", "adca", "baseline")
-# with the spellings of the family
-DATASET_NAMES = {name: name for name in ("sysu", "regdb", "llcm", "own")} | {"sysu_all": "sysu", "regdb_rgb": "regdb"}
-AGW = "agw"  # the family's name for its two-stream ResNet-50; SDCL's has instance normalisation in the stems
-AGW_ARCHS = {"sdcl": "resnet50_ibn"}  # the others': resnet50
-
-
-def setting(default: Any, help: str, *flags: str, choices: tuple | None = None, aliases: dict | None = None) -> Any:
-    """A dataclass field that is also a command-line flag (--its-name, and any short family spelling in `flags`)."""
-    return field(default=default, metadata={"help": help, "flags": flags, "choices": choices, "aliases": aliases})
+FILTERS = ("bilinear", "bicubic", "lanczos")
+BRANCHES = ("deep", "shallow")
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    method: str = setting("sdcl", "which method's file in sdcl/methods/ is trained", choices=METHODS)
-    seed: int = setting(1, "seed of sampling, augmentation, stochastic depth and initialisation")
-    logs_dir: str = setting("", "run folder; RegDB adds trial_N below it (default logs/METHOD_DATASET)")
-    eval_step: int = setting(1, "show test metrics every N epochs and after the last; 0: never (nothing is ever chosen by them)")
-    print_freq: int = setting(10, "update the losses beside the progress bar every N iterations")
-    resume: bool = setting(True, "continue from the run folder's last checkpoint when there is one")
-    resume_anyway: bool = setting(False, "continue although settings or data differ from the checkpoint's")
+    """What is trained, where its files go, and how it is watched."""
+
+    method: str = setting(
+        "sdcl", "method to train: sdcl, gur, adca, baseline or a registered one", of_model=True
+    )
+    seed: int = setting(
+        1, "seed of sampling, augmentation, stochastic depth and initialisation", repetition=True
+    )
+    logs_dir: str = setting(
+        "",
+        "run folder (default logs/METHOD_DATASET; a data set with trials adds trial_N below it)",
+        affects=OUTPUT,
+    )
+    eval_step: int = setting(
+        1,
+        "test every N epochs and after the last, for display only; 0: never",
+        bounds=AT_LEAST_0,
+        affects=OUTPUT,
+    )
+    print_freq: int = setting(
+        10,
+        "steps between two updates of the losses beside the progress bar",
+        bounds=AT_LEAST_1,
+        affects=OUTPUT,
+    )
+    resume: bool = setting(
+        True, "continue from the run folder's last checkpoint if there is one", affects=OUTPUT
+    )
+    resume_anyway: bool = setting(
+        False, "continue although settings or data differ from the checkpoint's", affects=OUTPUT
+    )
     report: str = setting(
-        "logs", "report.html at the end: of the logs alone, full (embeds images once more), or none", choices=("logs", "full", "none")
+        "logs",
+        "report.html at the end: logs (curves and tables), full (with images, embedded once more) or none",
+        choices=("logs", "full", "none"),
+        affects=OUTPUT,
     )
     wandb: str = setting(
-        "", "project of Weights & Biases to send each epoch's numbers to; TensorBoard events are always written when it is installed"
+        "",
+        "Weights & Biases project that receives the numbers of each epoch; TensorBoard needs no flag",
+        affects=OUTPUT,
     )
-    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    device: str = setting("auto", "device: auto, cpu, cuda or cuda:N", affects=SPEED)
     recompute: bool = setting(
-        False, "ViT: keep no activations of the blocks and compute them again for the gradient; the same numbers in less memory"
+        False,
+        "ViT: keep no activations of the blocks, compute them again for the gradient (same numbers, less memory)",
+        arch="vit",
+        affects=SPEED,
     )
-    compile: bool = setting(False, "ViT: torch.compile of the blocks; minutes at the start, and numbers that differ by rounding")
-    profile: int = setting(0, "write trace.json, a torch.profiler trace of this many steps, into the run folder; 0: none")
+    compile: bool = setting(
+        False, "ViT: torch.compile of the blocks (slow start, numbers differ by rounding)", arch="vit"
+    )
+    profile: int = setting(
+        0, "write trace.json, a torch.profiler trace of N steps; 0: none", bounds=AT_LEAST_0, affects=OUTPUT
+    )
     precision: str = setting(
-        "auto", "bf16 autocast or exact float32; auto: bf16 where the GPU or CPU multiplies it natively", choices=("auto", "fp32", "bf16")
+        "auto",
+        "arithmetic of the network: fp32, bf16 (autocast), or auto: bf16 where the hardware multiplies it",
+        choices=("auto", "fp32", "bf16"),
     )
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    dataset: str = setting("sysu", "data set", "-d", aliases=DATASET_NAMES)
-    data_dir: str = setting("", "folder with the raw or the prepared layout, or the table of one's own images (default data/DATASET)")
-    trial: int = setting(1, "RegDB's split, 1..10")
-    allow_incomplete: bool = setting(False, "go on although image counts differ from the known ones")
-    height: int = setting(288, "image height in pixels")
-    width: int = setting(144, "image width in pixels")
-    resize_train: str = setting("bilinear", "resize filter of training images", choices=("bilinear", "bicubic", "lanczos"))
-    resize_extract: str = setting("bicubic", "... of images embedded for clustering", choices=("bilinear", "bicubic", "lanczos"))
-    resize_test: str = setting("lanczos", "... of test images", choices=("bilinear", "bicubic", "lanczos"))
-    cache_dir: str = setting("cache", "folder of the decoded images")
-    workers: int = setting(4, "threads that decode images into the cache", "-j")
+    """Which images, and how they are decoded."""
+
+    dataset: str = setting(
+        "sysu", "data set: sysu, regdb, llcm or custom (your own images)", "-d", of_model=True
+    )
+    data_dir: str = setting(
+        "",
+        "folder with the raw or the prepared data set, or the table of custom images (default data/DATASET)",
+        affects=OUTPUT,
+    )
+    trial: int = setting(
+        1,
+        "split of a data set with several, 1 to 10 for RegDB",
+        bounds=Bounds(1, 10),
+        dataset=True,
+        repetition=True,
+    )
+    allow_incomplete: bool = setting(
+        False, "accept a data set whose image counts differ from the published ones", affects=OUTPUT
+    )
+    height: int = setting(288, "image height in pixels", bounds=AT_LEAST_1, of_model=True)
+    width: int = setting(144, "image width in pixels", bounds=AT_LEAST_1, of_model=True)
+    resize_train: str = setting("bilinear", "resize filter of training images", choices=FILTERS)
+    resize_extract: str = setting(
+        "bicubic", "resize filter of training images when they are clustered", choices=FILTERS
+    )
+    resize_test: str = setting("lanczos", "resize filter of test images", choices=FILTERS)
+    cache_dir: str = setting("cache", "folder of the decoded images", affects=OUTPUT)
+    workers: int = setting(4, "threads that decode images", "-j", bounds=AT_LEAST_1, affects=SPEED)
 
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    color_jitter: float = setting(0.5, "strength of brightness, contrast, saturation and hue jitter; 0: off")
-    pad: int = setting(10, "zero padding before the random crop, in pixels")
-    flip: float = setting(0.5, "probability of a horizontal flip")
-    erase: float = setting(0.5, "probability of random erasing")
-    second_view: bool = setting(True, "a second, channel-exchanged view of each visible image")
+    """Augmentation of training images."""
+
+    color_jitter: float = setting(
+        0.5,
+        "strength of brightness, contrast, saturation and hue jitter; 0: off (a hue shift of 0.5 is half the circle)",
+        bounds=Bounds(0, 0.5),
+    )
+    pad: int = setting(10, "zero padding before the random crop, in pixels", bounds=AT_LEAST_0)
+    flip: float = setting(0.5, "probability of a horizontal flip", bounds=SHARE)
+    erase: float = setting(0.5, "probability of random erasing", bounds=SHARE)
+    second_view: bool = setting(True, "add a channel-exchanged view of each visible image")
     infrared_gray: bool = setting(True, "channel-adaptive grey on infrared images")
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    arch: str = setting("vit_base", "backbone", "-a")
-    pretrained: str = setting(
-        "auto", "weight file to start from; none: random; torchvision: its own ImageNet ResNet-50; auto: the recipe's own, see README"
+    """Architecture and pretrained weights."""
+
+    arch: str = setting(
+        "vit_base", "architecture, such as vit_base, resnet50 or vit_mini", "-a", of_model=True
     )
-    min_loaded: float = setting(0.8, "least share of the model's tensors that a weight file must fill")
-    drop_path: float = setting(0.1, "stochastic depth rate of the last block")
-    shallow: bool = setting(True, "the shallow branch beside the deep one (ViT)")
+    pretrained: str = setting(
+        "auto",
+        "pretrained weights: a file; auto: the recipe's file; torchvision: its ImageNet ResNet-50; none: random",
+    )
+    min_loaded: float = setting(
+        0.8, "smallest share of the model's tensors that a weight file must fill", bounds=SHARE
+    )
+    drop_path: float = setting(
+        0.1, "stochastic depth rate of the last transformer block", bounds=SHARE, arch="vit", of_model=True
+    )
+    shallow: bool = setting(
+        True, "train the shallow branch beside the deep one (SDCL on a ViT)", of_model=True
+    )
     calibrate_necks: bool = setting(
-        False, "before the first epoch, give the BN necks the statistics of the unlabelled training images; released: off"
+        False, "before the first epoch, set the BN necks' statistics from the unlabelled training images"
+    )
+    embed_batch_size: int = setting(
+        128,
+        "training images embedded at once for clustering; also the batches of --calibrate-necks",
+        bounds=AT_LEAST_1,
     )
     bn_replicas: int = setting(
-        2, "slices of a batch that BatchNorm normalises apart, as the released DataParallel run did with 2 GPUs; 1: whole batch"
+        2,
+        "slices of a batch that BatchNorm normalises separately, as DataParallel on N GPUs did; 1: whole batch",
+        bounds=AT_LEAST_1,
     )
 
 
 @dataclass(frozen=True)
 class BatchSettings:
-    batch_size: int = setting(128, "infrared images a step, over all devices", "-b")
-    batch_size_visible: int = setting(0, "visible images a step, each seen in every view; 0: as many as infrared ones")
-    num_instances: int = setting(16, "images of each cluster in a batch")
-    iters: int = setting(200, "iterations an epoch")
-    iters_unified: int = setting(100, "iterations an epoch in the unified stage")
+    """Batches of a training step."""
+
+    batch_size: int = setting(128, "infrared images a step, over all devices", "-b", bounds=AT_LEAST_1)
+    batch_size_visible: int = setting(
+        0, "visible images a step, each seen in every view; 0: as many as infrared images", bounds=AT_LEAST_0
+    )
+    num_instances: int = setting(16, "images of each cluster in a batch", bounds=AT_LEAST_1)
+    iters: int = setting(200, "training steps an epoch", bounds=AT_LEAST_1)
     cam: bool = setting(True, "prefer images of other cameras than the anchor's when a cluster is sampled")
 
 
 @dataclass(frozen=True)
 class OptimSettings:
-    epochs: int = setting(50, "epochs in all")
+    """Optimiser and learning rate."""
+
+    epochs: int = setting(50, "number of epochs", bounds=AT_LEAST_1, resumable=True)
     optimizer: str = setting("sgd", "optimiser", choices=("sgd", "adam"))
-    lr: float = setting(3.5e-4, "learning rate")
-    optimizer_momentum: float = setting(0.9, "momentum of SGD")
-    weight_decay: float = setting(5e-4, "weight decay")
-    step_size: int = setting(20, "epochs between two reductions of the learning rate")
-    gamma: float = setting(0.1, "factor of each reduction")
+    lr: float = setting(3.5e-4, "learning rate", bounds=POSITIVE)
+    optimizer_momentum: float = setting(0.9, "momentum of SGD", bounds=SHARE, needs={"optimizer": "sgd"})
+    weight_decay: float = setting(5e-4, "weight decay", bounds=AT_LEAST_0)
+    step_size: int = setting(20, "epochs between two reductions of the learning rate", bounds=AT_LEAST_1)
+    gamma: float = setting(0.1, "factor of each reduction of the learning rate", bounds=AT_LEAST_0)
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    eps: float = setting(0.6, "DBSCAN radius on the Jaccard distance")
-    min_samples: int = setting(4, "images, itself included, within eps that make a core image")
-    k1: int = setting(30, "length of the rank lists")
-    k1_visible_unified: int = setting(30, "the same for visible images in the unified stage")
-    k2: int = setting(6, "neighbours of the local query expansion; 1: off")
-    knn: str = setting("torch", "neighbour search", choices=("torch", "faiss"))
-    eps_backoff: int = setting(3, "times eps is moved when there are fewer than two clusters: up for outliers, down for one cluster")
-    eps_step: float = setting(0.05, "how far, each time")
+    """Jaccard distance and DBSCAN."""
+
+    eps: float = setting(0.6, "DBSCAN radius on the Jaccard distance", bounds=INSIDE_UNIT)
+    min_samples: int = setting(
+        4, "images within eps, itself included, that make a core image of DBSCAN", bounds=AT_LEAST_1
+    )
+    k1: int = setting(30, "length of the k-reciprocal rank lists", bounds=AT_LEAST_1)
+    k2: int = setting(6, "neighbours of the local query expansion; 1: off", bounds=AT_LEAST_1)
+    knn: str = setting("torch", "engine of the exact neighbour search", choices=("torch", "faiss"))
+    eps_backoff: int = setting(
+        3,
+        "how often eps is moved if there are fewer than two clusters: up for outliers, down for one cluster",
+        bounds=AT_LEAST_0,
+    )
+    eps_step: float = setting(0.05, "how far eps is moved each time", bounds=POSITIVE)
 
 
 @dataclass(frozen=True)
 class MemorySettings:
-    temp: float = setting(0.05, "temperature of every contrast")
-    momentum: float = setting(0.1, "weight of a cluster memory's old row")
-    momentum_first: float = setting(0.0, "the same in epoch 0, 0: as --momentum; 0.9 to 0.99 helps where the first epoch collapses")
-    use_hard: bool = setting(False, "update a cluster's row with its least similar sample only")
-    late_gradients: bool = setting(True, "released: gradients meet memories already updated by the same step; clean: off")
-    instance_momentum: float = setting(0.9, "weight of an instance memory's old row")
+    """Cluster memories and their contrast."""
+
+    temp: float = setting(0.05, "temperature of every contrastive loss", bounds=POSITIVE)
+    momentum: float = setting(
+        0.1, "weight of the old prototype in the update of a cluster memory", bounds=SHARE
+    )
+    momentum_first: float = setting(
+        0.0,
+        "the same in epoch 0; 0: as --momentum. 0.9 to 0.99 helps where the first epoch collapses",
+        bounds=SHARE,
+    )
+    use_hard: bool = setting(False, "update a prototype with its least similar sample only (batch-hard)")
+    late_gradients: bool = setting(
+        True,
+        "as released: gradients use memories already updated by the same step; --no-late-gradients: the clean form",
+    )
 
 
 @dataclass(frozen=True)
 class HealthSettings:
-    max_similarity: float = setting(0.999, "stop when two images have a larger mean cosine: collapsed features; 1: never")
-    min_rank: float = setting(1.5, "stop when the effective rank of a modality's features is smaller; 0: never")
-    max_outliers: float = setting(0.8, "warn when a larger share of a modality's images are outliers")
-    max_camera_purity: float = setting(0.9, "warn when clusters are cameras to a larger share")
-    max_skipped: int = setting(10, "optimiser steps of a stage that may be skipped because a gradient was not finite; more: stop")
-    watch: bool = setting(False, "compare each epoch with the published curve of the recipe, where there is one, and say when it leaves it")
-    check_ranks: bool = setting(False, "after every step compare a hash of the memories and weights of all processes (slow; for debugging)")
+    """When a run warns or stops by itself."""
 
-
-@dataclass(frozen=True)
-class SDCLSettings:
-    unify_from: int = setting(30, "first epoch of the unified stage (CRA)")
-    cra: bool = setting(True, "collaborative ranking association; off: the first stage goes on to the end")
-    cra_k: int = setting(20, "length of CRA's rank lists")
-    smoothing: bool = setting(True, "vote of the nearest visible images after CRA")
-    smoothing_k: int = setting(5, "voters of the smoothing, the image itself included")
-    cnl: bool = setting(True, "collaborative neighbour learning as a whole")
-    cnl_intra: bool = setting(True, "CNL within each modality")
-    cnl_cross: bool = setting(True, "CNL across the modalities")
-    intra_from: int = setting(0, "first epoch of CNL within a modality")
-    cross_from: int = setting(10, "first epoch of CNL across the modalities")
-    cnl_threshold: float = setting(0.9, "a neighbour is above this share of the anchor's largest similarity")
-    cnl_shallow_weight: float = setting(0.5, "weight of CNL's shallow terms, the deep ones have 1")
-    cnl_intra_weight: float = setting(1.0, "weight of CNL within a modality before the unified stage")
-    cnl_cross_weight: float = setting(0.5, "weight of CNL across modalities before the unified stage")
-    cnl_intra_weight_unified: float = setting(0.1, "... within a modality, in the unified stage")
-    cnl_cross_weight_unified: float = setting(0.1, "... across modalities, in the unified stage")
-    visible_to_infrared_factor: float = setting(0.1, "released asymmetry: extra factor of the visible-to-infrared term; clean: 1")
-    raw_instance_update: bool = setting(True, "released: raw features enter the instance memory; clean: normalised ones")
-    shared_memory_all: bool = setting(True, "released: untrained visible outliers with a CRA label count in the shared centroids")
-
-
-@dataclass(frozen=True)
-class GURSettings:
-    intra_camera: bool = setting(True, "stages of single pairs of cameras; off where the data set has no cameras")
-    camera_eps: float = setting(0.55, "DBSCAN radius within one camera")
-    camera_iters: int = setting(50, "iterations of each pair of cameras")
-    refresh_cameras: bool = setting(True, "released: embed and cluster a pair's cameras anew before each pair; off: once an epoch")
-    inter_camera: bool = setting(True, "the stage on labels of each modality, before the propagation starts")
-    cae: bool = setting(True, "cross-memory association embeddings for clustering; off: plain features")
-    cae_scale: float = setting(20.0, "factor of the similarities in a CAE softmax")
-    released_cae_slices: bool = setting(False, "the released code's misaligned softmax slices over the cameras' memories")
-    inter_modality: bool = setting(True, "the stage on clusters of both modalities together")
-    inter_modality_until: int = setting(40, "first epoch without it")
-    propagation: bool = setting(True, "label unification (CMLU): infrared labels for visible images")
-    propagate_from: int = setting(30, "first epoch of the propagation")
-    propagation_k: int = setting(20, "infrared images whose labels a visible image weighs")
-    structure: bool = setting(True, "vote of the nearest visible images after the propagation")
-    structure_from: int = setting(40, "first epoch of that vote")
-    structure_k: int = setting(20, "voters, the image itself included")
-
-
-@dataclass(frozen=True)
-class ADCASettings:
-    cma: bool = setting(True, "cross-modality memory aggregation; off: the first stage goes on to the end")
-    aggregate_from: int = setting(50, "first epoch of the second stage (CMA), which starts with a new optimiser")
-    cma_threshold: float = setting(0.5, "least dot product of two images that speak for a pair of clusters")
-    cma_weight: float = setting(0.9, "share of the infrared row in the visible row of a matched pair")
+    max_similarity: float = setting(
+        0.999,
+        "stop if the mean cosine of two images is larger (collapsed features); 1: never",
+        bounds=SHARE,
+        affects=OUTPUT,
+    )
+    min_rank: float = setting(
+        1.5,
+        "stop if the effective rank of a modality's features is smaller; 0: never",
+        bounds=AT_LEAST_0,
+        affects=OUTPUT,
+    )
+    max_outliers: float = setting(
+        0.8, "warn if a larger share of a modality's images are outliers", bounds=SHARE, affects=OUTPUT
+    )
+    max_camera_purity: float = setting(
+        0.9, "warn if clusters coincide with cameras to a larger share", bounds=SHARE, affects=OUTPUT
+    )
+    max_skipped: int = setting(
+        10,
+        "stop after this many skipped steps of a stage (gradients that were not finite)",
+        bounds=AT_LEAST_0,
+        affects=OUTPUT,
+    )
+    watch: bool = setting(
+        False,
+        "compare each epoch with the published training curve of the recipe, if there is one",
+        affects=OUTPUT,
+    )
+    check_ranks: bool = setting(
+        False,
+        "compare memories and weights of all processes after every step (slow; for debugging)",
+        affects=OUTPUT,
+    )
 
 
 @dataclass(frozen=True)
 class TestSettings:
-    checkpoint: str = setting("", "checkpoint to test (default: last.pt of the run folder)")
-    modes: str = setting("all,indoor", "SYSU-MM01 search modes, comma separated")
-    shots: str = setting("1", "SYSU-MM01 gallery images per identity and camera, comma separated (1, 10)")
-    draws: int = setting(10, "draws of SYSU-MM01 and LLCM")
-    official_draws: bool = setting(False, "draw by exp/rand_perm_cam.mat instead of the family's seeds")
-    trials: str = setting("1-10", "RegDB trials that the test program averages, such as 1-10 or 1,3")
-    test_batch_size: int = setting(128, "images embedded at once")
-    rerank: bool = setting(False, "k-reciprocal re-ranking of every gallery (Zhong et al., CVPR 2017); the results' names say so")
+    """The test program, and the tests that training shows."""
+
+    __test__ = False  # pytest collects classes called Test...
+
+    checkpoint: str = setting(
+        "", "checkpoint to test (default: last.pt of the run folder)", affects=EVALUATION
+    )
+    modes: str = setting(
+        "all,indoor", "SYSU-MM01 search modes, comma separated: all, indoor", dataset=True, affects=EVALUATION
+    )
+    shots: str = setting(
+        "1",
+        "gallery images per identity and camera, comma separated, such as 1,10",
+        dataset=True,
+        affects=EVALUATION,
+    )
+    draws: int = setting(
+        10, "random galleries that are averaged", bounds=AT_LEAST_1, dataset=True, affects=EVALUATION
+    )
+    official_draws: bool = setting(
+        False,
+        "draw galleries from exp/rand_perm_cam.mat instead of the seeds of the public Python evaluators",
+        dataset=True,
+        affects=EVALUATION,
+    )
+    trials: str = setting(
+        "1-10", "trials that the test program averages, such as 1-10 or 1,3", dataset=True, affects=EVALUATION
+    )
+    test_batch_size: int = setting(128, "test images embedded at once", bounds=AT_LEAST_1, affects=EVALUATION)
+    rerank: bool = setting(
+        False,
+        "k-reciprocal re-ranking of every gallery (Zhong et al., CVPR 2017); the results' names say so",
+        affects=EVALUATION,
+    )
 
 
 @dataclass(frozen=True)
 class Settings:
+    """All settings of a run. method: the settings dataclass of the chosen method, `METHODS[run.method].Settings`."""
+
     run: RunSettings = field(default_factory=RunSettings)
     data: DataSettings = field(default_factory=DataSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
@@ -222,229 +341,211 @@ class Settings:
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
     health: HealthSettings = field(default_factory=HealthSettings)
-    sdcl: SDCLSettings = field(default_factory=SDCLSettings)
-    gur: GURSettings = field(default_factory=GURSettings)
-    adca: ADCASettings = field(default_factory=ADCASettings)
     test: TestSettings = field(default_factory=TestSettings)
+    method: Any = None
+
+    def __post_init__(self) -> None:
+        if self.method is None:
+            object.__setattr__(self, "method", method_class(self.run.method).Settings())
 
     @property
     def run_dir(self) -> Path:
-        """Where checkpoints and logs of this run lie."""
+        """Folder of the run's checkpoints and logs."""
         base = Path(self.run.logs_dir or f"logs/{self.run.method}_{self.data.dataset}")
-        return base / f"trial_{self.data.trial}" if self.data.dataset == "regdb" else base
+        return base / f"trial_{self.data.trial}" if source_of(self.data.dataset).trials else base
 
     @property
     def data_dir(self) -> Path:
+        """Folder or table of the data set."""
         return Path(self.data.data_dir or f"data/{self.data.dataset}")
 
 
-# What the released ADCA and GUR share: ImageNet ResNet-50 on four GPUs, one feature per image, no colour jitter.
-_RESNET: dict[str, Any] = {
-    "arch": "resnet50",
-    "shallow": False,
-    "bn_replicas": 4,
-    "batch_size": 256,
-    "batch_size_visible": 128,
-    "optimizer": "adam",
-    "color_jitter": 0.0,
-    "resize_train": "bicubic",
-}
-_RESNET_REGDB: dict[str, Any] = {**_RESNET, "iters": 100, "eps": 0.3}
-
-# What each released script ran with where it differs from the field defaults above.
-RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    ("sdcl", "sysu"): {"k1_visible_unified": 15},
-    ("sdcl", "regdb"): {
-        "epochs": 30,
-        "unify_from": 20,
-        "iters": 50,
-        "iters_unified": 50,
-        "eps": 0.3,
-        "momentum_first": 0.99,
-        "intra_from": 1,
-        "cra_k": 10,
-    },
-    ("gur", "sysu"): _RESNET,
-    ("gur", "regdb"): {
-        **_RESNET_REGDB,
-        "epochs": 30,
-        "intra_camera": False,
-        "inter_modality_until": 25,
-        "propagate_from": 20,
-        "propagation_k": 10,
-        "structure_from": 20,
-        "structure_k": 10,
-    },
-    ("adca", "sysu"): {**_RESNET, "epochs": 100},
-    ("adca", "regdb"): {**_RESNET_REGDB, "epochs": 100},
-    # Not released: the first stage of ADCA without its second view.
-    ("baseline", "sysu"): {**_RESNET, "second_view": False},
-    ("baseline", "regdb"): {**_RESNET_REGDB, "second_view": False},
-}
-# No settings of these methods for LLCM have been released; its recipes are those of SYSU-MM01, untuned. GUR meets 9 x 8 pairs of cameras
-# instead of 4 x 2, nine times its work: --camera-iters, --no-refresh-cameras and --no-intra-camera shorten it.
-RECIPES |= {(method, "llcm"): dict(RECIPES[method, "sysu"]) for method in METHODS}
-# One's own images: nobody can have tuned for them, so the recipes are those of SYSU-MM01, too; docs/OWN_DATA.md says what small sets need.
-RECIPES |= {(method, "own"): dict(RECIPES[method, "sysu"]) for method in METHODS}
+# Settings that an earlier version stored under another name, or did not have: name now -> name then.
+RENAMED = {"embed_batch_size": "test_batch_size"}
 
 
-def fields_by_name() -> dict[str, tuple[str, dataclasses.Field, type]]:
-    """Setting name -> (group, field, type). Names are unique over all groups, because flags are."""
-    found: dict[str, tuple[str, dataclasses.Field, type]] = {}
-    for group, group_type in get_type_hints(Settings).items():
-        hints = get_type_hints(group_type)
-        for one in dataclasses.fields(group_type):
-            assert one.name not in found, f"{one.name} stands in two groups"
-            found[one.name] = (group, one, hints[one.name])
-    return found
+@cache
+def _shared_groups() -> dict[str, type]:
+    hints = get_type_hints(Settings)
+    return {group: kind for group, kind in hints.items() if group != "method"}
 
 
-def parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """The flags of every setting, without defaults: what the user did not say stays unsaid."""
-    result = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    result.add_argument("--config", metavar="FILE", help="JSON file of settings, {name: value}; flags override it")
-    result.add_argument("--print-config", action="store_true", help="print every setting with its origin and stop")
-    groups = {group: result.add_argument_group(group) for group in get_type_hints(Settings)}
-    for name, (group, one, kind) in fields_by_name().items():
-        meta = one.metadata
-        flags = [*meta["flags"], "--" + name.replace("_", "-")]
-        text = f"{meta['help']} (default {one.default!r}, unless the recipe says otherwise)".replace("%", "%%")
-        if kind is bool:
-            groups[group].add_argument(*flags, action=argparse.BooleanOptionalAction, help=text)
-        else:
-            convert = (lambda v, a=meta["aliases"]: a.get(v, v)) if meta["aliases"] else kind
-            groups[group].add_argument(*flags, type=convert, choices=meta["choices"], help=text, metavar=name.upper())
+def groups(method: str) -> dict[str, type]:
+    """Attribute of `Settings` -> dataclass, for one method."""
+    return {**_shared_groups(), "method": method_class(method).Settings}
+
+
+def fields_by_name(method: str | None = None) -> dict[str, NamedField]:
+    """Setting name -> field: the shared ones and those of one method, or of every method. Names are unique, because flags are.
+
+    Raises:
+        SettingError: a method's setting has the name of a shared one.
+    """
+    shared = {one.name: one for one in iterate(_shared_groups())}
+    result = dict(shared)
+    for name in [method] if method else METHODS:
+        for one in fields_of(method_class(name).Settings, "method"):
+            if one.name in shared:
+                raise SettingError(
+                    f"setting {one.name!r} of method {name!r} has the name of a shared setting; rename it"
+                )
+            result.setdefault(one.name, one)
     return result
 
 
-def resolve(said: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
-    """Settings from what the user said, and the origin of each value.
+def readers_of(name: str) -> list[str]:
+    """Methods that have a setting of this name of their own; none for a shared setting."""
+    return [m for m in METHODS if any(one.name == name for one in fields_of(method_class(m).Settings))]
 
-    Args:
-        said: parsed flags, with "config" naming a file perhaps.
+
+def from_flat(values: Mapping[str, Any]) -> Settings:
+    """{name: value} -> Settings, the rest at their defaults; `flat` is the inverse.
 
     Raises:
-        ValueError: unreadable --config file, unknown setting in it, or a value that no run can have.
+        KeyError: a name that the method does not have. TypeError, ValueError: a value that is not of the setting's type.
     """
-    said = {k: v for k, v in said.items() if k != "print_config"}
-    from_file = _read_config(said.pop("config")) if "config" in said else {}
-    known = fields_by_name()
-    values = {name: one.default for name, (_, one, _) in known.items()}
-    origin = dict.fromkeys(values, "default")
-    chosen = {**from_file, **said}
-    key = (chosen.get("method", values["method"]), chosen.get("dataset", values["dataset"]))
-    if key not in RECIPES:
-        raise SettingError(f"no recipe for --method {key[0]} -d {key[1]}; there are: {', '.join(f'{m} {d}' for m, d in RECIPES)}")
-    for source, layer in ((f"recipe {key[0]} {key[1]}", RECIPES[key]), ("config file", from_file), ("flag", said)):
-        for name, value in layer.items():
-            values[name], origin[name] = value, source
-    if values["arch"] == AGW:
-        values["arch"] = AGW_ARCHS.get(key[0], "resnet50")
-    settings = from_flat(values)
-    check(settings)
-    return settings, origin
-
-
-def from_flat(values: dict[str, Any]) -> Settings:
-    """{name: value} -> Settings; the other way round is `flat`."""
-    known, groups = fields_by_name(), {}
+    method = values.get("method", RunSettings().method)
+    known = fields_by_name(method)
+    parts: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
-        group, _, kind = known[name]
-        groups.setdefault(group, {})[name] = kind(value)
-    return Settings(**{g: t(**groups.get(g, {})) for g, t in get_type_hints(Settings).items()})
+        one = known[name]
+        parts.setdefault(one.group, {})[name] = (
+            source_of(value).name if name == "dataset" else one.kind(value)
+        )
+    return Settings(**{group: kind(**parts.get(group, {})) for group, kind in groups(method).items()})
 
 
 def flat(settings: Settings) -> dict[str, Any]:
-    return {name: value for group in dataclasses.asdict(settings).values() for name, value in group.items()}
+    """Settings -> {name: value}."""
+    return {
+        name: value
+        for group in groups(settings.run.method)
+        for name, value in vars(getattr(settings, group)).items()
+    }
 
 
-def _read_config(path: str) -> dict[str, Any]:
+def from_saved(values: Mapping[str, Any], **changed: Any) -> Settings:
+    """Settings of a checkpoint or config.json, also of an earlier version: names that are not known any more are left out.
+
+    Args:
+        changed: values to use instead, such as a data_dir that moved.
+
+    Raises:
+        SettingError: a method, a data set or a value that this version does not have.
+    """
+    saved = known_values(values)
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise SettingError(f"--config {path} cannot be read as JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise SettingError(f"--config {path} must hold one JSON object, {{name: value}}, got a {type(values).__name__}")
-    known = fields_by_name()
-    for name, value in values.items():
-        if name not in known:
-            raise SettingError(f"--config {path} names {name!r}, which is no setting; --help lists them")
-        kind = known[name][2]
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool) if kind is float else type(value) is kind
-        if not fits:
-            raise SettingError(f"--config {path}: {name} must be of type {kind.__name__}, got {value!r}")
-        values[name] = (known[name][1].metadata["aliases"] or {}).get(value, value)
-    return values
+        return from_flat(saved | changed)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"the saved settings hold a value that cannot be used: {error}") from None
+
+
+def known_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those saved values that the method of this version has, under their present names."""
+    method = values.get("method", RunSettings().method)
+    known = fields_by_name(method)
+    renamed = {now: values[then] for now, then in RENAMED.items() if then in values and now not in values}
+    kept = {name: value for name, value in {**values, **renamed}.items() if name in known}
+    if "dataset" in kept:
+        kept["dataset"] = source_of(kept["dataset"]).name
+    return kept
 
 
 def check(settings: Settings) -> None:
-    """Refuse what no run can have; each message names the flag and the range."""
-    known = fields_by_name()
-    for name, value in flat(settings).items():
-        choices = known[name][1].metadata["choices"]
-        if choices and value not in choices:
-            raise SettingError(f"--{name.replace('_', '-')} must be one of {', '.join(choices)}, got {value!r}")
-    s = settings
-    positive = {
-        "height": s.data.height, "width": s.data.width, "workers": s.data.workers, "batch-size": s.batch.batch_size,
-        "num-instances": s.batch.num_instances, "iters": s.batch.iters, "iters-unified": s.batch.iters_unified,
-        "epochs": s.optim.epochs, "step-size": s.optim.step_size, "k1": s.cluster.k1, "k2": s.cluster.k2,
-        "k1-visible-unified": s.cluster.k1_visible_unified, "min-samples": s.cluster.min_samples, "temp": s.memory.temp,
-        "lr": s.optim.lr, "bn-replicas": s.model.bn_replicas, "draws": s.test.draws, "test-batch-size": s.test.test_batch_size,
-        "cra-k": s.sdcl.cra_k, "smoothing-k": s.sdcl.smoothing_k, "print-freq": s.run.print_freq,
-        "camera-iters": s.gur.camera_iters, "cae-scale": s.gur.cae_scale, "propagation-k": s.gur.propagation_k,
-        "structure-k": s.gur.structure_k, "eps-step": s.cluster.eps_step,
-    }  # fmt: skip
-    for name, value in positive.items():
-        if not value > 0:
-            raise SettingError(f"--{name} must be above 0, got {value}")
-    for name, value in {"eps": s.cluster.eps, "camera-eps": s.gur.camera_eps}.items():
-        if not 0 < value < 1:
-            raise SettingError(f"--{name} must lie between 0 and 1, both excluded (Jaccard distance), got {value}")
-    if not 0 <= s.augment.color_jitter <= 0.5:
-        raise SettingError(
-            f"--color-jitter must lie between 0 and 0.5 (a hue shift of 0.5 is half the circle), got {s.augment.color_jitter}"
-        )
-    if s.augment.pad < 0:
-        raise SettingError(f"--pad must not be negative, got {s.augment.pad}")
-    modes, shots = ([part.strip() for part in text.split(",") if part.strip()] for text in (s.test.modes, s.test.shots))
+    """Refuse values that no run can have.
+
+    Raises:
+        SettingError: naming the flag and the legal values.
+    """
+    for group, kind in groups(settings.run.method).items():
+        check_values(kind, vars(getattr(settings, group)))
+    batch, test = settings.batch, settings.test
+    modes, shots = comma_separated(test.modes), comma_separated(test.shots)
     if not modes or not set(modes) <= {"all", "indoor"}:
-        raise SettingError(f"--modes must be all, indoor, or both with a comma between them, got {s.test.modes!r}")
+        raise SettingError(
+            f"--modes must be all, indoor, or both with a comma between them, got {test.modes!r}"
+        )
     if not shots or not all(n.isdecimal() and int(n) > 0 for n in shots):
-        raise SettingError(f"--shots must be numbers from 1 with commas between them, such as 1,10, got {s.test.shots!r}")
-    shares = {
-        "momentum": s.memory.momentum, "momentum-first": s.memory.momentum_first,
-        "instance-momentum": s.memory.instance_momentum, "flip": s.augment.flip, "erase": s.augment.erase,
-        "max-similarity": s.health.max_similarity, "max-outliers": s.health.max_outliers,
-        "max-camera-purity": s.health.max_camera_purity, "cma-weight": s.adca.cma_weight, "min-loaded": s.model.min_loaded, "drop-path": s.model.drop_path, "cnl-threshold": s.sdcl.cnl_threshold,
-    }  # fmt: skip
-    for name, value in shares.items():
-        if not 0 <= value <= 1:
-            raise SettingError(f"--{name} must lie between 0 and 1, got {value}")
-    if s.batch.batch_size % s.batch.num_instances or s.batch.batch_size_visible % s.batch.num_instances:
         raise SettingError(
-            f"--batch-size {s.batch.batch_size} and --batch-size-visible {s.batch.batch_size_visible} must be multiples of "
-            f"--num-instances {s.batch.num_instances}: a batch holds whole clusters"
+            f"--shots must be numbers from 1 with commas between them, such as 1,10, got {test.shots!r}"
         )
-    if s.model.shallow and s.run.method != "sdcl":
+    if batch.batch_size % batch.num_instances or batch.batch_size_visible % batch.num_instances:
         raise SettingError(
-            f"--method {s.run.method} trains one feature per image and would leave a shallow branch untrained: add --no-shallow"
+            f"--batch-size {batch.batch_size} and --batch-size-visible {batch.batch_size_visible} must be multiples of "
+            f"--num-instances {batch.num_instances}: a batch holds whole clusters"
         )
-    if not 1 <= s.data.trial <= 10:
-        raise SettingError(f"--trial must be 1..10, got {s.data.trial}")
+    if settings.model.shallow and "shallow" not in method_class(settings.run.method).branches:
+        raise SettingError(
+            f"--method {settings.run.method} trains one feature per image and would leave a shallow branch untrained: "
+            "add --no-shallow"
+        )
 
 
-def parse(argv: list[str] | None, prog: str, description: str) -> tuple[Settings, dict[str, str], dict[str, Any]]:
-    """Settings, the origin of each, and what was said, from a command line; --print-config prints them and leaves."""
-    said = vars(parser(prog, description).parse_args(argv))
-    settings, origin = resolve(said)
-    if said.get("print_config"):
-        print(describe(settings, origin))
-        raise SystemExit(0)
-    return settings, origin, said
+def why_unread(name: str, settings: Settings) -> str:
+    """Why nothing in this run reads a setting, and what would; "" if it is read.
+
+    Args:
+        name: a setting of the run's method or a shared one, or of another method.
+    """
+    run_method = settings.run.method
+    if name not in fields_by_name(run_method):
+        return (
+            f"--method {run_method} does not have it; {_listed(readers_of(name), '--method')} would read it"
+        )
+    about = fields_by_name(run_method)[name].about
+    dataset = settings.data.dataset
+    if about.dataset and name not in source_of(dataset).reads:
+        readers = [d for d in DATASETS if name in DATASETS[d].reads]
+        return f"data set {dataset} does not use it; {_listed(readers, '-d')} would read it"
+    if about.arch and not settings.model.arch.startswith(about.arch):
+        return f"--arch {settings.model.arch} does not use it; an architecture {about.arch}_... would read it"
+    values = flat(settings)
+    for needed, wanted in about.needs.items():
+        if values[needed] != wanted:
+            return f"it needs {_spelled(needed, wanted)}, and this run has {_spelled(needed, values[needed])}"
+    return ""
 
 
-def describe(settings: Settings, origin: dict[str, str]) -> str:
-    """One line per setting: name, value, origin."""
-    lines = [f"  {name:28} {value!s:24} {origin[name]}" for name, value in flat(settings).items()]
-    return "\n".join([f"settings of the run in {settings.run_dir}:", *lines])
+def names_affecting(*kinds: str, method: str | None = None) -> frozenset[str]:
+    """Names of the settings that affect one of "results", "evaluation", "speed", "output"."""
+    return frozenset(name for name, one in fields_by_name(method).items() if one.about.affects in kinds)
+
+
+def resumable_names() -> frozenset[str]:
+    """Settings that may change between a checkpoint and its continuation: what the finished epochs computed stays valid."""
+    always = frozenset(name for name, one in fields_by_name().items() if one.about.resumable)
+    return names_affecting(EVALUATION, SPEED, OUTPUT) | always
+
+
+def repetition_names() -> frozenset[str]:
+    """Settings that may differ between repetitions of one experiment."""
+    repeated = frozenset(name for name, one in fields_by_name().items() if one.about.repetition)
+    return names_affecting(EVALUATION, SPEED, OUTPUT) | repeated
+
+
+def model_names() -> tuple[str, ...]:
+    """Settings that describe the trained network: a test takes them from the checkpoint."""
+    return tuple(name for name, one in fields_by_name().items() if one.about.of_model)
+
+
+def comma_separated(text: str) -> list[str]:
+    """ "a, b" -> ["a", "b"]."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _listed(names: Iterable[str], flag: str) -> str:
+    return " or ".join(f"{flag} {name}" for name in names) or "nothing"
+
+
+def _spelled(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return flag_of(name) if value else flag_of(name).replace("--", "--no-", 1)
+    return f"{flag_of(name)} {value}"
+
+
+def __getattr__(name: str) -> Any:  # TEMPORARY until every import names sdcl.config
+    from sdcl.config import command_line
+
+    if name in ("parse", "resolve", "describe", "parser"):
+        return getattr(command_line, name)
+    raise AttributeError(name)

@@ -1,87 +1,62 @@
-"""IMAGES: which there are, by data set. A further downloaded data set is one file with a `LAYOUT`, and one entry in `LAYOUTS`."""
+"""Data sets: which images there are, and by which protocols they are tested.
+
+open_dataset("sysu", "data/sysu") -> Dataset       everything read once
+DATASETS                                           name -> DataSource; a further data set is one file and one entry here
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from sdcl.datasets import custom as own
-from sdcl.datasets import llcm, regdb, sysu
-from sdcl.datasets.prepare import RawLayout, Split, notices_of, read_any, samples_of
+from sdcl.datasets import custom, llcm, regdb, sysu
+from sdcl.datasets.base import Dataset, DataSource, Draw, Protocol, ProtocolOptions, RemovalRule
+from sdcl.datasets.images import SUFFIXES, list_images
+from sdcl.datasets.sample import MODALITIES, UNKNOWN, Sample, Split
 from sdcl.runtime.errors import DataError
 
-LAYOUTS: dict[str, RawLayout] = {"sysu": sysu.LAYOUT, "regdb": regdb.LAYOUT, "llcm": llcm.LAYOUT}
-# `python -m sdcl.datasets.llcm` runs a module that the line above has imported: harmless, it defines values only.
-warnings.filterwarnings("ignore", r"'sdcl\.data\.llcm' found in sys\.modules", RuntimeWarning)
+DATASETS: dict[str, DataSource] = {s.name: s for s in (sysu.SOURCE, regdb.SOURCE, llcm.SOURCE, custom.SOURCE)}
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where the images of a data set come from.
+def open_dataset(
+    name: str, data_dir: Path | str, *, trial: int = 1, allow_incomplete: bool = False
+) -> Dataset:
+    """Read a data set once, from its prepared or its downloaded layout.
 
     Args:
-        samples: (data folder, "train" or "test", trial, whether differences are allowed) -> what a run uses of it.
-        read: (data folder, trial) -> both splits, and how they differ from what they should be.
-        notices: (data folder, trial) -> sentences that every run must say. has_test: data folder -> whether a test is possible.
+        name: of the registry, or an alias. data_dir: its folder; of custom images also their table.
+        trial: split number; data sets without trials do not read it.
+        allow_incomplete: accept images and lists that differ from the published ones.
+
+    Raises:
+        DataError: an unknown name, or data that are missing or inconsistent.
     """
-
-    samples: Callable[[Path, str, int, bool], Split]
-    read: Callable[[Path, int], tuple[dict[str, Split], list[str]]]
-    notices: Callable[[Path, int], list[str]]
-    has_test: Callable[[Path], bool]
+    return source_of(name).open(Path(data_dir), trial, allow_incomplete)
 
 
-def _downloaded(layout: RawLayout) -> Source:
-    """A published data set, as downloaded or prepared; it has a test split always."""
-    return Source(
-        samples=lambda *how: samples_of(layout, *how),
-        read=lambda *how: read_any(layout, *how),
-        notices=lambda *how: notices_of(layout, *how),
-        has_test=lambda data_dir: True,
-    )
+def source_of(name: str) -> DataSource:
+    """The registry entry of a name or an alias, such as "own" in old checkpoints. Raises DataError for an unknown one."""
+    if name in DATASETS:
+        return DATASETS[name]
+    for source in DATASETS.values():
+        if name in source.aliases:
+            return source
+    raise DataError(f"-d {name} is no data set; there are {', '.join(DATASETS)}")
 
 
-# One's own images are what they are: no trial, and no known numbers to differ from.
-_OWN = Source(
-    samples=lambda data_dir, split, trial, allowed: own.samples(data_dir, split),
-    read=lambda data_dir, trial: (own.read(data_dir), []),
-    notices=lambda data_dir, trial: own.notices(data_dir),
-    has_test=own.has_test,
-)
-SOURCES: dict[str, Source] = {name: _downloaded(layout) for name, layout in LAYOUTS.items()} | {"own": _OWN}
-
-
-def training_samples(dataset: str, data_dir: Path, trial: int = 1, allow_incomplete: bool = False) -> Split:
-    """modality -> training samples, from the prepared or the raw layout. Raises ValueError as `samples_of`, or `own.samples`."""
-    return _source(dataset).samples(Path(data_dir), "train", trial, allow_incomplete)
-
-
-def test_samples(dataset: str, data_dir: Path, trial: int = 1, allow_incomplete: bool = False) -> Split:
-    """modality -> all test samples. Raises ValueError as `training_samples`."""
-    return _source(dataset).samples(Path(data_dir), "test", trial, allow_incomplete)
-
-
-test_samples.__test__ = False  # not a pytest function
-
-
-def has_test(dataset: str, data_dir: Path) -> bool:
-    """Whether there are test samples; one's own data may have none. Raises ValueError as `training_samples`."""
-    return _source(dataset).has_test(Path(data_dir))
-
-
-def read(dataset: str, data_dir: Path, trial: int = 1) -> tuple[dict[str, Split], list[str]]:
-    """Both splits as they are, and in what they differ from what they should be. Raises ValueError as `training_samples`."""
-    return _source(dataset).read(Path(data_dir), trial)
-
-
-def notices(dataset: str, data_dir: Path, trial: int = 1) -> list[str]:
-    """Sentences that every run on these images must say: they are synthetic, incomplete and allowed to be, one's own."""
-    return _source(dataset).notices(Path(data_dir), trial)
-
-
-def _source(dataset: str) -> Source:
-    if dataset not in SOURCES:
-        raise DataError(f"-d {dataset} is no data set; there are {', '.join(SOURCES)}")
-    return SOURCES[dataset]
+__all__ = [
+    "DATASETS",
+    "MODALITIES",
+    "SUFFIXES",
+    "UNKNOWN",
+    "DataSource",
+    "Dataset",
+    "Draw",
+    "Protocol",
+    "ProtocolOptions",
+    "RemovalRule",
+    "Sample",
+    "Split",
+    "list_images",
+    "open_dataset",
+    "source_of",
+]

@@ -1,4 +1,4 @@
-"""LLCM (Zhang and Wang, CVPR 2023): the raw layout, its known counts, and the draws of its protocol. `python -m sdcl.datasets.llcm` prepares it.
+"""LLCM (Zhang and Wang, CVPR 2023): folders and split files, known counts, and protocol.
 
     idx/train_vis.txt, idx/train_nir.txt       a line `path label` per image, such as nir/0001/0001_c01_s185535_f7010_nir.jpg
     idx/test_id.txt                            comma-separated identity numbers, in
@@ -6,19 +6,34 @@
 
 A camera has one number in both modalities, as the protocol needs it. In the training lists it stands in a folder name (cam1) or in the
 file name (_c01_); the folder of an image is its person's number, of which there are 1,064 over both splits.
+
+Protocol: all test images of one modality query one random image per identity and camera of the other, in both directions; a query does
+not see its identity in its own camera; CMC over distinct identities; mean of ten draws. The released test program, asked for visible to
+infrared, swaps the two: its queries are the drawn infrared images, its gallery all visible ones. Papers report either as "visible to
+infrared", so both are computed, and their names say which is which.
 """
 
 from __future__ import annotations
 
 import random
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdcl.datasets.prepare import RawLayout, Split, main
+import numpy as np
+
+from sdcl.datasets.base import (
+    Dataset,
+    Draw,
+    Protocol,
+    ProtocolOptions,
+    all_rows,
+    plural,
+    same_identity_and_camera,
+)
+from sdcl.datasets.published import PublishedSource
 from sdcl.datasets.raw_lists import folder_samples, listed_samples, read_ids, without_images
-from sdcl.datasets.sample import Sample, by_identity_and_camera
+from sdcl.datasets.sample import Sample, Split, by_identity_and_camera
 
 WORDS = {"visible": "vis", "infrared": "nir"}
 CAMERAS = {"visible": (1, 2, 3, 4, 5, 6, 7, 8, 9), "infrared": (1, 2, 4, 5, 6, 7, 8, 9)}
@@ -43,13 +58,20 @@ def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
     An identity is the label of the list in training, and the number of the folder in the test.
 
     Raises:
-        ValueError: a missing or malformed split file.
+        DataError: a missing or malformed split file.
     """
     if split == "train":
-        both = {m: listed_samples(root / "idx" / f"train_{word}.txt", root, m, camera_of) for m, word in WORDS.items()}
-        return {m: rows for m, (rows, _) in both.items()}, [line for _, absent in both.values() for line in absent]
+        both = {
+            m: listed_samples(root / "idx" / f"train_{word}.txt", root, m, camera_of)
+            for m, word in WORDS.items()
+        }
+        return {m: rows for m, (rows, _) in both.items()}, [
+            line for _, absent in both.values() for line in absent
+        ]
     identities = sorted(set(read_ids(root / "idx" / "test_id.txt")))
-    samples = {m: folder_samples(root / f"test_{word}", CAMERAS[m], identities, m) for m, word in WORDS.items()}
+    samples = {
+        m: folder_samples(root / f"test_{word}", CAMERAS[m], identities, m) for m, word in WORDS.items()
+    }
     return samples, without_images(identities, samples, "test_id.txt")
 
 
@@ -59,17 +81,21 @@ def camera_of(name: str) -> int | None:
     return int(match[1] or match[2]) if match else None
 
 
-def differences(train: Split, test: Split) -> list[str]:
+def compare(train: Split, test: Split) -> list[str]:
     """Cameras that LLCM does not have, and people, by the folders of their images, who are in both splits."""
     lines = []
     for split, samples in (("training", train), ("test", test)):
         for m, cameras in CAMERAS.items():
             others = sorted({s.camera for s in samples[m]} - set(cameras))
             if others:
-                lines.append(f"{split}: {m} images of camera {', '.join(map(str, others))}; LLCM's are {', '.join(map(str, cameras))}")
+                lines.append(
+                    f"{split}: {m} images of camera {', '.join(map(str, others))}; LLCM's are {', '.join(map(str, cameras))}"
+                )
     both = _people(train) & _people(test)
     if both:
-        lines.append(f"{len(both)} people are in the training and in the test split: {', '.join(sorted(both)[:10])}")
+        lines.append(
+            f"{len(both)} people are in the training and in the test split: {', '.join(sorted(both)[:10])}"
+        )
     return lines
 
 
@@ -78,17 +104,42 @@ def _people(samples: Split) -> set[str]:
     return {name for rows in samples.values() for s in rows if (name := Path(s.path).parent.name).isdigit()}
 
 
-LAYOUT = RawLayout(
-    "llcm", "LLCM", (0,), read, find, KNOWN, differences,
-    "vis, nir, test_vis and test_nir, and idx/train_vis.txt, train_nir.txt, test_id.txt",
-)  # fmt: skip
-
-
 # ------------------------------------------------------------------ protocol
+
+# What is drawn, in the protocol's name and as a side of the comparison; query and gallery modality.
+ROWS = (
+    ("drawn gallery", "gallery", "visible", "infrared"),
+    ("drawn gallery", "gallery", "infrared", "visible"),
+    ("drawn queries (visible to infrared of the released code)", "query", "infrared", "visible"),
+)
+
+
+def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:
+    """Both directions with a drawn gallery, and the released code's drawn queries."""
+    test, rows = dataset.test, []
+    for words, drawn, query, gallery in ROWS:
+        draws = []
+        for trial in range(options.draws):
+            sides = {"query": all_rows(test, query), "gallery": all_rows(test, gallery)}
+            sides[drawn] = np.array(draw(test[query if drawn == "query" else gallery], trial), np.int64)
+            draws.append(Draw(**sides))
+        rows.append(
+            Protocol(
+                f"LLCM {words}, {plural(options.draws, 'seeded draw')}",
+                f"{query} to {gallery}",
+                query=query,
+                gallery=gallery,
+                removed=same_identity_and_camera,
+                distinct_identities=True,
+                draws=tuple(draws),
+                note=f"The first {drawn} draw; a query does not see its own identity in its own camera.",
+            )
+        )
+    return rows
 
 
 def draw(samples: Sequence[Sample], trial: int) -> list[int]:
-    """Rows of one draw of a modality's test images: one for each identity and camera.
+    """Indices of one draw of a modality's test images: one for each identity and camera.
 
     The draw of the data set's released evaluator: a Mersenne Twister seeded with the trial, identities ascending, cameras ascending, one
     choice from each sorted file list. The global generator is not touched.
@@ -97,5 +148,15 @@ def draw(samples: Sequence[Sample], trial: int) -> list[int]:
     return [rng.choice(rows) for rows in by_identity_and_camera(samples, CAMERAS["visible"])]
 
 
-if __name__ == "__main__":
-    sys.exit(main(LAYOUT, None, "data/llcm"))
+SOURCE = PublishedSource(
+    name="llcm",
+    title="LLCM",
+    protocols=protocols,
+    reads=frozenset({"draws"}),
+    recipe_of="sysu",
+    read=read,
+    find=find,
+    known=KNOWN,
+    compare=compare,
+    expects="vis, nir, test_vis and test_nir, and idx/train_vis.txt, train_nir.txt, test_id.txt",
+)

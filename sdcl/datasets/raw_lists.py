@@ -1,4 +1,4 @@
-"""What the readers of raw data sets share: split files, the images they list, and folders of one camera and identity."""
+"""Split files, the images they list, and folders of one camera and identity, as downloaded data sets have them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from sdcl.datasets.prepare import in_order, list_images
-from sdcl.datasets.sample import Sample
+from sdcl.datasets.images import list_images
+from sdcl.datasets.sample import Sample, in_order
 from sdcl.runtime.errors import DataError
 
 
@@ -15,13 +15,15 @@ def read_ids(path: Path) -> list[int]:
     """Identities of the first line of a split file, comma separated.
 
     Raises:
-        ValueError: the file is missing, empty or holds something else.
+        DataError: the file is missing, empty or holds something else.
     """
     _require(path)
     line = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     words = line.replace(",", " ").split()
     if not words or not all(w.isascii() and w.isdigit() and len(w) <= 9 for w in words):
-        raise DataError(f"split file {path}, line 1: expected comma-separated identity numbers, got {line[:60]!r}")
+        raise DataError(
+            f"split file {path}, line 1: expected comma-separated identity numbers, got {line[:60]!r}"
+        )
     return [int(w) for w in words]
 
 
@@ -29,7 +31,7 @@ def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
     """(line number, image name, label) of a split file.
 
     Raises:
-        ValueError: the file is missing, or a line is malformed, names an image twice, or points outside the data set.
+        DataError: the file is missing, or a line is malformed, names an image twice, or points outside the data set.
     """
     _require(path)
     found: dict[str, tuple[int, str, int]] = {}
@@ -38,30 +40,40 @@ def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
         name = name.strip()
         if not line.strip():
             continue
-        if not name or not (label.isascii() and label.isdigit() and len(label) <= 9) or not name.isprintable():
+        if (
+            not name
+            or not (label.isascii() and label.isdigit() and len(label) <= 9)
+            or not name.isprintable()
+        ):
             raise DataError(f"split file {path}, line {number}: expected `path label`, got {line[:60]!r}")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise DataError(f"split file {path}, line {number}: {name} lies outside {root}")
         if name in found:
-            raise DataError(f"split file {path}, line {number}: {name} was listed in line {found[name][0]} already; remove one of them")
+            raise DataError(
+                f"split file {path}, line {number}: {name} was listed in line {found[name][0]} already; remove one of them"
+            )
         found[name] = (number, name, int(label))
     return list(found.values())
 
 
-def listed_samples(path: Path, root: Path, modality: str, camera_of: Callable[[str], int | None]) -> tuple[list[Sample], list[str]]:
+def listed_samples(
+    path: Path, root: Path, modality: str, camera_of: Callable[[str], int | None]
+) -> tuple[list[Sample], list[str]]:
     """Samples of a split file, and a sentence for each image that it lists and `root` lacks. An identity is the label in the file.
 
     Args:
         camera_of: image name as listed -> camera, or None where the name does not tell.
 
     Raises:
-        ValueError: as `read_list`, or a name without a camera.
+        DataError: as `read_list`, or a name without a camera.
     """
     rows, absent = [], []
     for number, name, label in read_list(path, root):
         camera = camera_of(name)
         if camera is None:
-            raise DataError(f"split file {path}, line {number}: {name} does not tell its camera; copy the file from the original archive")
+            raise DataError(
+                f"split file {path}, line {number}: {name} does not tell its camera; copy the file from the original archive"
+            )
         if os.path.isfile(root / name):  # False, not an error, for a name too long for the file system
             rows.append(Sample(str((root / name).absolute()), label, camera, modality))
         else:
@@ -69,10 +81,17 @@ def listed_samples(path: Path, root: Path, modality: str, camera_of: Callable[[s
     return in_order(rows), absent
 
 
-def folder_samples(root: Path, cameras: Iterable[int], identities: Iterable[int], modality: str) -> list[Sample]:
+def folder_samples(
+    root: Path, cameras: Iterable[int], identities: Iterable[int], modality: str
+) -> list[Sample]:
     """Samples of ROOT/camC/IIII for these cameras and identities; a folder that is not there holds no image."""
     folders = [(i, c, root / f"cam{c}" / f"{i:04d}") for c in cameras for i in identities]
-    return in_order(Sample(str(p.absolute()), i, c, modality) for i, c, folder in folders if folder.is_dir() for p in list_images(folder))
+    return in_order(
+        Sample(str(p.absolute()), i, c, modality)
+        for i, c, folder in folders
+        if folder.is_dir()
+        for p in list_images(folder)
+    )
 
 
 def without_images(identities: Iterable[int], samples: dict[str, list[Sample]], where: str) -> list[str]:
@@ -84,4 +103,6 @@ def without_images(identities: Iterable[int], samples: dict[str, list[Sample]], 
 
 def _require(path: Path) -> None:
     if not path.is_file():
-        raise DataError(f"split file {path} is missing; copy the {path.parent.name} folder of the original archive beside the images")
+        raise DataError(
+            f"split file {path} is missing; copy the {path.parent.name} folder of the original archive beside the images"
+        )

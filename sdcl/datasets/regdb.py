@@ -1,14 +1,20 @@
-"""RegDB (Nguyen et al., Sensors 2017): the raw layout and its known counts.
+"""RegDB (Nguyen et al., Sensors 2017): split files, known counts, and protocol.
 
 idx/{train,test}_{visible,thermal}_{1..10}.txt, a line `relative/path.bmp label` per image. Camera 1 is visible, 2 thermal.
+
+Protocol: a model is trained on each of ten splits; all test images of one modality against all of the other, in both directions;
+plain CMC; mean of the ten splits.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from sdcl.datasets.prepare import RawLayout, Split
+from sdcl.datasets.base import Dataset, Protocol, ProtocolOptions, whole_galleries
+from sdcl.datasets.published import PublishedSource
 from sdcl.datasets.raw_lists import listed_samples
+from sdcl.datasets.sample import Split
 
 TRIALS = tuple(range(1, 11))
 WORDS = {"visible": ("visible", 1), "infrared": ("thermal", 2)}  # word in the file names, camera
@@ -27,22 +33,46 @@ def read(root: Path, split: str, trial: int) -> tuple[Split, list[str]]:
     """Samples of "train" or "test" of a trial, and listed images that are not there. An identity is the label in the split file.
 
     Raises:
-        ValueError: a missing split file or a malformed line.
+        DataError: a missing split file or a malformed line.
     """
     samples: Split = {}
     absent: list[str] = []
     for modality, (word, camera) in WORDS.items():
-        samples[modality], lacking = listed_samples(root / "idx" / f"{split}_{word}_{trial}.txt", root, modality, lambda _, c=camera: c)
-        absent += lacking
+        path = root / "idx" / f"{split}_{word}_{trial}.txt"
+        samples[modality], missing = listed_samples(path, root, modality, partial(_camera, camera))
+        absent += missing
     return samples, absent
 
 
-def differences(train: Split, test: Split) -> list[str]:
+def _camera(camera: int, name: str) -> int:
+    return camera
+
+
+def compare(train: Split, test: Split) -> list[str]:
     """Images that stand in both splits."""
-    both = {s.path for rows in train.values() for s in rows} & {s.path for rows in test.values() for s in rows}
-    return [f"{len(both)} images are in the training and in the test list, such as {min(both)}"] if both else []
+    both = {s.path for rows in train.values() for s in rows} & {
+        s.path for rows in test.values() for s in rows
+    }
+    return (
+        [f"{len(both)} images are in the training and in the test list, such as {min(both)}"] if both else []
+    )
 
 
-LAYOUT = RawLayout(
-    "regdb", "RegDB", TRIALS, read, find, KNOWN, differences, "the image folders and idx/train_visible_1.txt ... test_thermal_10.txt"
+def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:
+    """Both directions of one trial."""
+    return whole_galleries("RegDB", dataset.test, {"visible": "visible", "infrared": "thermal"})
+
+
+SOURCE = PublishedSource(
+    name="regdb",
+    title="RegDB",
+    aliases=("regdb_rgb",),
+    protocols=protocols,
+    trials=TRIALS,
+    reads=frozenset({"trial", "trials"}),
+    read=read,
+    find=find,
+    known=KNOWN,
+    compare=compare,
+    expects="the image folders and idx/train_visible_1.txt ... test_thermal_10.txt",
 )

@@ -1,12 +1,13 @@
-"""What one image is: a path, who and where it shows, and which kind of camera took it."""
+"""One image of a data set, and the order and grouping of a list of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 MODALITIES = ("visible", "infrared")
-UNKNOWN = -1  # identity of an image of which nobody said whom it shows; only one's own data have such
+UNKNOWN = -1  # identity of an image without a label; only custom images have such
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Sample:
     Args:
         path: absolute path of the image file.
         identity: person number, unique within a split, or `UNKNOWN`. Read by evaluation and reports, never by training.
-        camera: camera number, as the data set counts (SYSU-MM01: 1..6; RegDB: 1 visible, 2 infrared; LLCM: 1..9 in both modalities).
+        camera: camera number as the data set counts (SYSU-MM01: 1..6; RegDB: 1 visible, 2 infrared; LLCM: 1..9 in both
+            modalities).
         modality: "visible" or "infrared".
     """
 
@@ -26,10 +28,23 @@ class Sample:
     modality: str
 
 
+Split = dict[str, list[Sample]]  # modality -> samples
+
+
+def in_order(samples: Iterable[Sample]) -> list[Sample]:
+    """Sort by identity, camera and file name: the order of every published data set, whatever a directory listing gives."""
+    return sorted(samples, key=lambda s: (s.identity, s.camera, Path(s.path).name))
+
+
 def by_identity_and_camera(samples: Sequence[Sample], cameras: Iterable[int]) -> list[list[int]]:
-    """Rows of each identity in each camera that shows it: identities ascending, `cameras` in their order, rows in that of `samples`."""
-    found: dict[tuple[int, int], list[int]] = {}
-    for row, s in enumerate(samples):
-        found.setdefault((s.identity, s.camera), []).append(row)
-    order, cameras = sorted({s.identity for s in samples}), tuple(cameras)
-    return [found[i, c] for i in order for c in cameras if (i, c) in found]
+    """Group the indices of `samples` by identity (ascending) and camera (in the order of `cameras`); pairs without image are left out."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, s in enumerate(samples):
+        groups.setdefault((s.identity, s.camera), []).append(index)
+    identities, cameras = sorted({s.identity for s in samples}), tuple(cameras)
+    return [groups[i, c] for i in identities for c in cameras if (i, c) in groups]
+
+
+def identities_of(split: Split) -> set[int]:
+    """All known identities of a split."""
+    return {s.identity for samples in split.values() for s in samples} - {UNKNOWN}

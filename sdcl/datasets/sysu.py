@@ -1,6 +1,9 @@
-"""SYSU-MM01 (Wu et al., ICCV 2017): the raw layout, its known counts, and the galleries of its protocol.
+"""SYSU-MM01 (Wu et al., ICCV 2017): folders, known counts, and protocol.
 
 cam{1..6}/IIII/NNNN.jpg and exp/{train,val,test}_id.txt; cameras 1, 2, 4, 5 are visible, 3 and 6 infrared.
+
+Protocol: infrared queries, visible gallery; all-search (cameras 1, 2, 4, 5) and indoor-search (1, 2); one random image per identity
+and camera, or several (multi-shot); camera-3 queries do not see camera 2; CMC over distinct identities; mean of ten gallery draws.
 """
 
 from __future__ import annotations
@@ -10,9 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from sdcl.datasets.prepare import RawLayout, Split
+from sdcl.datasets.base import (
+    Dataset,
+    Draw,
+    Protocol,
+    ProtocolOptions,
+    all_rows,
+    plural,
+    same_room,
+    same_room_reversed,
+)
+from sdcl.datasets.published import PublishedSource
 from sdcl.datasets.raw_lists import folder_samples, read_ids, without_images
-from sdcl.datasets.sample import Sample, by_identity_and_camera
+from sdcl.datasets.sample import Sample, Split, by_identity_and_camera, identities_of
 from sdcl.runtime.errors import DataError
 
 CAMERAS = {"visible": (1, 2, 4, 5), "infrared": (3, 6)}
@@ -22,7 +35,14 @@ KNOWN = {
     "train_identities": 395, "train_visible": 22_258, "train_infrared": 11_909,
     "test_identities": 96, "test_visible": 6_775, "test_infrared": 3_803,
 }  # fmt: skip
-KNOWN_TRAIN_CAMERAS = {1: (4721, 194), 2: (5753, 195), 3: (7909, 392), 4: (5811, 382), 5: (5973, 390), 6: (4000, 200)}
+KNOWN_TRAIN_CAMERAS = {
+    1: (4721, 194),
+    2: (5753, 195),
+    3: (7909, 392),
+    4: (5811, 382),
+    5: (5973, 390),
+    6: (4000, 200),
+}
 KNOWN_GALLERIES = {"all": 301, "indoor": 112}
 
 Permutations = dict[tuple[int, int], np.ndarray]  # (camera, identity) -> int (draws, images), image numbers
@@ -40,46 +60,99 @@ def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
     """Samples of "train" (training and validation identities, as everybody trains) or "test", and identities without any image.
 
     Raises:
-        ValueError: a missing or malformed split file.
+        DataError: a missing or malformed split file.
     """
     identities = sorted({i for name in SPLIT_FILES[split] for i in read_ids(root / "exp" / name)})
     samples = {m: folder_samples(root, cameras, identities, m) for m, cameras in CAMERAS.items()}
     return samples, without_images(identities, samples, " and ".join(SPLIT_FILES[split]))
 
 
-def differences(train: Split, test: Split) -> list[str]:
-    """How cameras, galleries and people differ from the real data set's known numbers."""
+def compare(train: Split, test: Split) -> list[str]:
+    """How cameras, galleries and identities differ from the published data set's known numbers."""
     lines = []
-    for camera, (images, people) in KNOWN_TRAIN_CAMERAS.items():
-        rows = [s for samples in train.values() for s in samples if s.camera == camera]
-        found = (len(rows), len({s.identity for s in rows}))
-        if found != (images, people):
-            lines.append(f"cam{camera}, training: expected {images:,} images of {people} identities, found {found[0]:,} of {found[1]}")
-    for mode, size in KNOWN_GALLERIES.items():
-        found_size = len({(s.identity, s.camera) for s in test["visible"] if s.camera in GALLERY_CAMERAS[mode]})
-        if found_size != size:
-            lines.append(f"{mode}-search gallery: expected {size} images a draw, found {found_size}")
-    both = {s.identity for rows in train.values() for s in rows} & {s.identity for rows in test.values() for s in rows}
+    for camera, (images, identities) in KNOWN_TRAIN_CAMERAS.items():
+        samples = [s for rows in train.values() for s in rows if s.camera == camera]
+        counts = (len(samples), len({s.identity for s in samples}))
+        if counts != (images, identities):
+            lines.append(
+                f"cam{camera}, training: expected {images:,} images of {identities} identities, found {counts[0]:,} of {counts[1]}"
+            )
+    for mode, expected in KNOWN_GALLERIES.items():
+        size = len({(s.identity, s.camera) for s in test["visible"] if s.camera in GALLERY_CAMERAS[mode]})
+        if size != expected:
+            lines.append(f"{mode}-search gallery: expected {expected} images a draw, found {size}")
+    both = identities_of(train) & identities_of(test)
     if both:
         lines.append(f"{len(both)} identities are in the training and in the test split: {sorted(both)[:10]}")
     return lines
 
 
-LAYOUT = RawLayout(
-    "sysu", "SYSU-MM01", (0,), read, find, KNOWN, differences,
-    "cam1 .. cam6 with a folder per identity, and exp/train_id.txt, val_id.txt, test_id.txt", ("exp/rand_perm_cam.mat",),
-)  # fmt: skip
-
-
 # ------------------------------------------------------------------ protocol
 
 
-def draw_gallery(
-    samples: list[Sample], trial: int, mode: str = "all", shots: int = 1, permutation: Permutations | None = None
-) -> list[int]:
-    """Rows of one gallery draw: `shots` images per identity and camera.
+def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:
+    """A row for each mode and number of shots, and an extra view from visible to infrared for the report.
 
-    Without `permutation` this is the draw of the family's Python evaluators: a Mersenne Twister seeded with the trial, identities
+    Raises:
+        DataError: an unknown mode, no shots, or official draws without a usable exp/rand_perm_cam.mat.
+    """
+    permutations = None
+    if options.official_draws:
+        permutations = load_permutations(dataset.data_dir)
+        if permutations is None:
+            raise DataError(
+                f"--official-draws needs {dataset.data_dir}/exp/rand_perm_cam.mat; copy it there from the data set"
+            )
+    infrared = all_rows(dataset.test, "infrared")
+    rows = []
+    for mode in options.modes:
+        for shots in options.shots:
+            galleries = [
+                draw_gallery(dataset.test["visible"], trial, mode=mode, shots=shots, permutation=permutations)
+                for trial in range(options.draws)
+            ]
+            shot = "single-shot" if shots == 1 else f"{shots}-shot"
+            origin = "official rand_perm_cam" if options.official_draws else "seeded"
+            rows.append(
+                Protocol(
+                    f"SYSU-MM01 {mode}-search {shot}, {plural(options.draws, f'{origin} draw')}",
+                    "infrared to visible",
+                    query="infrared",
+                    gallery="visible",
+                    removed=same_room,
+                    distinct_identities=True,
+                    draws=tuple(Draw(infrared, np.array(gallery, np.int64)) for gallery in galleries),
+                    note=f"{mode.capitalize()}-search, {shot}, the first gallery draw; camera 3 does not see camera 2, which is in the "
+                    "same room.",
+                )
+            )
+    return [*rows, _visible_to_infrared(dataset)]
+
+
+def _visible_to_infrared(dataset: Dataset) -> Protocol:
+    return Protocol(
+        "SYSU-MM01 visible queries",
+        "visible to infrared",
+        query="visible",
+        gallery="infrared",
+        removed=same_room_reversed,
+        distinct_identities=True,
+        draws=(Draw(all_rows(dataset.test, "visible"), all_rows(dataset.test, "infrared")),),
+        extra=True,
+        note="An extra view that the protocol does not have: the gallery is every infrared test image; camera 2 does not see camera 3.",
+    )
+
+
+def draw_gallery(
+    samples: list[Sample],
+    trial: int,
+    mode: str = "all",
+    shots: int = 1,
+    permutation: Permutations | None = None,
+) -> list[int]:
+    """Indices of one gallery draw: `shots` images per identity and camera.
+
+    Without `permutation` this is the draw of the Python evaluators of AGW, ADCA, GUR and SDCL: a Mersenne Twister seeded with the trial, identities
     ascending, cameras in the order 1, 2, 4, 5 (indoor: 1, 2), one choice from each sorted file list. They define single-shot only;
     several shots are drawn here by the same generator's `sample`. The global generator is not touched.
 
@@ -88,10 +161,12 @@ def draw_gallery(
         permutation: the official draw (`load_permutations`): image numbers, the first `shots` of the trial's row are taken.
 
     Raises:
-        ValueError: an unknown mode, no shots, or the permutation names an image that is not there.
+        DataError: an unknown mode, no shots, or the permutation names an image that is not there.
     """
     if mode not in GALLERY_CAMERAS or shots < 1:
-        raise DataError(f"a SYSU-MM01 gallery is of mode {' or '.join(GALLERY_CAMERAS)} with 1 shot or more, got {mode!r}, {shots}")
+        raise DataError(
+            f"a SYSU-MM01 gallery is of mode {' or '.join(GALLERY_CAMERAS)} with 1 shot or more, got {mode!r}, {shots}"
+        )
     rng = random.Random(trial)
     drawn: list[int] = []
     for rows in by_identity_and_camera(samples, GALLERY_CAMERAS[mode]):
@@ -104,11 +179,17 @@ def draw_gallery(
     return drawn
 
 
-def _permuted(samples: list[Sample], rows: list[int], permutation: Permutations, trial: int, shots: int) -> list[int]:
+def _permuted(
+    samples: list[Sample], rows: list[int], permutation: Permutations, trial: int, shots: int
+) -> list[int]:
     first = samples[rows[0]]
     numbers = {int(Path(samples[r].path).stem.rpartition("_")[2]): r for r in rows}
     official = permutation.get((first.camera, first.identity))
-    if official is None or trial >= len(official) or not set(official[trial][:shots].tolist()) <= numbers.keys():
+    if (
+        official is None
+        or trial >= len(official)
+        or not set(official[trial][:shots].tolist()) <= numbers.keys()
+    ):
         raise DataError(
             f"rand_perm_cam.mat names images of camera {first.camera}, identity {first.identity:04d}, draw {trial}, that the data set does "
             "not have; it belongs to the original SYSU-MM01. Leave --official-draws out to use the seeded draws"
@@ -140,3 +221,20 @@ def load_permutations(data_dir: Path) -> Permutations | None:
         }
     except Exception as error:  # scipy raises many kinds for a damaged or foreign file
         raise DataError(f"{path} is not the official permutation file: {error}") from None
+
+
+SOURCE = PublishedSource(
+    name="sysu",
+    title="SYSU-MM01",
+    aliases=("sysu_all",),
+    protocols=protocols,
+    reads=frozenset({"modes", "shots", "draws", "official_draws"}),
+    shared_identities="error",
+    shared_remedy="copy the exp folder from the original archive again",
+    read=read,
+    find=find,
+    known=KNOWN,
+    compare=compare,
+    expects="cam1 .. cam6 with a folder per identity, and exp/train_id.txt, val_id.txt, test_id.txt",
+    extras=("exp/rand_perm_cam.mat",),
+)

@@ -1,17 +1,13 @@
 """Ranking metrics, the data sets' protocols, and result tables."""
 
 from sdcl.evaluation.metrics import Metrics, mean, rank_metrics
-from sdcl.evaluation.protocols import Result, evaluate, evaluate_llcm, evaluate_own, evaluate_regdb, evaluate_sysu, mean_results
+from sdcl.evaluation.protocols import Result, evaluate, mean_results
 from sdcl.evaluation.tables import latex_rows, markdown_rows, results_table, to_json, to_rows
 
 __all__ = [
     "Metrics",
     "Result",
     "evaluate",
-    "evaluate_llcm",
-    "evaluate_own",
-    "evaluate_regdb",
-    "evaluate_sysu",
     "latex_rows",
     "markdown_rows",
     "mean",

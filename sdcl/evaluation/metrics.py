@@ -12,30 +12,18 @@ Legend: Q queries, G gallery images, q queries of one chunk, P gallery identitie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sdcl.datasets.base import RemovalRule, same_identity_and_camera, same_room  # noqa: F401  (the rules stand there, once)
 from sdcl.evaluation import ranking_cpu
 from sdcl.runtime.errors import DataError
 
 CHUNK_ELEMENTS = 2**22  # entries of the similarity ranked at once; about ten arrays of this many int64 are alive
-
-# (query ids (q, 1), query cameras (q, 1), gallery ids (1, G), gallery cameras (1, G)) -> (q, G) bool, True is removed
-RemovalRule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
-def same_room(query_ids: Tensor, query_cameras: Tensor, gallery_ids: Tensor, gallery_cameras: Tensor) -> Tensor:
-    """SYSU-MM01: cameras 2 and 3 share a room, so camera-3 queries do not see camera 2, whatever the identity."""
-    return (query_cameras == 3) & (gallery_cameras == 2)
-
-
-def same_identity_and_camera(query_ids: Tensor, query_cameras: Tensor, gallery_ids: Tensor, gallery_cameras: Tensor) -> Tensor:
-    """LLCM and single-modality re-identification (Market-1501): other cameras must find the person."""
-    return (query_ids == gallery_ids) & (query_cameras == gallery_cameras)
 
 
 def other_identity_and_camera(query_ids: Tensor, query_cameras: Tensor, gallery_ids: Tensor, gallery_cameras: Tensor) -> Tensor:

@@ -1,22 +1,26 @@
-"""Embed every image of a store once, mirror image included. N images, D dimensions."""
+"""Embed the images of a decoded cache: the mean feature of each image and its horizontal flip.
+
+N images, B images of a batch, D dimensions, H height, W width.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from sdcl.data.augment import normalize
 from sdcl.data.image_cache import ImageStore
+from sdcl.models.backbone import Backbone
 from sdcl.runtime.distributed import gather_shares, share_of
 
 
 @torch.no_grad()
-def embed(
-    model: nn.Module,
-    store: ImageStore,
+def extract_features(
+    model: Backbone,
+    images: ImageStore,
     modality: str,
     *,
     batch_size: int,
@@ -25,62 +29,94 @@ def embed(
     rows: np.ndarray | None = None,
     unit_views: bool = False,
 ) -> dict[str, Tensor]:
-    """Mean of the eval-mode features of each image and of its mirror image, not normalised.
-
-    The processes share the images and each gets all rows back.
+    """Compute the features of a cache's images in eval mode. Each process embeds a share of them and receives all.
 
     Args:
-        rows: int (N,) images to embed, in this order; None: all of the store.
-        unit_views: bring both features to unit length before they are averaged.
+        modality: "visible" or "infrared", whose stem the images go through.
+        bf16: run the model under bf16 autocast.
+        title: words for the progress bar.
+        rows: int (N,), the images to embed, in this order; None: all of the cache.
+        unit_views: bring the features of image and flip to unit length before they are averaged.
 
     Returns:
-        branch -> float32 (N, D) on the store's device.
+        branch -> float32 (N, D) on the cache's device, not normalised.
     """
     was_training = model.training
     model.eval()
-    rows = np.arange(len(store)) if rows is None else rows
-    mine = rows[share_of(len(rows))]
-    parts: dict[str, list[Tensor]] = {b: [] for b in model.branches}
-    batches = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
-    for part in tqdm(batches, f"embed {title} {modality}", unit="batch", disable=None, leave=False):
-        images = normalize(store.take(part))
-        with torch.autocast(store.device.type, torch.bfloat16, enabled=bf16):
-            views = [model({modality: x})[modality] for x in (images, images.flip(3))]
-        for branch in parts:
-            plain, mirrored = (F.normalize(v[branch].float()) if unit_views else v[branch].float() for v in views)
-            parts[branch].append((plain + mirrored) / 2)
+    rows = np.arange(len(images)) if rows is None else rows
+    share = rows[share_of(len(rows))]
+    batches = [share[first : first + batch_size] for first in range(0, len(share), batch_size)]
+    parts: dict[str, list[Tensor]] = {branch: [] for branch in model.branches}
+    for batch in tqdm(batches, f"embed {title} {modality}", unit="batch", disable=None, leave=False):
+        features = flip_averaged(
+            model, normalize(images.take(batch)), modality, bf16=bf16, unit_views=unit_views
+        )
+        for branch, part in parts.items():
+            part.append(features[branch])
     model.train(was_training)
-    empty = torch.zeros(0, model.feature_dim, device=store.device)
-    return {b: gather_shares(torch.cat(p) if p else empty, len(rows)) for b, p in parts.items()}
+    empty = torch.zeros(0, model.feature_dim, device=images.device)
+    return {
+        branch: gather_shares(torch.cat(part) if part else empty, len(rows)) for branch, part in parts.items()
+    }
+
+
+embed = extract_features  # the name until every caller has moved
+
+
+def flip_averaged(
+    model: Backbone, images: Tensor, modality: str, *, bf16: bool, unit_views: bool = False
+) -> dict[str, Tensor]:
+    """Average the features of a batch and of its horizontal flip.
+
+    Args:
+        images: float32 (B, 3, H, W), standardised.
+
+    Returns:
+        branch -> float32 (B, D).
+    """
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        views = [model({modality: x})[modality] for x in (images, images.flip(3))]
+    means = {}
+    for branch in model.branches:
+        plain, flipped = (F.normalize(v[branch].float()) if unit_views else v[branch].float() for v in views)
+        means[branch] = (plain + flipped) / 2
+    return means
+
+
+def joined(features: dict[str, Tensor]) -> Tensor:
+    """Concatenate the raw features of all branches and normalise the whole: the feature that tests compare.
+
+    (N, D) of each branch -> unit rows (N, branches x D).
+    """
+    return F.normalize(torch.cat(list(features.values()), dim=1))
 
 
 @torch.no_grad()
-def calibrate_necks(model: nn.Module, stores: dict[str, ImageStore], *, batch_size: int, bf16: bool, seed: int) -> None:
-    """Give the BN necks the mean and variance that the starting weight's features have on these unlabelled images.
+def calibrate_necks(
+    model: Backbone, caches: dict[str, ImageStore], *, batch_size: int, bf16: bool, seed: int
+) -> None:
+    """Set the running statistics of the BN necks to those of pretrained features on unlabelled images.
 
-    A starting weight knows nothing of the necks: their running statistics begin at 0 and 1, so the first clustering and the first
-    memories are made of features that were never standardised, while the first training steps standardise theirs. Both modalities
-    are mixed in each batch, in proportion, in random order; statistics are averaged over the batches.
+    Pretrained weights hold no necks. Their running statistics would begin at mean 0 and variance 1, so the first clustering and the
+    first memories would be made of features that were never standardised, while the first training steps standardise theirs. Both
+    modalities are mixed in each batch, in proportion and in random order; statistics are averaged over the batches.
     """
-    necks = [m for name, m in model.named_modules() if name.endswith("neck")]
+    necks = model.necks
     momenta = [neck.momentum for neck in necks]
     model.eval()
     for neck in necks:
         neck.reset_running_stats()
         neck.momentum = None  # cumulative average
         neck.train()
-    total = sum(len(s) for s in stores.values())
-    orders = {m: np.random.default_rng((seed, i)).permutation(len(s)) for i, (m, s) in enumerate(stores.items())}
+    total = sum(len(c) for c in caches.values())
+    orders = {
+        m: np.random.default_rng((seed, i)).permutation(len(c)) for i, (m, c) in enumerate(caches.items())
+    }
     steps = max(1, total // batch_size)
     for step in range(steps):
         rows = {m: np.sort(order[step::steps]) for m, order in orders.items()}
-        with torch.autocast(next(iter(stores.values())).device.type, torch.bfloat16, enabled=bf16):
-            model({m: normalize(stores[m].take(r)) for m, r in rows.items() if len(r)})
+        with torch.autocast(next(iter(caches.values())).device.type, torch.bfloat16, enabled=bf16):
+            model({m: normalize(caches[m].take(r)) for m, r in rows.items() if len(r)})
     for neck, momentum in zip(necks, momenta):
         neck.momentum = momentum
     model.eval()
-
-
-def joined(features: dict[str, Tensor]) -> Tensor:
-    """Raw halves side by side, normalised as a whole: the test feature. (N, D) each -> (N, branches x D) unit rows."""
-    return F.normalize(torch.cat(list(features.values()), dim=1))

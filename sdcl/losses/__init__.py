@@ -1,6 +1,5 @@
 """Losses: tensors in, a scalar out."""
 
-from sdcl.losses.contrast import cluster_contrast
-from sdcl.losses.neighbor import agreeing_neighbors, neighbor_contrast
+import lazy_loader
 
-__all__ = ["agreeing_neighbors", "cluster_contrast", "neighbor_contrast"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

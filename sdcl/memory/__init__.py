@@ -1,6 +1,5 @@
 """Memory banks: cluster centroids and one row per image."""
 
-from sdcl.memory.cluster import ClusterMemory, centroids
-from sdcl.memory.instance import InstanceMemory
+import lazy_loader
 
-__all__ = ["ClusterMemory", "InstanceMemory", "centroids"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

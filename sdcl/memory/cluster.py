@@ -63,6 +63,13 @@ class ClusterMemory(nn.Module):
             values, labels = values[torch.as_tensor(picked, device=values.device)], labels[picked]
         sequential_update(self.rows, values, labels, momentum)
 
+    @torch.no_grad()
+    def replace(self, prototypes: Tensor) -> None:
+        """Put other prototypes (K, D) in the place of all, as they are (ADCA's aggregation does not normalise them)."""
+        if prototypes.shape != self.rows.shape:
+            raise ValueError(f"prototypes must be {tuple(self.rows.shape)}, got {tuple(prototypes.shape)}")
+        self.rows.copy_(prototypes)
+
     def _hardest(self, values: Tensor, labels: np.ndarray) -> np.ndarray:
         rows = self.rows[torch.as_tensor(labels, device=values.device)]
         similarity = (values * rows).sum(1).cpu().numpy()

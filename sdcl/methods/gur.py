@@ -1,127 +1,252 @@
 """GUR: Towards Grand Unified Representation Learning for Unsupervised Visible-Infrared Person Re-Identification.
 
-Bin Yang, Jun Chen, Mang Ye. ICCV 2023. Contributions, and what is each of them:
+Bin Yang, Jun Chen, Mang Ye. ICCV 2023.
+https://doi.org/10.1109/ICCV51070.2023.01016
+Released code: https://github.com/yangbincv/GUR. Contributions, and the call that is each of them:
 
-    bottom-up domain learning               `_cameras`, then `_modalities`, then `_joint`: three kinds of stages in every epoch
-    cross-memory association embedding      `association_embedding`                       (CAE, before the last two clusterings)
-    cross-modality label unification        `propagate_labels`, `majority_of_neighbors`   (CMLU, from its epoch on)
+    bottom-up domain learning                      `_cameras`, then `_modalities`, then `_joint`: three kinds of stages in every epoch
+    cross-memory association embedding (CAE)       `association_embedding`                       (before the last two clusterings)
+    cross-modality label unification (CMLU)        `propagate_labels`, `majority_of_neighbors`   (from its epoch on)
 
-Per epoch: every pair of a visible and an infrared camera is clustered and trained alone; then each modality on how its images resemble
-the memories that the cameras' training left; then both together on how they resemble the memories that the modalities' training left.
-Symbols: f features, M cluster memory, N images, C clusters, D dimensions. A data set without cameras (RegDB) skips the first kind.
+Per epoch: every pair of a visible and an infrared camera is clustered and trained by itself; then each modality, described by its
+similarity to the memories of the camera stages; then both modalities together, described by their similarity to the memories of the
+modality stage. A data set without cameras (RegDB) skips the first kind. Symbols: N images, C clusters, D dimensions; M cluster memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from sdcl.association import association_embedding, majority_of_neighbors, own_slices, propagate_labels, released_slices
-from sdcl.clustering import LabelSet, PseudoLabels
-from sdcl.config.settings import Settings
-from sdcl.datasets.sample import MODALITIES
-from sdcl.methods.cluster_contrast import ClusterContrast, cluster, shared
-from sdcl.methods.interface import Extract, Features, NoClusters, Once, Rows, Stage, label_sets, require_clusters, require_links
+from sdcl import association
+from sdcl.clustering.labels import LabelSet, PseudoLabels
+from sdcl.config.fields import AT_LEAST_0, AT_LEAST_1, INSIDE_UNIT, POSITIVE, setting
+from sdcl.datasets import MODALITIES
+from sdcl.methods import parts
+from sdcl.methods.interface import (
+    Extract,
+    Features,
+    Indexes,
+    NoClusters,
+    Once,
+    Stage,
+    label_sets,
+    require_clusters,
+    require_links,
+)
+from sdcl.methods.recipes import RESNET, RESNET_REGDB
 
-Memories = dict[str, list[Tensor]]  # modality -> (C, D) rows of each memory that trained
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sdcl.config import Settings
+
+Memories: TypeAlias = (
+    "dict[str, list[Tensor]]"  # modality -> (C, D) prototypes of each memory, as its last stage left them
+)
+
+_CAMERAS, _CAE = {"intra_camera": True}, {"cae": True}
+_JOINT, _CMLU = {"inter_modality": True}, {"propagation": True}
+
+
+@dataclass(frozen=True)
+class GURSettings:
+    """Settings of GUR's three kinds of stages and its label unification."""
+
+    intra_camera: bool = setting(
+        True, "stages of single pairs of cameras; skipped where the data set has no cameras"
+    )
+    camera_eps: float = setting(0.55, "DBSCAN radius within one camera", bounds=INSIDE_UNIT, needs=_CAMERAS)
+    camera_iters: int = setting(
+        50, "training steps of each pair of cameras", bounds=AT_LEAST_1, needs=_CAMERAS
+    )
+    refresh_cameras: bool = setting(
+        True,
+        "as released: embed and cluster the two cameras again before each pair; off: once an epoch",
+        needs=_CAMERAS,
+    )
+    inter_camera: bool = setting(True, "the stage on labels of each modality, before the propagation starts")
+    cae: bool = setting(True, "cluster cross-memory association embeddings (CAE); off: plain features")
+    cae_scale: float = setting(
+        20.0, "factor of the similarities in a CAE softmax", bounds=POSITIVE, needs=_CAE
+    )
+    released_cae_slices: bool = setting(
+        False,
+        "as released: the misaligned softmax slices over the cameras' memories",
+        needs={**_CAE, **_CAMERAS},
+    )
+    inter_modality: bool = setting(True, "the stage on clusters of both modalities together")
+    inter_modality_until: int = setting(
+        40, "first epoch without the joint stage", bounds=AT_LEAST_0, needs=_JOINT
+    )
+    propagation: bool = setting(True, "label unification (CMLU): infrared labels for visible images")
+    propagate_from: int = setting(30, "first epoch of the label unification", bounds=AT_LEAST_0, needs=_CMLU)
+    propagation_k: int = setting(
+        20, "infrared images whose labels a visible image weighs", bounds=AT_LEAST_1, needs=_CMLU
+    )
+    structure: bool = setting(True, "vote of the nearest visible images after the propagation", needs=_CMLU)
+    structure_from: int = setting(
+        40,
+        "first epoch of the vote after the propagation",
+        bounds=AT_LEAST_0,
+        needs={**_CMLU, "structure": True},
+    )
+    structure_k: int = setting(
+        20,
+        "voters after the propagation, the image itself included",
+        bounds=AT_LEAST_1,
+        needs={**_CMLU, "structure": True},
+    )
 
 
 class GUR:
     """Stages "cameras_V_I" for each pair of cameras, "modalities" (later "unified") and "joint"."""
 
-    restarts: tuple[int, ...] = ()
+    title = "Grand Unified Representation Learning"
+    paper = "https://doi.org/10.1109/ICCV51070.2023.01016"
+    Settings = GURSettings
+    # On LLCM, which takes the recipe of SYSU-MM01, GUR has 9 x 8 pairs of cameras instead of 4 x 2: --camera-iters,
+    # --no-refresh-cameras and --no-intra-camera shorten it.
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
+        "sysu": RESNET,
+        "regdb": {
+            **RESNET_REGDB,
+            "epochs": 30,
+            "intra_camera": False,
+            "inter_modality_until": 25,
+            "propagate_from": 20,
+            "propagation_k": 10,
+            "structure_from": 20,
+            "structure_k": 10,
+        },
+    }
+    branches = ("deep",)
+    agw = "resnet50"
     unit_views = True
+    restarts: tuple[int, ...] = ()
 
-    def __init__(self, settings: Settings, cameras: Rows):
-        self.own = settings.gur
+    def __init__(self, settings: Settings, cameras: Indexes):
+        self.gur: GURSettings = settings.method
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
         self.sizes = {m: len(cameras[m]) for m in MODALITIES}
-        self.camera_rows = {m: {int(c): np.flatnonzero(cameras[m] == c) for c in np.unique(cameras[m])} for m in MODALITIES}
+        self.images_of = {
+            m: {int(c): np.flatnonzero(cameras[m] == c) for c in np.unique(cameras[m])} for m in MODALITIES
+        }  # modality -> camera -> indexes
 
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
         """See `Method.stages`."""
         memories: Memories = {m: [] for m in MODALITIES}
-        if self.own.intra_camera:
+        if self.gur.intra_camera:
             memories = yield from self._cameras(epoch, extract, once)
         memories = yield from self._modalities(epoch, extract, once, memories)
-        if self.own.inter_modality and epoch < self.own.inter_modality_until:
+        if self.gur.inter_modality and epoch < self.gur.inter_modality_until:
             yield from self._joint(epoch, extract, once, memories)
+
+    def steps_per_epoch(self) -> int:
+        """See `Method.steps_per_epoch`."""
+        pairs = len(self._camera_pairs()) if self.gur.intra_camera else 0
+        return 2 * self.batch.iters + pairs * self.gur.camera_iters
 
     # ------------------------------------------------------------------ intra-camera
 
-    def _cameras(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
+    def _camera_pairs(self) -> list[dict[str, int]]:
+        return [
+            {"visible": v, "infrared": i}
+            for v in self.images_of["visible"]
+            for i in self.images_of["infrared"]
+        ]
+
+    def _cameras(self, epoch: int, extract: Extract, once: Once) -> Generator[Stage, None, Memories]:
         """One stage per pair of cameras, each labelled within itself. Returns every camera's memory as its last stage left it.
 
-        A pair in which a camera has fewer than two clusters is left out, and the log says so.
+        A pair in which a camera has fewer than two clusters is reported and not trained.
         """
-        last: dict[str, dict[int, Tensor]] = {m: {} for m in MODALITIES}
+        memories: dict[str, dict[int, Tensor]] = {m: {} for m in MODALITIES}
         known: dict[tuple[str, int], tuple[dict[str, Tensor], PseudoLabels]] = {}
-        trained = 0
-        for pair in ((v, i) for v in self.camera_rows["visible"] for i in self.camera_rows["infrared"]):
-            camera = dict(zip(MODALITIES, pair))
-            scope = {m: self.camera_rows[m][c] for m, c in camera.items()}
-            if self.own.refresh_cameras:
+        for cameras in self._camera_pairs():
+            images = {m: self.images_of[m][c] for m, c in cameras.items()}
+            if self.gur.refresh_cameras:
                 known.clear()
-            new = {m: scope[m] for m, c in camera.items() if (m, c) not in known}
-            if new:
-                features = extract(new)
-                found = once(lambda new=new, features=features: {m: self._cluster(features[m]["deep"], self.own.camera_eps) for m in new})
-                known |= {(m, camera[m]): (features[m], found[m]) for m in new}
-            features, found = ({m: known[m, c][part] for m, c in camera.items()} for part in (0, 1))
-            usable = min(p.occupied for p in found.values()) >= 2
-            banked = {m: (features[m], found[m].ids) for m in MODALITIES}
-            contrast = ClusterContrast(banked, self.memory, first=epoch == 0) if usable else None
-            labels = {m: spread(found[m], scope[m], self.sizes[m]) for m in MODALITIES}
-            shown = [LabelSet(f"{m}_camera_{camera[m]}", m, labels[m], scope[m]) for m in MODALITIES]
-            yield Stage(f"cameras_{pair[0]}_{pair[1]}", {m: labels[m].ids for m in MODALITIES}, self.own.camera_iters, contrast, shown)
-            if contrast:
-                trained += 1
-                for m in MODALITIES:
-                    last[m][camera[m]] = contrast.memories["deep"][m].rows
-        if not trained:
-            raise NoClusters(
-                f"epoch {epoch}: no pair of cameras has two clusters on each side at --camera-eps {self.own.camera_eps}. "
-                "Raise it if nearly all are outliers, lower it if all fell together, or go on without: --no-intra-camera"
+            missing = {m: images[m] for m, c in cameras.items() if (m, c) not in known}
+            if missing:
+                known |= self._cluster_cameras(missing, cameras, extract, once)
+            sources = {m: (known[m, c][0], known[m, c][1].ids) for m, c in cameras.items()}
+            usable = min(known[m, c][1].occupied for m, c in cameras.items()) >= 2
+            contrast = parts.ClusterContrast(sources, self.memory, first=epoch == 0) if usable else None
+            pseudo = {m: parts.scatter(known[m, c][1], images[m], self.sizes[m]) for m, c in cameras.items()}
+            yield Stage(
+                f"cameras_{cameras['visible']}_{cameras['infrared']}",
+                {m: pseudo[m].ids for m in MODALITIES},
+                self.gur.camera_iters,
+                {"contrast": contrast} if contrast else {},
+                [LabelSet(f"{m}_camera_{c}", m, pseudo[m], images[m]) for m, c in cameras.items()],
             )
-        return {m: list(last[m].values()) for m in MODALITIES}
+            if contrast:
+                for m, c in cameras.items():
+                    memories[m][c] = contrast.memory(m)()  # after the stage was trained
+        if not memories["visible"]:
+            raise NoClusters(
+                f"epoch {epoch}: no pair of cameras has two clusters on each side at --camera-eps {self.gur.camera_eps}. "
+                "Raise it if nearly all images are outliers, lower it if all fell together, or go on without: --no-intra-camera"
+            )
+        return {m: list(memories[m].values()) for m in MODALITIES}
+
+    def _cluster_cameras(
+        self, images: Indexes, cameras: dict[str, int], extract: Extract, once: Once
+    ) -> dict[tuple[str, int], tuple[dict[str, Tensor], PseudoLabels]]:
+        """(modality, camera) -> features of the camera's images, and their pseudo-labels."""
+        features = extract(images)
+        labels = once(lambda: {m: self._cluster(features[m]["deep"], self.gur.camera_eps) for m in images})
+        return {(m, cameras[m]): (features[m], labels[m]) for m in images}
 
     # ------------------------------------------------------------------ inter-camera, and CMLU
 
-    def _modalities(self, epoch: int, extract: Extract, once: Once, cameras: Memories) -> Iterator[Stage]:
+    def _modalities(
+        self, epoch: int, extract: Extract, once: Once, cameras: Memories
+    ) -> Generator[Stage, None, Memories]:
         """One stage on labels of each modality, or on infrared labels for both. Returns the memory of each modality."""
         features = extract()
-        own = once(lambda: {m: self._cluster(self._seen_by(features[m], cameras[m]), self.cluster.eps) for m in MODALITIES})
-        require_clusters(own, self.cluster.eps, epoch)
-        labels, shown = {m: own[m].ids for m in MODALITIES}, label_sets(own)
-        banked = {m: (features[m], labels[m]) for m in MODALITIES}
-        contrast = ClusterContrast(banked, self.memory, first=epoch == 0)
-        visible = contrast.memories["deep"]["visible"]  # before CMLU's shared memory takes its place
-        unified = self.own.propagation and epoch >= self.own.propagate_from
+        pseudo = once(
+            lambda: {
+                m: self._cluster(self._described(features[m], cameras[m]), self.cluster.eps)
+                for m in MODALITIES
+            }
+        )
+        require_clusters(pseudo, self.cluster.eps, epoch)
+        labels, shown = {m: pseudo[m].ids for m in MODALITIES}, label_sets(pseudo)
+        sources = {m: (features[m], labels[m]) for m in MODALITIES}
+        contrast = parts.ClusterContrast(sources, self.memory, first=epoch == 0)
+        visible = contrast.memory("visible")  # kept when CMLU's shared memory takes its place
+        unified = self.gur.propagation and epoch >= self.gur.propagate_from
         if unified:
-            linked = once(lambda: self._unify(features, own["infrared"], epoch))
-            require_links(linked, f"--propagation-k {self.own.propagation_k}", "--propagate-from", epoch)
+            linked = once(lambda: self._unify(features, pseudo["infrared"], epoch))
+            require_links(linked, f"--propagation-k {self.gur.propagation_k}", "--propagate-from", epoch)
             labels["visible"] = linked.ids
             shown.append(LabelSet("visible_associated", "visible", linked))
-            contrast = ClusterContrast(dict.fromkeys(MODALITIES, banked["infrared"]), self.memory, first=False)
-        trained = contrast if unified or self.own.inter_camera else None
-        yield Stage("unified" if unified else "modalities", labels, self.batch.iters, trained, shown)
-        return {"visible": [visible.rows], "infrared": [contrast.memories["deep"]["infrared"].rows]}
+            contrast = parts.ClusterContrast(sources["infrared"], self.memory, first=False)
+        trained = unified or self.gur.inter_camera
+        name = "unified" if unified else "modalities"
+        yield Stage(name, labels, self.batch.iters, {"contrast": contrast} if trained else {}, shown)
+        return {"visible": [visible()], "infrared": [contrast.memory("infrared")()]}
 
-    def _seen_by(self, features: dict[str, Tensor], memories: list[Tensor]) -> Tensor:
-        """What a modality is clustered by: CAE over its cameras' memories, or plainly its features where there are none."""
-        if not self.own.cae or not memories:
+    def _described(self, features: dict[str, Tensor], memories: list[Tensor]) -> Tensor:
+        """What a modality is clustered by: CAE over its cameras' memories, or its plain features where there are none."""
+        if not self.gur.cae or not memories:
             return features["deep"]
-        slices = (released_slices if self.own.released_cae_slices else own_slices)([len(m) for m in memories])
-        return association_embedding(features["deep"], memories, self.own.cae_scale, slices)
+        slices_of = association.released_slices if self.gur.released_cae_slices else association.own_slices
+        slices = slices_of([len(memory) for memory in memories])
+        return association.association_embedding(features["deep"], memories, self.gur.cae_scale, slices)
 
     def _unify(self, features: Features, infrared: PseudoLabels, epoch: int) -> PseudoLabels:
         """CMLU: infrared labels for the visible images; from `structure_from` on smoothed among the visible images."""
-        ids = propagate_labels(features["visible"]["deep"], features["infrared"]["deep"], infrared.ids, self.own.propagation_k)
-        if self.own.structure and epoch >= self.own.structure_from:
-            ids = majority_of_neighbors(ids, features["visible"], self.own.structure_k)
+        ids = association.propagate_labels(
+            features["visible"]["deep"], features["infrared"]["deep"], infrared.ids, self.gur.propagation_k
+        )
+        if self.gur.structure and epoch >= self.gur.structure_from:
+            ids = association.majority_of_neighbors(ids, features["visible"], self.gur.structure_k)
         return PseudoLabels(ids, infrared.num_clusters)
 
     # ------------------------------------------------------------------ inter-modality
@@ -129,26 +254,24 @@ class GUR:
     def _joint(self, epoch: int, extract: Extract, once: Once, memories: Memories) -> Iterator[Stage]:
         """One stage on clusters of both modalities together, if each has images in them."""
         features = extract()
+        joint = once(lambda: self._cluster_jointly(features, memories))
+        parted = dict(zip(MODALITIES, np.split(joint.ids, [self.sizes["visible"]])))
+        pseudo = {m: PseudoLabels(ids, joint.num_clusters) for m, ids in parted.items()}
+        usable = joint.occupied >= 2 and all(y.occupied for y in pseudo.values())
+        objectives = {}
+        if usable:
+            source = parts.joint_source(features, parted)
+            objectives["contrast"] = parts.ClusterContrast(source, self.memory, first=epoch == 0)
+        yield Stage("joint", parted, self.batch.iters, objectives, label_sets(pseudo, "_joint"))
 
-        def label() -> PseudoLabels:
+    def _cluster_jointly(self, features: Features, memories: Memories) -> PseudoLabels:
+        """Labels (Nv + Nr,) of the visible, then the infrared images."""
+        both, _ = parts.joint_source(features, {m: np.zeros(self.sizes[m], np.int64) for m in MODALITIES})
+        described = both["deep"]
+        if self.gur.cae:
             stack = [memory for m in MODALITIES for memory in memories[m]]
-            rows = torch.cat([features[m]["deep"] for m in MODALITIES])
-            return self._cluster(association_embedding(rows, stack, self.own.cae_scale) if self.own.cae else rows, self.cluster.eps)
+            described = association.association_embedding(described, stack, self.gur.cae_scale)
+        return self._cluster(described, self.cluster.eps)
 
-        both = once(label)
-        parts = np.split(both.ids, [self.sizes["visible"]])
-        found = {m: PseudoLabels(ids, both.num_clusters) for m, ids in zip(MODALITIES, parts)}
-        labels = {m: found[m].ids for m in MODALITIES}
-        usable = both.occupied >= 2 and all(p.occupied for p in found.values())
-        contrast = ClusterContrast(shared(features, labels), self.memory, first=epoch == 0) if usable else None
-        yield Stage("joint", labels, self.batch.iters, contrast, label_sets(found, "_joint"))
-
-    def _cluster(self, rows: Tensor, eps: float) -> PseudoLabels:
-        return cluster(rows, self.cluster, normalize=False, eps=eps)
-
-
-def spread(found: PseudoLabels, rows: np.ndarray, size: int) -> PseudoLabels:
-    """Labels of some rows as labels of all `size` images, the others having none."""
-    ids = np.full(size, -1, np.int64)
-    ids[rows] = found.ids
-    return PseudoLabels(ids, found.num_clusters)
+    def _cluster(self, features: Tensor, eps: float) -> PseudoLabels:
+        return parts.cluster(features, self.cluster, normalize=False, eps=eps)

@@ -1,31 +1,39 @@
-"""What a method hands to the training step."""
+"""The interface between a method and the training session: which labels, links, memories and losses, and when.
+
+B images of a batch, N training images of a modality, D dimensions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-from torch import Tensor, nn
 
-from sdcl.clustering import LabelSet, PseudoLabels
+from sdcl.clustering.labels import LabelSet, PseudoLabels
 from sdcl.runtime.errors import TrainingError
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sdcl.config import Settings
+
+T = TypeVar("T")
 FEW = 120  # images of a modality: four rank lists of the recipes' --k1
-Features = dict[str, dict[str, Tensor]]  # modality -> branch -> (B, D)
-Rows = dict[str, np.ndarray]  # modality -> rows of the training list
+Features: TypeAlias = "dict[str, dict[str, Tensor]]"  # modality -> branch -> (B, D) or (N, D)
+Indexes: TypeAlias = dict[str, np.ndarray]  # modality -> indexes of training images
 
 
 @dataclass(frozen=True)
 class Batch:
     """The global batch of one step, and which part of it this process holds.
 
-    A visible image stands once per view: all plain views first, then all channel-exchanged ones.
+    A visible image occurs once per view: all plain views first, then all channel-exchanged ones.
 
     Args:
-        labels: modality -> int (B,) memory rows. indexes: modality -> int (B,) rows of the training list.
-        local: modality -> the slice of the B rows that this process embedded with gradient.
+        labels: modality -> int (B,), prototypes of the cluster memory. indexes: modality -> int (B,), training images.
+        local: modality -> the slice of the B images that this process embedded with gradient.
     """
 
     labels: dict[str, np.ndarray]
@@ -35,22 +43,22 @@ class Batch:
 
 @dataclass
 class Stage:
-    """Some iterations with fixed labels.
+    """Some training steps with fixed labels.
 
     Args:
-        name: what the log calls it.
-        labels: modality -> int (N,), the labels that are sampled; images with -1 rest.
+        name: shown in the log.
+        labels: modality -> int (N,), from which batches are sampled; images with -1 are left out.
         iterations: optimiser steps.
-        objective: (features of this process with gradient, features of the global batch without, batch) -> named, weighted
-            terms whose sum is the loss. It owns the memories and moves them on, so it is called once a step, on every process alike.
-            None: the stage only reports.
+        objectives: name -> module that maps (features of this process with gradient, features of the global batch without, batch) to
+            named, weighted loss terms; their sum over all objectives is the loss. An objective owns memories and updates them, so it
+            is called exactly once a step, on every process alike. Without objectives the stage only reports its labels.
         label_sets: pseudo-labels to show in logs and reports; training does not read them.
     """
 
     name: str
     labels: dict[str, np.ndarray]
     iterations: int
-    objective: nn.Module | None
+    objectives: Mapping[str, nn.Module] = field(default_factory=dict)
     label_sets: list[LabelSet] = field(default_factory=list)
 
     def named(self, name: str) -> PseudoLabels:
@@ -59,36 +67,69 @@ class Stage:
 
 
 class Extract(Protocol):
-    """Features of the training images at the model's present state, averaged over each image and its mirror image.
+    """Features of the training images at the model's present state, averaged over each image and its horizontal flip."""
 
-    modality -> branch -> (N, D); with `rows`, only of those rows.
-    """
+    def __call__(self, rows: Indexes | None = None) -> Features:
+        """modality -> branch -> float32 (N, D).
 
-    def __call__(self, rows: Rows | None = None) -> Features: ...
+        Args:
+            rows: modality -> int (n,), indexes of the images to embed; None: all of both modalities. Modalities that are not named are
+                left out of the result.
+        """
+        ...
 
 
 class Once(Protocol):
-    """Computes a value on one process and gives it to all."""
+    """Computation on one process whose result every process gets."""
 
-    def __call__(self, make: Callable[[], Any]) -> Any: ...
+    def __call__(self, make: Callable[[], T]) -> T:
+        """The result of `make`, which is called on process 0 alone.
+
+        The result is sent to the other processes and is kept for a resumed epoch, so it may be: None, a number, a string, a NumPy
+        array, a tensor, `PseudoLabels`, or a dict with string keys, a list or a tuple of these.
+
+        Raises:
+            TypeError: the result is, or contains, something else.
+        """
+        ...
 
 
 class Method(Protocol):
-    """What `sdcl.train` asks of a method; it is built from the settings and from modality -> int (N,) cameras.
+    """A training method. It is built from the settings and from modality -> int (N,), the cameras of the training images.
 
-    restarts: epochs that begin with a new optimiser and learning rate.
-    unit_views: bring the features of each view to unit length before they are averaged (ADCA, GUR; their ResNet does so itself).
+    Class attributes:
+        Settings: frozen dataclass of the method's own settings, each made by `sdcl.config.fields.setting`.
+        RECIPES: data set -> {setting: value} where the released script differs from the defaults; may name shared settings.
+        title, paper: what the method is, and the paper's address.
+        branches: features that it trains, ("deep",) or ("deep", "shallow").
+        agw: the architecture that `-a agw` means for it.
+        unit_views: normalise the features of an image and of its flip before they are averaged (ADCA, GUR).
+
+    Attributes:
+        restarts: epochs that begin with a new optimiser and learning rate.
     """
 
+    Settings: ClassVar[Any]
+    RECIPES: ClassVar[Mapping[str, Mapping[str, Any]]]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    branches: ClassVar[tuple[str, ...]]
+    agw: ClassVar[str]
+    unit_views: ClassVar[bool]
     restarts: tuple[int, ...]
-    unit_views: bool
+
+    def __init__(self, settings: Settings, cameras: Indexes): ...
 
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
-        """The stages of an epoch, from 0, one after another: each is trained before the next is asked for.
+        """The stages of an epoch, counted from 0: each is trained before the next is asked for.
 
         Raises:
             NoClusters: there is nothing to train on.
         """
+        ...
+
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of a long epoch, for an estimate of the run's cost."""
         ...
 
 
@@ -96,42 +137,50 @@ class NoClusters(TrainingError):
     """Clustering left nothing to train on."""
 
 
-def require_clusters(labels: dict[str, PseudoLabels], eps: float, epoch: int) -> None:
-    """Stop with what was seen and what to try when a modality has fewer than two clusters.
+def label_sets(labels: Mapping[str, PseudoLabels], suffix: str = "") -> list[LabelSet]:
+    """A label set for each modality, named after it: {"visible": y} with suffix "_joint" gives the set "visible_joint"."""
+    return [LabelSet(modality + suffix, modality, of_modality) for modality, of_modality in labels.items()]
+
+
+def require_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoch: int) -> None:
+    """Stop, with what was found and what to try, when a modality has fewer than two clusters.
 
     Raises:
-        NoClusters: one cluster gives a contrast nothing to tell apart, none gives no label at all.
+        NoClusters: one cluster leaves a contrast nothing to tell apart, none leaves no label at all.
     """
     for modality, found in labels.items():
-        if found.occupied < 2:
-            tried = f" and, moving it by --eps-step, up to {found.eps:.2f}" if found.eps not in (None, eps) else ""
-            few = f"So few images need shorter lists: try --k1 {max(len(found.ids) // 4, 3)} --k2 2. " if len(found.ids) < FEW else ""
-            raise NoClusters(
-                f"epoch {epoch}: DBSCAN found {found.occupied} cluster(s) among {len(found.ids)} {modality} images, with "
-                f"{found.outliers} outliers, at --eps {eps}{tried}; training needs at least 2. "
-                f"If nearly all are outliers raise --eps; if all fell into one cluster lower it. {few}"
-                "From random weights (--pretrained none) features show cameras, not people: start from pre-trained weights. "
-                "If this happens after the first epoch, try --momentum-first 0.9 (or 0.99) and a lower --lr."
-            )
+        if found.occupied >= 2:
+            continue
+        count = len(found.ids)
+        tried = (
+            f" and, moving it by --eps-step, up to {found.eps:.2f}" if found.eps not in (None, eps) else ""
+        )
+        few = (
+            f"So few images need shorter lists: try --k1 {max(count // 4, 3)} --k2 2. " if count < FEW else ""
+        )
+        raise NoClusters(
+            f"epoch {epoch}: DBSCAN found {found.occupied} cluster(s) among {count} {modality} images, with "
+            f"{found.outliers} outliers, at --eps {eps}{tried}; training needs at least 2. "
+            f"If nearly all are outliers raise --eps; if all fell into one cluster lower it. {few}"
+            "From random weights (--pretrained none) clusters are cameras, not people: start from pretrained weights. "
+            "If this happens after the first epoch, try --momentum-first 0.9 (or 0.99) and a lower --lr."
+        )
 
 
 def require_links(linked: PseudoLabels, length: str, start: str, epoch: int) -> None:
-    """The same for labels taken over from the other modality.
+    """The same for labels that were associated from the other modality.
 
     Args:
-        length, start: the flags of the association's rank lists (with its value) and of its first epoch.
+        length: flag and value of the association's list length. start: flag of its first epoch.
 
     Raises:
         NoClusters: all images were linked to one cluster, or to none.
     """
-    if linked.occupied < 2:
-        raise NoClusters(
-            f"epoch {epoch}: the association linked {len(linked.ids) - linked.outliers} of {len(linked.ids)} visible images, to "
-            f"{linked.occupied} of {linked.num_clusters} infrared clusters; training needs at least 2. A {length} beyond the size of "
-            f"a cluster lets one label win everywhere: lower it. Or let the first stage go on longer with a later {start}."
-        )
-
-
-def label_sets(labels: Mapping[str, PseudoLabels], suffix: str = "") -> list[LabelSet]:
-    """A label set for each modality, named after it: {"visible": y} with suffix "_joint" gives the set "visible_joint"."""
-    return [LabelSet(modality + suffix, modality, found) for modality, found in labels.items()]
+    if linked.occupied >= 2:
+        return
+    count = len(linked.ids)
+    raise NoClusters(
+        f"epoch {epoch}: the association linked {count - linked.outliers} of {count} visible images, to "
+        f"{linked.occupied} of {linked.num_clusters} infrared clusters; training needs at least 2. A {length} beyond the "
+        f"size of a cluster lets one label win everywhere: lower it. Or let the first stage go on longer with a later {start}."
+    )

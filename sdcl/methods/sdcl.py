@@ -1,129 +1,222 @@
 """SDCL: Shallow-Deep Collaborative Learning for Unsupervised Visible-Infrared Person Re-Identification.
 
-Bin Yang, Jun Chen, Mang Ye. CVPR 2024. Contributions, and the call that is each of them:
+Bin Yang, Jun Chen, Mang Ye. CVPR 2024.
+https://openaccess.thecvf.com/content/CVPR2024/papers/Yang_Shallow-Deep_Collaborative_Learning_for_Unsupervised_Visible-Infrared_Person_Re-Identification_CVPR_2024_paper.pdf
+Released code: https://github.com/yangbincv/SDCL. Contributions, and the call that is each of them:
 
-    shallow-deep features             the model's two branches; every memory and loss exists once per branch
-    collaborative neighbour learning  `agreeing_neighbors`, `neighbor_contrast`        (CNL, from the first epochs)
-    collaborative ranking association `collaborative_ranking`, `majority_of_neighbors` (CRA, unified stage, from epoch S)
+    shallow-deep features                     the model's two branches; every memory and loss exists once per branch
+    collaborative neighbour learning (CNL)    `NeighborLearning`: `agreeing_neighbors`, `neighbor_contrast`     (from the first epochs)
+    collaborative ranking association (CRA)   `collaborative_ranking`, `majority_of_neighbors`                  (stage 2, from epoch S)
 
-Per epoch: extract -> pseudo-labels of each modality -> (epoch >= S) visible images take infrared labels -> memories -> iterations.
-Symbols: B rows of a batch, N images, K clusters, D dimensions; f live features, M cluster memory, W instance memory, tau temperature.
+Per epoch: extract -> pseudo-labels of each modality -> (epoch >= S) visible images take infrared labels -> memories -> steps.
+Symbols: N images, K clusters, D dimensions; M cluster memory, W instance memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from sdcl.association import collaborative_ranking, majority_of_neighbors
-from sdcl.clustering import LabelSet, PseudoLabels
-from sdcl.config.settings import Settings
-from sdcl.datasets.sample import MODALITIES
-from sdcl.losses import agreeing_neighbors, neighbor_contrast
-from sdcl.memory import InstanceMemory
-from sdcl.methods.cluster_contrast import Banked, ClusterContrast, cluster, shared
-from sdcl.methods.interface import Batch, Extract, Features, Once, Rows, Stage, label_sets, require_clusters, require_links
+from sdcl import association
+from sdcl.clustering.labels import OUTLIER, LabelSet, PseudoLabels
+from sdcl.config.fields import AT_LEAST_0, AT_LEAST_1, SHARE, setting
+from sdcl.datasets import MODALITIES
+from sdcl.methods import parts
+from sdcl.methods.interface import (
+    Extract,
+    Features,
+    Indexes,
+    Once,
+    Stage,
+    label_sets,
+    require_clusters,
+    require_links,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sdcl.config import Settings
 
 INTRA = tuple((m, m) for m in MODALITIES)
-CROSS = (("visible", "infrared"), ("infrared", "visible"))  # in even, in odd epochs
+CROSS = (("visible", "infrared"), ("infrared", "visible"))  # in even epochs, in odd epochs
+
+_CNL, _CRA = {"cnl": True}, {"cra": True}
+_INTRA, _CROSS = {**_CNL, "cnl_intra": True}, {**_CNL, "cnl_cross": True}
+
+
+@dataclass(frozen=True)
+class SDCLSettings:
+    """Settings of SDCL's associations and neighbour losses."""
+
+    cra: bool = setting(True, "collaborative ranking association; off: the first stage goes on to the end")
+    unify_from: int = setting(30, "first epoch of the unified stage (CRA)", bounds=AT_LEAST_0, needs=_CRA)
+    iters_unified: int = setting(
+        100, "training steps an epoch in the unified stage", bounds=AT_LEAST_1, needs=_CRA
+    )
+    k1_visible_unified: int = setting(
+        30, "length of visible images' rank lists in the unified stage", bounds=AT_LEAST_1, needs=_CRA
+    )
+    cra_k: int = setting(20, "length of CRA's rank lists", bounds=AT_LEAST_1, needs=_CRA)
+    smoothing: bool = setting(True, "vote of the nearest visible images after CRA", needs=_CRA)
+    smoothing_k: int = setting(
+        5,
+        "voters of the smoothing after CRA, the image itself included",
+        bounds=AT_LEAST_1,
+        needs={**_CRA, "smoothing": True},
+    )
+    shared_memory_all: bool = setting(
+        True,
+        "as released: visible outliers with a CRA label count in the shared centroids although they are not trained",
+        needs=_CRA,
+    )
+    cnl: bool = setting(True, "collaborative neighbour learning as a whole")
+    cnl_intra: bool = setting(True, "neighbour learning within each modality", needs=_CNL)
+    cnl_cross: bool = setting(True, "neighbour learning across the modalities", needs=_CNL)
+    intra_from: int = setting(
+        0, "first epoch of neighbour learning within a modality", bounds=AT_LEAST_0, needs=_CNL
+    )
+    cross_from: int = setting(
+        10, "first epoch of neighbour learning across the modalities", bounds=AT_LEAST_0, needs=_CROSS
+    )
+    cnl_threshold: float = setting(
+        0.9, "a neighbour is above this share of the anchor's largest similarity", bounds=SHARE, needs=_CNL
+    )
+    cnl_shallow_weight: float = setting(
+        0.5, "weight of the shallow neighbour losses, the deep ones have 1", needs={**_CNL, "shallow": True}
+    )
+    cnl_intra_weight: float = setting(
+        1.0, "weight of neighbour learning within a modality before the unified stage", needs=_INTRA
+    )
+    cnl_cross_weight: float = setting(
+        0.5, "weight of neighbour learning across modalities before the unified stage", needs=_CROSS
+    )
+    cnl_intra_weight_unified: float = setting(
+        0.1, "weight of neighbour learning within a modality in the unified stage", needs={**_INTRA, **_CRA}
+    )
+    cnl_cross_weight_unified: float = setting(
+        0.1, "weight of neighbour learning across modalities in the unified stage", needs={**_CROSS, **_CRA}
+    )
+    visible_to_infrared_factor: float = setting(
+        0.1,
+        "as released: further factor of the visible-to-infrared neighbour loss; clean form: 1",
+        needs=_CROSS,
+    )
+    instance_momentum: float = setting(
+        0.9, "weight of the old row in the update of an instance memory", bounds=SHARE, needs=_CNL
+    )
+    raw_instance_update: bool = setting(
+        True,
+        "as released: features enter the instance memory without normalisation; --no-raw-instance-update: the clean form",
+        needs=_CNL,
+    )
 
 
 class SDCL:
     """Both stages of SDCL, one stage per epoch: "contrast", then "unified"."""
 
-    restarts: tuple[int, ...] = ()
+    title = "Shallow-Deep Collaborative Learning"
+    paper = (
+        "https://openaccess.thecvf.com/content/CVPR2024/papers/Yang_Shallow-Deep_Collaborative_Learning_for_Unsupervised_"
+        "Visible-Infrared_Person_Re-Identification_CVPR_2024_paper.pdf"
+    )
+    Settings = SDCLSettings
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
+        "sysu": {"k1_visible_unified": 15},
+        "regdb": {
+            "epochs": 30,
+            "unify_from": 20,
+            "iters": 50,
+            "iters_unified": 50,
+            "eps": 0.3,
+            "momentum_first": 0.99,
+            "intra_from": 1,
+            "cra_k": 10,
+        },
+    }
+    branches = ("deep", "shallow")
+    agw = "resnet50_ibn"
     unit_views = False
+    restarts: tuple[int, ...] = ()
 
-    def __init__(self, settings: Settings, cameras: Rows | None = None):
-        self.own = settings.sdcl
+    def __init__(self, settings: Settings, cameras: Indexes | None = None):
+        self.sdcl: SDCLSettings = settings.method
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
 
     def unified(self, epoch: int) -> bool:
-        return self.own.cra and epoch >= self.own.unify_from
+        """Whether visible images train with infrared labels in this epoch."""
+        return self.sdcl.cra and epoch >= self.sdcl.unify_from
 
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
         """See `Method.stages`."""
+        unified = self.unified(epoch)
         features = extract()
-        own = once(lambda: {m: self._cluster(features[m], m, epoch) for m in MODALITIES})
-        require_clusters(own, self.cluster.eps, epoch)
-        shown = label_sets(own)
-        labels = {m: own[m].ids for m in MODALITIES}
-        banked = {m: (features[m], labels[m]) for m in MODALITIES}
-        if self.unified(epoch):
-            associated = once(lambda: self._associate(features, own["infrared"]))
+        pseudo = once(lambda: {m: self._cluster(features, m, epoch) for m in MODALITIES})
+        require_clusters(pseudo, self.cluster.eps, epoch)
+        labels, shown = {m: pseudo[m].ids for m in MODALITIES}, label_sets(pseudo)
+        sources: Any = {m: (features[m], labels[m]) for m in MODALITIES}
+        if unified:
+            associated = once(lambda: self._associate(features, pseudo["infrared"]))
             shown.append(LabelSet("visible_associated", "visible", associated))
-            require_links(associated, f"--cra-k {self.own.cra_k}", "--unify-from", epoch)
-            labels["visible"] = np.where(own["visible"].ids == -1, -1, associated.ids)
-            banked = shared(features, {**labels, "visible": associated.ids} if self.own.shared_memory_all else labels)
-        step = _Iteration(self, epoch, banked, features)
-        iterations = self.batch.iters_unified if self.unified(epoch) else self.batch.iters
-        yield Stage("unified" if self.unified(epoch) else "contrast", labels, iterations, step, shown)
+            require_links(associated, f"--cra-k {self.sdcl.cra_k}", "--unify-from", epoch)
+            labels["visible"] = np.where(pseudo["visible"].ids == OUTLIER, OUTLIER, associated.ids)
+            averaged = {**labels, "visible": associated.ids} if self.sdcl.shared_memory_all else labels
+            sources = parts.joint_source(features, averaged)
+        objectives: dict[str, nn.Module] = {}
+        if pairs := neighbor_pairs(self.sdcl, epoch, unified):
+            objectives["neighbors"] = self._neighbor_learning(features, pairs)
+        first = epoch == 0 and not unified
+        objectives["contrast"] = parts.ClusterContrast(sources, self.memory, first=first)
+        iterations = self.sdcl.iters_unified if unified else self.batch.iters
+        yield Stage("unified" if unified else "contrast", labels, iterations, objectives, shown)
 
-    def _cluster(self, features: dict[str, Tensor], modality: str, epoch: int) -> PseudoLabels:
-        """One label per image from both branches: raw halves joined, then normalised as a whole."""
-        k1 = self.cluster.k1_visible_unified if modality == "visible" and self.unified(epoch) else self.cluster.k1
-        return cluster(torch.cat(list(features.values()), dim=1), self.cluster, normalize=True, k1=k1)
+    def _cluster(self, features: Features, modality: str, epoch: int) -> PseudoLabels:
+        """One label per image from both branches: raw halves joined to (N, 2D), then normalised as a whole."""
+        visible_unified = modality == "visible" and self.unified(epoch)
+        k1 = self.sdcl.k1_visible_unified if visible_unified else self.cluster.k1
+        return parts.cluster(parts.side_by_side(features[modality]), self.cluster, normalize=True, k1=k1)
 
     def _associate(self, features: Features, infrared: PseudoLabels) -> PseudoLabels:
         """CRA: infrared labels for the visible images, smoothed among the visible images."""
-        ids = collaborative_ranking(features["visible"], features["infrared"], infrared.ids, self.own.cra_k)
-        if self.own.smoothing:
-            ids = majority_of_neighbors(ids, features["visible"], self.own.smoothing_k)
+        ids = association.collaborative_ranking(
+            features["visible"], features["infrared"], infrared.ids, self.sdcl.cra_k
+        )
+        if self.sdcl.smoothing:
+            ids = association.majority_of_neighbors(ids, features["visible"], self.sdcl.smoothing_k)
         return PseudoLabels(ids, infrared.num_clusters)
 
+    def _neighbor_learning(self, features: Features, pairs: dict[tuple[str, str], float]) -> nn.Module:
+        """CNL's instance memories W over all N images of each modality, and its losses."""
+        return parts.NeighborLearning(
+            features,
+            pairs,
+            {"deep": 1.0, "shallow": self.sdcl.cnl_shallow_weight},
+            threshold=self.sdcl.cnl_threshold,
+            temp=self.memory.temp,
+            momentum=self.sdcl.instance_momentum,
+            raw_update=self.sdcl.raw_instance_update,
+            late_gradients=self.memory.late_gradients,
+        )
 
-class _Iteration(nn.Module):
-    """Memories of one epoch, and the losses of one of its steps."""
-
-    def __init__(self, method: SDCL, epoch: int, banked: Banked, features: Features):
-        super().__init__()
-        self.own, self.memory = method.own, method.memory
-        self.pairs = method_pairs(method, epoch)
-        self.contrast = ClusterContrast(banked, method.memory, first=epoch == 0 and not method.unified(epoch))
-        self.instances = nn.ModuleDict()  # modality -> branch -> W, rows of all N images
-        if self.pairs:
-            for m in MODALITIES:
-                self.instances[m] = nn.ModuleDict({b: InstanceMemory(f) for b, f in features[m].items()})
-
-    def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
-        """Weighted terms of one step; moves the memories on. See `Stage.objective`."""
-        return {**self._neighbor_terms(features, everyone, batch), **self.contrast(features, everyone, batch)}
-
-    def _neighbor_terms(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
-        """CNL: masks and probabilities from W as it was, then W takes in the batch, then (released) the gradients use it."""
-        old = {m: {b: w() for b, w in banks.items()} for m, banks in self.instances.items()}
-        masks = {}
-        for query, key in self.pairs:
-            rows = torch.as_tensor(batch.indexes[query][batch.local[query]], device=next(iter(old[query].values())).device)
-            masks[query, key] = agreeing_neighbors({b: w[rows] for b, w in old[query].items()}, old[key], self.own.cnl_threshold)
-        for m, banks in self.instances.items():
-            for branch, w in banks.items():
-                w.update(everyone[m][branch], batch.indexes[m], self.memory.instance_momentum, raw=self.own.raw_instance_update)
-        terms = {}
-        for (query, key), weight in self.pairs.items():
-            for branch in features[query]:
-                late = self.instances[key][branch].rows if self.memory.late_gradients else None
-                loss = neighbor_contrast(features[query][branch], masks[query, key], old[key][branch], self.memory.temp, late)
-                branch_weight = self.own.cnl_shallow_weight if branch == "shallow" else 1.0
-                terms[f"neighbor_{query}_{key}_{branch}"] = weight * branch_weight * loss
-        return terms
+    def steps_per_epoch(self) -> int:
+        """See `Method.steps_per_epoch`."""
+        return self.batch.iters
 
 
-def method_pairs(method: SDCL, epoch: int) -> dict[tuple[str, str], float]:
+def neighbor_pairs(settings: SDCLSettings, epoch: int, unified: bool) -> dict[tuple[str, str], float]:
     """CNL's (anchor modality, neighbour modality) pairs of an epoch, with their weights.
 
-    Across modalities one direction an epoch: visible to infrared in even ones, with the released extra factor.
+    Across the modalities one direction an epoch: visible to infrared in even ones, with the released further factor.
     """
-    own, unified = method.own, method.unified(epoch)
     pairs: dict[tuple[str, str], float] = {}
-    if own.cnl and own.cnl_intra and epoch >= own.intra_from:
-        weight = own.cnl_intra_weight_unified if unified else own.cnl_intra_weight
+    if settings.cnl and settings.cnl_intra and epoch >= settings.intra_from:
+        weight = settings.cnl_intra_weight_unified if unified else settings.cnl_intra_weight
         pairs |= dict.fromkeys(INTRA, weight)
-    if own.cnl and own.cnl_cross and epoch >= max(own.intra_from, own.cross_from):
-        weight = own.cnl_cross_weight_unified if unified else own.cnl_cross_weight
+    if settings.cnl and settings.cnl_cross and epoch >= max(settings.intra_from, settings.cross_from):
+        weight = settings.cnl_cross_weight_unified if unified else settings.cnl_cross_weight
         direction = CROSS[epoch % 2]
-        pairs[direction] = weight * (own.visible_to_infrared_factor if direction == CROSS[0] else 1.0)
+        pairs[direction] = weight * (settings.visible_to_infrared_factor if direction == CROSS[0] else 1.0)
     return pairs

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
-
+from sdcl.models.backbone import Backbone
 from sdcl.models.resnet import DualStemResNet, ResNetShape
 from sdcl.models.vit import DualBranchViT, SingleStemViT, ViTShape
 from sdcl.runtime.errors import SettingError
@@ -28,7 +27,7 @@ ARCHS: dict[str, ViTShape | ResNetShape] = {
 }
 
 
-def build_model(arch: str, *, height: int, width: int, drop_path: float = 0.1, branches: Sequence[str] = BRANCHES) -> nn.Module:
+def build_model(arch: str, *, height: int, width: int, drop_path: float = 0.1, branches: Sequence[str] = BRANCHES) -> Backbone:
     """A model with random weights, its infrared stem and its heads being copies.
 
     Raises:

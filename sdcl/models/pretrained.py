@@ -9,6 +9,7 @@ from torch import nn
 from torchvision.models import ResNet50_Weights
 
 from sdcl.config.settings import Settings
+from sdcl.models.backbone import Backbone
 from sdcl.models.factory import build_model
 from sdcl.models.vit import DualBranchViT
 from sdcl.models.weight_formats import load_weights
@@ -25,7 +26,7 @@ STARTING_WEIGHTS = {
 STARTING_WEIGHTS["resnet50_nl"] = STARTING_WEIGHTS["resnet50"]
 
 
-def model_of(settings: Settings) -> nn.Module:
+def model_of(settings: Settings) -> Backbone:
     """The model that the settings describe, with random weights, on the CPU."""
     own, data = settings.model, settings.data
     branches = ("deep", "shallow") if own.shallow else ("deep",)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from sdcl.datasets.sample import MODALITIES
+from sdcl.models.backbone import Backbone
+from sdcl.models.layers import IBN, bn_neck
 from sdcl.models.non_local import non_local_blocks, run_stage
-from sdcl.models.vit import IBN, bn_neck
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class ResNetStem(nn.Module):
         return F.max_pool2d(F.relu(self.bn1(self.ibn(self.conv1(images)))), 3, 2, 1)
 
 
-class DualStemResNet(nn.Module):
+class DualStemResNet(Backbone):
     """Deep feature only: `branches` is ("deep",)."""
 
     branches = ("deep",)
@@ -64,6 +65,11 @@ class DualStemResNet(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = network.layer1, network.layer2, network.layer3, network.layer4
         self.neck = bn_neck(shape.dim)
         self.non_local = non_local_blocks(shape.non_local, [shape.dim // 8, shape.dim // 4, shape.dim // 2, shape.dim])
+
+    @property
+    def necks(self) -> list[nn.BatchNorm1d]:
+        """BN necks, one a branch."""
+        return [self.neck]
 
     def forward(self, images: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """modality -> (B_m, 3, H, W) gives modality -> {"deep": (B_m, D)}: BN output, in eval mode normalised to unit length."""

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sdcl.datasets.sample import MODALITIES
+from sdcl.models.backbone import Backbone
+from sdcl.models.layers import IBN, bn_neck, initialise
 from sdcl.runtime.errors import SettingError
 
 
@@ -31,19 +33,6 @@ class ViTShape:
     stem: str = "ics"
     stem_width: int = 64
     patch: int = 16
-
-
-class IBN(nn.Module):
-    """Instance norm on the first half of the channels, batch norm on the second (Pan et al., ECCV 2018)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.half = channels // 2
-        self.IN = nn.InstanceNorm2d(self.half, affine=True)
-        self.BN = nn.BatchNorm2d(channels - self.half)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.IN(x[:, : self.half].contiguous()), self.BN(x[:, self.half :].contiguous())], dim=1)
 
 
 class Stem(nn.Module):
@@ -102,13 +91,6 @@ class Head(nn.Module):
         return self.neck(self.norm(self.block(tokens)))  # (B, D)
 
 
-def bn_neck(dim: int) -> nn.BatchNorm1d:
-    """BatchNorm1d whose bias is never trained."""
-    neck = nn.BatchNorm1d(dim)
-    neck.bias.requires_grad_(False)
-    return neck
-
-
 def make_block(shape: ViTShape, drop_path: float, kind: type[Block] = Block) -> Block:
     return kind(shape.dim, shape.heads, qkv_bias=True, drop_path=drop_path, norm_layer=partial(nn.LayerNorm, eps=1e-6))
 
@@ -154,18 +136,7 @@ def _guessed_grid(n: int) -> tuple[int, int]:
     return height, width
 
 
-def initialise(module: nn.Module) -> None:
-    """Truncated normal 0.02 for linear layers and tokens, He for convolutions."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            nn.init.trunc_normal_(part.weight, std=0.02)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-        elif isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out")
-
-
-class DualBranchViT(nn.Module):
+class DualBranchViT(Backbone):
     """Stem per modality -> tokens -> trunk -> deep head; class token of the trunk with the tokens before block 1 -> shallow head."""
 
     def __init__(self, shape: ViTShape, height: int, width: int, drop_path: float, branches: Sequence[str]):
@@ -185,6 +156,11 @@ class DualBranchViT(nn.Module):
         norm = nn.LayerNorm(shape.dim, eps=1e-6)
         last = partial(make_block, shape, drop_path, ClassTokenBlock)
         self.heads = nn.ModuleDict({b: Head(blocks[-1], norm, last) for b in self.branches})
+
+    @property
+    def necks(self) -> list[nn.BatchNorm1d]:
+        """BN necks, one a branch."""
+        return [head.neck for head in self.heads.values()]
 
     def forward(self, images: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """modality -> (B_m, 3, H, W) gives modality -> branch -> (B_m, D), raw outputs of the BN necks.

@@ -15,13 +15,11 @@ from sdcl.clustering import PseudoLabels
 from sdcl.config.settings import Settings, fields_by_name, from_flat
 from sdcl.data.augment import normalize
 from sdcl.data.image_cache import ImageStore, open_store
-from sdcl.datasets import training_samples
-from sdcl.datasets.llcm import draw
-from sdcl.datasets.sample import MODALITIES, UNKNOWN, Sample
-from sdcl.datasets.sysu import draw_gallery
+from sdcl.datasets import MODALITIES, UNKNOWN, Dataset, Protocol, ProtocolOptions, Sample, open_dataset
 from sdcl.inference.extract import embed, joined
+from sdcl.inference.test_set import TestSet
 from sdcl.methods import METHODS
-from sdcl.methods.interface import Features, Rows
+from sdcl.methods.interface import Features, Indexes
 from sdcl.models.pretrained import model_of
 from sdcl.models.vit import DualBranchViT
 from sdcl.reporting.attention import class_attention, overlay
@@ -39,7 +37,6 @@ from sdcl.reporting.grids import (
 from sdcl.runtime import checkpoint
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.errors import UserError
-from sdcl.test import TestSet
 
 CHUNK = 512  # queries ranked at once
 
@@ -56,22 +53,12 @@ class Trained:
     settings: Settings
     model: nn.Module
     epoch: int
+    dataset: Dataset
     test_set: TestSet
     said: str
     features: dict[str, np.ndarray]
     identities: dict[str, np.ndarray]
     cameras: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Which images are ranked for which: rows of the test lists."""
-
-    title: str
-    said: str
-    query: str
-    gallery: str
-    rows: np.ndarray
 
 
 def settings_of(values: dict[str, Any], **instead: str) -> Settings:
@@ -87,7 +74,7 @@ def settings_of(values: dict[str, Any], **instead: str) -> Settings:
         raise UserError(f"config.json holds a value that is no setting: {error}") from None
 
 
-def load(run: Path, settings: Settings) -> Trained:
+def load(run: Path, settings: Settings, dataset: Dataset | None = None) -> Trained:
     """Model of the last readable checkpoint, test images from the cache or decoded, features of all of them.
 
     Raises:
@@ -104,64 +91,50 @@ def load(run: Path, settings: Settings) -> Trained:
     except RuntimeError as error:
         raise UserError(f"the checkpoint does not fit the model of config.json: {str(error).splitlines()[0]}") from None
     model.to(alone.device).eval()
-    test_set = TestSet(settings, alone)
+    if dataset is None:
+        d = settings.data
+        dataset = open_dataset(d.dataset, settings.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete)
+    test_set = TestSet(dataset, settings, alone)
     how = {"batch_size": settings.test.test_batch_size, "bf16": alone.bf16(settings.run.precision), "title": "test"}
     features = {m: joined(embed(model, store, m, **how)).float().cpu().numpy() for m, store in test_set.stores.items()}
     about = {m: np.array([(s.identity, s.camera) for s in rows]) for m, rows in test_set.samples.items()}
     people, cameras = ({m: a[:, column] for m, a in about.items()} for column in (0, 1))
-    return Trained(settings, model, int(state["epoch"]), test_set, said, features, people, cameras)
+    return Trained(settings, model, int(state["epoch"]), dataset, test_set, said, features, people, cameras)
 
 
-def galleries(trained: Trained) -> list[Gallery]:
-    """Both directions. SYSU-MM01's protocol knows one of them; the other is an extra view."""
-    everything = {m: np.arange(len(ids)) for m, ids in trained.identities.items()}
-    both = [("visible", "infrared"), ("infrared", "visible")]
-    if trained.settings.data.dataset == "llcm":
-        said = "The first gallery draw; a query does not see its own identity in its own camera."
-        drawn = {m: np.array(draw(samples, 0)) for m, samples in trained.test_set.samples.items()}
-        return [Gallery(f"{q.capitalize()} to {g}", said, q, g, drawn[g]) for q, g in both]
-    if trained.settings.data.dataset in ("regdb", "own"):
-        return [Gallery(f"{q.capitalize()} to {g}", "All test images.", q, g, everything[g]) for q, g in both]
-    drawn = draw_gallery(trained.test_set.samples["visible"], 0, permutation=trained.test_set.protocol.get("permutations"))
-    said = "All-search, single-shot, the first gallery draw; camera 3 does not see camera 2, which is in the same room."
-    extra = "An extra view that the protocol does not have: the gallery is every infrared test image; camera 2 does not see camera 3."
-    return [
-        Gallery("Infrared to visible", said, "infrared", "visible", np.array(drawn)),
-        Gallery("Visible to infrared", extra, "visible", "infrared", everything["infrared"]),
-    ]
+def galleries(trained: Trained) -> list[Protocol]:
+    """The first protocol or view of each query modality; of its draws the first is shown."""
+    first: dict[str, Protocol] = {}
+    for protocol in trained.dataset.protocols(ProtocolOptions(official_draws=trained.settings.test.official_draws)):
+        first.setdefault(protocol.query, protocol)
+    return list(first.values())
 
 
-def ranked(trained: Trained, view: Gallery) -> list[Ranked]:
+def ranked(trained: Trained, view: Protocol) -> list[Ranked]:
     """The best, the median and the worst query of a view, each with the head of its gallery."""
+    queries = view.draws[0].query
     precision = np.concatenate(
-        [
-            average_precision(*_compared(trained, view, np.arange(first, min(first + CHUNK, len(trained.identities[view.query])))))
-            for first in range(0, len(trained.identities[view.query]), CHUNK)
-        ]
+        [average_precision(*_compared(trained, view, queries[first : first + CHUNK])) for first in range(0, len(queries), CHUNK)]
     )
     shown = []
-    for why, row in best_median_worst(precision).items():
+    for why, index in best_median_worst(precision).items():
+        row = int(queries[index])
         similarity, match, keep = (part[0] for part in _compared(trained, view, np.array([row])))
         order = [i for i in np.argsort(-similarity, kind="stable") if keep[i]][:SHOWN]
-        tiles = [_test_tile(trained, view.gallery, view.rows[i], bool(match[i]), float(similarity[i])) for i in order]
-        shown.append(Ranked(why, float(precision[row]), _test_tile(trained, view.query, row), tiles))
+        tiles = [_test_tile(trained, view.gallery, int(view.draws[0].gallery[i]), bool(match[i]), float(similarity[i])) for i in order]
+        shown.append(Ranked(why, float(precision[index]), _test_tile(trained, view.query, row), tiles))
     return shown
 
 
-def _compared(trained: Trained, view: Gallery, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _compared(trained: Trained, view: Protocol, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Similarity, match, keep, (Q, G) each, of the queries `rows`."""
-    ids, cameras = trained.identities, trained.cameras
-    similarity = trained.features[view.query][rows] @ trained.features[view.gallery][view.rows].T
-    match = ids[view.query][rows][:, None] == ids[view.gallery][view.rows][None]
-    query_camera, gallery_camera = cameras[view.query][rows][:, None], cameras[view.gallery][view.rows][None]
-    hidden = {
-        "sysu": np.isin(query_camera * 10 + gallery_camera, (32, 23)),
-        "llcm": match & (query_camera == gallery_camera),
-        "regdb": np.zeros_like(match),
-        "own": np.zeros_like(match),
-    }
-    keep = ~hidden[trained.settings.data.dataset]
-    return similarity, match, keep
+    gallery = view.draws[0].gallery
+    similarity = trained.features[view.query][rows] @ trained.features[view.gallery][gallery].T
+    query_ids, query_cameras = (side[view.query][rows][:, None] for side in (trained.identities, trained.cameras))
+    gallery_ids, gallery_cameras = (side[view.gallery][gallery][None] for side in (trained.identities, trained.cameras))
+    match = query_ids == gallery_ids
+    removed = np.zeros_like(match) if view.removed is None else view.removed(query_ids, query_cameras, gallery_ids, gallery_cameras)
+    return similarity, match, ~np.broadcast_to(removed, match.shape)
 
 
 def _test_tile(trained: Trained, modality: str, row: int, right: bool | None = None, score: float | None = None) -> Tile:
@@ -213,7 +186,7 @@ def cluster_sheets(trained: Trained) -> dict[str, list[Cluster]]:
     """
     own = trained.settings
     d = own.data
-    samples = training_samples(d.dataset, own.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete)
+    samples = trained.dataset.train
     if any(s.identity == UNKNOWN for rows in samples.values() for s in rows):
         raise UserError("the training images have no identities, or not all of them, so right and wrong cannot be told apart")
     device = next(trained.model.parameters()).device
@@ -224,7 +197,7 @@ def cluster_sheets(trained: Trained) -> dict[str, list[Cluster]]:
     return {m: _sheet(labels[m].ids, samples[m], cameras[m], stores[m]) for m in MODALITIES if m in labels}
 
 
-def relabel(trained: Trained, stores: dict[str, ImageStore], cameras: Rows) -> dict[str, PseudoLabels]:
+def relabel(trained: Trained, stores: dict[str, ImageStore], cameras: Indexes) -> dict[str, PseudoLabels]:
     """The pseudo-labels that the run's method makes of these images, by name, until each modality has its own."""
     own = trained.settings
     if own.run.method not in METHODS:
@@ -234,7 +207,7 @@ def relabel(trained: Trained, stores: dict[str, ImageStore], cameras: Rows) -> d
     how = {"batch_size": own.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
     all_features = {m: embed(trained.model, stores[m], m, **how) for m in MODALITIES}
 
-    def extract(rows: Rows | None = None) -> Features:
+    def extract(rows: Indexes | None = None) -> Features:
         wanted = rows or {m: np.arange(len(stores[m])) for m in MODALITIES}
         return {m: {b: f[torch.as_tensor(r, device=f.device)] for b, f in all_features[m].items()} for m, r in wanted.items()}
 

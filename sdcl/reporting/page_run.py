@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sdcl.analysis import published_curves as published
-from sdcl.datasets import notices
+from sdcl.datasets import open_dataset
 from sdcl.evaluation.tables import COLUMNS
 from sdcl.reporting.curves import label_panels, loss_panels, metric_panels, rate_panel, time_bar
 from sdcl.reporting.embedding import flatten, map_panel, similarity_panels, some_people
@@ -132,8 +132,10 @@ def seen_sections(record: Record, missing: list[str], wanted: Sequence[str], ins
     """What the last model does; each part that cannot be made is named in `missing` instead."""
     try:
         settings = settings_of(record.settings, **instead)
-        _tell_notices(record, notices(settings.data.dataset, settings.data_dir, settings.data.trial))
-        trained = load(record.folder, settings)
+        d = settings.data
+        dataset = open_dataset(d.dataset, settings.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete)
+        _tell_notices(record, dataset.notices)
+        trained = load(record.folder, settings, dataset)
         missing += [trained.said] if trained.said else []
     except (UserError, OSError, RuntimeError) as error:  # RuntimeError: a device that is not there, or too small
         missing.append(f"grids, embeddings, attention and cluster sheets: {error}")
@@ -164,7 +166,9 @@ def ranked_galleries(trained: Trained) -> Markup:
         "Number: cosine similarity with the query. ✓ and an unbroken green frame: the same person; ✗ and a broken red frame: another one. "
         f"Model of epoch {trained.epoch}."
     )
-    return legend + joined(ranked_html(view.title, view.said, ranked(trained, view)) for view in galleries(trained))
+    return legend + joined(
+        ranked_html(f"{view.query.capitalize()} to {view.gallery}", view.note, ranked(trained, view)) for view in galleries(trained)
+    )
 
 
 def embedding_figures(trained: Trained) -> Markup:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import permutation_test, ttest_rel
 
-from sdcl.datasets import LAYOUTS
+from sdcl.datasets import DATASETS
 from sdcl.evaluation.tables import COLUMNS
 from sdcl.reporting.run_record import Record, number, percent
 
@@ -86,9 +86,9 @@ def identity_of(record: Record) -> dict[str, Any]:
     The trials of RegDB train on different images by design; of them the folder counts.
     """
     kept = {n: v for n, v in record.settings.items() if n not in REPEATED}
-    layout = LAYOUTS.get(record.recipe[1])
-    several_splits = layout is not None and len(layout.trials) > 1
-    kept["data"] = record.settings.get("data_dir", "") if several_splits else record.environment.get("data", "")
+    source = DATASETS.get(record.recipe[1])
+    has_trials = source is not None and source.trials
+    kept["data"] = record.settings.get("data_dir", "") if has_trials else record.environment.get("data", "")
     return kept
 
 

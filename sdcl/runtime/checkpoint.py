@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sdcl.config.settings import Settings, flat
+from sdcl.config.settings import Settings, flat, known_values, resumable_names
 from sdcl.runtime.errors import CheckpointError, UserError
 from sdcl.runtime.files import atomic
 
@@ -19,11 +19,6 @@ LAST, PREVIOUS, UNFINISHED = "last.pt", "previous.pt", "unfinished.pt"
 MARK = b"\nsdcl-sha256:"  # and 64 hexadecimal digits, behind what torch.save wrote; torch.load does not mind
 ELSE = "A file of weights only is given to --pretrained instead"
 REMEDY = "free space or change --logs-dir, then run again"
-# Settings that may change between a checkpoint and its continuation without changing what is computed by the epochs done.
-SAFE = {
-    "logs_dir", "eval_step", "print_freq", "resume", "resume_anyway", "device", "report", "rerank", "wandb", "watch", "check_ranks", "recompute", "profile", "data_dir", "allow_incomplete", "cache_dir", "workers",
-    "epochs", "checkpoint", "modes", "shots", "draws", "official_draws", "trials", "test_batch_size",
-}  # fmt: skip
 
 
 def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
@@ -126,8 +121,8 @@ def refuse_differences(state: dict[str, Any], settings: Settings, data_fingerpri
     Raises:
         ValueError: something that changes results differs and --resume-anyway was not said.
     """
-    now, then = flat(settings), state["settings"]
-    lines = [f"--{n.replace('_', '-')}: {then.get(n)!r} then, {v!r} now" for n, v in now.items() if n not in SAFE and then.get(n) != v]
+    now, then = flat(settings), known_values(state["settings"])
+    lines = [f"--{n.replace('_', '-')}: {then.get(n)!r} then, {v!r} now" for n, v in now.items() if n not in resumable_names() and then.get(n) != v]
     if state["data"] != data_fingerprint:
         lines.append(f"training images: {state['data']} then, {data_fingerprint} now")
     if lines and not anyway:

@@ -51,11 +51,12 @@ class Trainer:
         Raises:
             ValueError: a loss became NaN or infinite; the last checkpoint on disk is from before.
         """
-        if stage.objective is None:
+        if not stage.objectives:
             return {}
+        objectives = nn.ModuleDict(dict(stage.objectives))
         if progress.step:
-            stage.objective.load_state_dict(progress.memories)
-        progress.memories = stage.objective.state_dict()  # the tensors themselves, which the steps move on
+            objectives.load_state_dict(progress.memories)
+        progress.memories = objectives.state_dict()  # the tensors themselves, which the steps move on
         self.model.train()
         title = f"epoch {seed[1]}, stage {stage.name}"
         views, batches = training_views(self.settings), draw_batches(stage, self.cameras, self.settings, seed)
@@ -72,7 +73,9 @@ class Trainer:
                 features = self.model(images, seed=words(*here, 99)[0] >> 33)
             features = {m: {b: f.float() for b, f in branches.items()} for m, branches in features.items()}
             everyone = {m: {b: distributed.gather_rows(f.detach()) for b, f in branches.items()} for m, branches in features.items()}
-            terms = stage.objective(features, everyone, batch)
+            terms = {}
+            for objective in objectives.values():
+                terms |= objective(features, everyone, batch)
             self.optimizer.zero_grad(set_to_none=True)
             scaler.scale(sum(terms.values())).backward()
             scaler.step(self.optimizer)  # not when a gradient is infinite or NaN
@@ -81,7 +84,7 @@ class Trainer:
             progress.names, progress.step = list(terms), step + 1
             told = (step + 1) % every == 0 or step + 1 == stage.iterations
             if self.settings.health.check_ranks:
-                distributed.assert_equal([*self.model.parameters(), *stage.objective.buffers()], f"{title}, step {step}")
+                distributed.assert_equal([*self.model.parameters(), *objectives.buffers()], f"{title}, step {step}")
             if told:
                 progress.skipped += count_skipped(scaler)
                 bar.set_postfix({"loss": f"{sum(read_losses(progress, title, self.settings).values()):.3f}"})

@@ -8,10 +8,8 @@ import pytest
 from helpers import raw_trees
 
 from sdcl.cli import doctor
-from sdcl.config.settings import METHODS, RECIPES, resolve
-from sdcl.datasets import custom as own
-from sdcl.datasets import has_test, notices, test_samples, training_samples
-from sdcl.datasets.sample import UNKNOWN
+from sdcl.config import resolve
+from sdcl.datasets import UNKNOWN, custom, open_dataset
 from sdcl.evaluation import evaluate
 
 HEADER = "path,camera,modality,identity,split"
@@ -34,7 +32,8 @@ def lines_of(root):
 
 def refused(place, *parts, split="train"):
     with pytest.raises(ValueError) as error:
-        own.samples(place, split)
+        dataset = open_dataset("custom", place)
+        dataset.require_train() if split == "train" else dataset.require_test()
     for part in parts:
         assert part in str(error.value), error.value
 
@@ -47,100 +46,145 @@ def names(split):
 
 
 def test_a_table_tells_all_of_an_image(root):
-    train, test = training_samples("own", root), test_samples("own", root)
-    assert {s.identity for rows in train.values() for s in rows} == {1, 2, 3, 4} and {s.identity for s in test["visible"]} == {5, 6}
+    train, test = open_dataset("custom", root).train, open_dataset("custom", root).test
+    assert {s.identity for rows in train.values() for s in rows} == {1, 2, 3, 4} and {
+        s.identity for s in test["visible"]
+    } == {5, 6}
     assert [len(train[m]) for m in train] == [16, 8] and [len(test[m]) for m in test] == [8, 4]
     for modality, cameras in (("visible", {1, 2}), ("infrared", {3})):
-        assert {s.camera for s in train[modality]} == cameras and {s.modality for s in train[modality]} == {modality}
-        assert all(os.path.isabs(s.path) and f"/cam{s.camera}/{s.identity}_" in s.path for s in train[modality])
-    assert own.read(root / "images.csv") == own.read(root)  # the table by its name
+        assert {s.camera for s in train[modality]} == cameras and {s.modality for s in train[modality]} == {
+            modality
+        }
+        assert all(
+            os.path.isabs(s.path) and f"/cam{s.camera}/{s.identity}_" in s.path for s in train[modality]
+        )
+    table_itself = open_dataset("custom", root / "images.csv")
+    assert (table_itself.train, table_itself.test) == (train, test)
 
 
 def test_folders_give_the_same_images_without_identities(root):
-    listed = own.read(root)
+    listed = open_dataset("custom", root)
     (root / "images.csv").unlink()
-    found = training_samples("own", root)
+    found = open_dataset("custom", root).train
     for m in found:
-        assert {s.path for s in found[m]} == {s.path for split in listed.values() for s in split[m]}
-        assert {s.identity for s in found[m]} == {UNKNOWN} and [s.camera for s in found[m]] == sorted(s.camera for s in found[m])
-    assert not has_test("own", root)
+        assert {s.path for s in found[m]} == {
+            s.path for split in (listed.train, listed.test) for s in split[m]
+        }
+        assert {s.identity for s in found[m]} == {UNKNOWN} and [s.camera for s in found[m]] == sorted(
+            s.camera for s in found[m]
+        )
+    assert open_dataset("custom", root).test == {}
     refused(root, "no labelled test image", "split 'test'", split="test")
 
 
 def test_the_order_depends_on_neither_identities_nor_lines(root):
     header, *rows = lines_of(root)
-    expected = [s.path for rows in training_samples("own", root).values() for s in rows]
-    blank = [",".join([*line.split(",")[:3], "", line.split(",")[4]]) if line.endswith(",") else line for line in rows]
+    expected = [s.path for rows in open_dataset("custom", root).train.values() for s in rows]
+    blank = [
+        ",".join([*line.split(",")[:3], "", line.split(",")[4]]) if line.endswith(",") else line
+        for line in rows
+    ]
     table(root, "\n".join([header, *blank[::-1]]))
-    train = training_samples("own", root)
+    train = open_dataset("custom", root).train
     assert [s.path for rows in train.values() for s in rows] == expected
-    assert {s.identity for s in train["visible"]} == {UNKNOWN} and len(test_samples("own", root)["visible"]) == 8
+    assert {s.identity for s in train["visible"]} == {UNKNOWN} and len(
+        open_dataset("custom", root).test["visible"]
+    ) == 8
 
 
 def test_cameras_without_folders_and_with_names(tmp_path):
     for n in range(4):
         raw_trees.picture(tmp_path / "a/visible" / f"{n}.jpg", n, (0, n))
-        raw_trees.picture(tmp_path / "a/infrared" / ("gate", "door")[n % 2] / "deep/er" / f"{n}.png", n, (1, n), True)
+        raw_trees.picture(
+            tmp_path / "a/infrared" / ("gate", "door")[n % 2] / "deep/er" / f"{n}.png", n, (1, n), True
+        )
     raw_trees.picture(tmp_path / "a/infrared/.hidden/9.png", 9, (1, 9), True)
     (tmp_path / "a/infrared/gate/readme.txt").write_text("no image")
-    found = training_samples("own", tmp_path / "a")
-    assert {s.camera for s in found["visible"]} == {1} and [s.camera for s in found["infrared"]] == [2, 2, 3, 3]
+    found = open_dataset("custom", tmp_path / "a").train
+    assert {s.camera for s in found["visible"]} == {1} and [s.camera for s in found["infrared"]] == [
+        2,
+        2,
+        3,
+        3,
+    ]
     assert names(found)["infrared"] == ["1.png", "3.png", "0.png", "2.png"]
-    assert "1 '1', 2 'door', 3 'gate'" in notices("own", tmp_path / "a")[0]
+    assert "1 '1', 2 'door', 3 'gate'" in open_dataset("custom", tmp_path / "a").notices[0]
 
 
 def test_own_numbers_are_kept_and_names_are_counted():
-    assert own.numbers(["cam2", "Camera 10", "c3", "7"], own.CAMERA) == {"cam2": 2, "Camera 10": 10, "c3": 3, "7": 7}
-    assert own.numbers(["cam1", "1"], own.CAMERA) == {"1": 1, "cam1": 2}  # both would be 1
-    assert own.numbers(["12", "anna"], own.PERSON) == {"12": 1, "anna": 2}
+    assert custom.numbers(["cam2", "Camera 10", "c3", "7"], custom.CAMERA) == {
+        "cam2": 2,
+        "Camera 10": 10,
+        "c3": 3,
+        "7": 7,
+    }
+    assert custom.numbers(["cam1", "1"], custom.CAMERA) == {"1": 1, "cam1": 2}  # both would be 1
+    assert custom.numbers(["12", "anna"], custom.PERSON) == {"12": 1, "anna": 2}
 
 
 def test_a_byte_order_mark_is_not_part_of_the_header(root):
-    expected = training_samples("own", root)
+    expected = open_dataset("custom", root).train
     table(root, b"\xef\xbb\xbf" + (root / "images.csv").read_bytes())
-    assert training_samples("own", root) == expected
+    assert open_dataset("custom", root).train == expected
 
 
 def test_columns_in_any_order_with_blanks_quotes_and_windows_lines(root):
     rows = [line.split(",") for line in lines_of(root)[1:]]
-    text = "modality , split, path,camera\r\n" + "".join(f' {m},train,"{p}", {c} \r\n' for p, c, m, _, _ in rows) + "\r\n"
+    text = (
+        "modality , split, path,camera\r\n"
+        + "".join(f' {m},train,"{p}", {c} \r\n' for p, c, m, _, _ in rows)
+        + "\r\n"
+    )
     table(root, text)
-    assert [len(r) for r in training_samples("own", root).values()] == [24, 12]
+    assert [len(r) for r in open_dataset("custom", root).train.values()] == [24, 12]
 
 
 def test_notices_say_what_was_understood(root):
-    first, *more = notices("own", root)
-    assert "16 visible images of 2 cameras and 8 infrared images of 1 camera to train on, 8 visible ones and 4 infrared ones" in first
+    first, *more = open_dataset("custom", root).notices
+    assert (
+        "16 visible images of 2 cameras and 8 infrared images of 1 camera to train on, 8 visible and 4 infrared images to test with"
+        in first
+    )
     assert more == []
     header, *rows = lines_of(root)
-    table(root, "\n".join([header, *(line.replace(",4,", ",,") for line in rows), rows[0].replace("/1_0", "/6_1").replace(",1,", ",6,")]))
+    table(
+        root,
+        "\n".join(
+            [
+                header,
+                *(line.replace(",4,", ",,") for line in rows),
+                rows[0].replace("/1_0", "/6_1").replace(",1,", ",6,"),
+            ]
+        ),
+    )
     with pytest.raises(ValueError, match="listed in line"):
-        notices("own", root)
+        open_dataset("custom", root)
     table(root, "\n".join([header, *(line.replace(",4,", ",,").replace(",3,", ",5,") for line in rows)]))
-    said = " ".join(notices("own", root))
-    assert "4 of 16 visible and 2 of 8 infrared training images have no identity" in said and "1 identity in the training and" in said
+    said = " ".join(open_dataset("custom", root).notices)
+    assert (
+        "4 of 16 visible and 2 of 8 infrared training images have no identity" in said
+        and "1 identity in both the training and" in said
+    )
     (root / "images.csv").unlink()
-    assert any("no labelled test image" in line for line in notices("own", root))
-    for n in range(own.MANY_CAMERAS):
+    assert any("no labelled test image" in line for line in open_dataset("custom", root).notices)
+    for n in range(custom.MANY_CAMERAS):
         raw_trees.picture(root / "visible" / f"person{n}" / "1.jpg", n, (1, n))
-    assert any("one level lower" in line for line in notices("own", root))
+    assert any("one level lower" in line for line in open_dataset("custom", root).notices)
 
 
-def test_every_method_has_a_recipe():
-    for method in METHODS:
-        assert RECIPES[method, "own"] == RECIPES[method, "sysu"]
-    assert str(resolve({"dataset": "own"})[0].data_dir) == "data/own"
+def test_default_folder():
+    assert str(resolve({"dataset": "custom"})[0].data_dir) == "data/custom"
 
 
 def test_the_protocol_is_both_directions_over_all_images(root):
-    samples = test_samples("own", root)
+    samples = open_dataset("custom", root).test
     features = {m: np.eye(4, dtype=np.float32)[[s.identity % 4 for s in rows]] for m, rows in samples.items()}
-    found = evaluate("own", features, samples)
-    assert [r.direction for r in found] == ["visible to infrared", "infrared to visible"] and [r.gallery_size for r in found] == [4, 8]
+    found = evaluate(features, samples, open_dataset("own", root).protocols())
+    assert [r.direction for r in found] == ["visible to infrared", "infrared to visible"] and [
+        r.gallery_size for r in found
+    ] == [4, 8]
     assert {r.protocol for r in found} == {"own data, all images against all of the other modality"}
     assert [r.metrics.mINP for r in found] == [1.0, 1.0]
-    with pytest.raises(ValueError, match="'own'"):
-        evaluate("market", features, samples)
 
 
 # ------------------------------------------------------------------ bad input
@@ -150,7 +194,9 @@ def test_places_without_own_data(root, tmp_path):
     refused(tmp_path / "nowhere", "no data at", "--data-dir")
     refused(table(root, "x", "notes.txt"), "notes.txt", "no .csv")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "neither images.csv nor the folder visible and the folder infrared", "nothing")
+    refused(
+        tmp_path / "empty", "neither images.csv nor the folder visible and the folder infrared", "nothing"
+    )
     (root / "images.csv").unlink()
     (root / "infrared").rename(root / "Thermal")
     refused(root, "nor the folder infrared", "Thermal/", "visible/")
@@ -172,13 +218,21 @@ def test_places_without_own_data(root, tmp_path):
     ],
 )
 def test_headers(root, header, parts):
-    refused(table(root, header + "\n"), "images.csv, line 1", *parts, own.HEADER if "twice" not in parts[0] else "")
+    refused(
+        table(root, header + "\n"),
+        "images.csv, line 1",
+        *parts,
+        custom.HEADER if "twice" not in parts[0] else "",
+    )
 
 
 @pytest.mark.parametrize(
     "content,parts",
     [
-        ("path,camera,modality\nvisible/ü.jpg,1,visible\n".encode("latin-1"), ("line 2", "0xfc", "not UTF-8")),
+        (
+            "path,camera,modality\nvisible/ü.jpg,1,visible\n".encode("latin-1"),
+            ("line 2", "0xfc", "not UTF-8"),
+        ),
         ("path,camera,modality\n".encode("utf-16"), ("line 1", "not UTF-8")),
         (b'path,camera,modality\n"visible/cam1/1_0.jpg,1,visible\n', ("line 2", "quotation marks")),
         (b"path,camera,modality\n\n", ("lists no image",)),
@@ -256,10 +310,21 @@ def test_parts_that_are_too_small(root):
     table(root, "\n".join([header, *(line for line in rows if "visible" in line)]))
     refused(root, "0 infrared images to train on")
     refused(root, "no infrared test image", split="test")
-    table(root, "\n".join([header, *(line.replace(",6,", ",5,") if "visible" in line else line.replace(",5,", ",6,") for line in rows)]))
+    table(
+        root,
+        "\n".join(
+            [
+                header,
+                *(
+                    line.replace(",6,", ",5,") if "visible" in line else line.replace(",5,", ",6,")
+                    for line in rows
+                ),
+            ]
+        ),
+    )
     refused(root, "no identity", "both modalities", split="test")
     table(root, "\n".join([header, *(line for line in rows if line.endswith("test"))]))
-    assert len(own.samples(root, "test")["visible"]) == 8  # a table of test images alone is one to test with
+    open_dataset("custom", root).require_test()  # a table of test images alone is one to test with
     refused(root, "0 visible images to train on")
 
 
@@ -267,7 +332,15 @@ def test_parts_that_are_too_small(root):
 
 
 def examined(root, *more):
-    settings, _ = resolve({"dataset": "own", "data_dir": str(root), "k1": 2, "cache_dir": str(root.parent / "c"), **dict(more)})
+    settings, _ = resolve(
+        {
+            "dataset": "custom",
+            "data_dir": str(root),
+            "k1": 2,
+            "cache_dir": str(root.parent / "c"),
+            **dict(more),
+        }
+    )
     return [(f.severity, f.what, " ".join(f.where)) for f in doctor.examine_data(settings)]
 
 
@@ -289,10 +362,20 @@ def test_the_doctor_knows_own_data(root, tmp_path):
 
 
 def test_the_example_in_the_documentation(tmp_path):
-    text = (Path(__file__).parents[2] / "docs/OWN_DATA.md").read_text().partition("```csv\n")[2].partition("```")[0]
+    text = (
+        (Path(__file__).parents[2] / "docs/OWN_DATA.md")
+        .read_text()
+        .partition("```csv\n")[2]
+        .partition("```")[0]
+    )
     for n, line in enumerate(text.splitlines()[1:]):
         raw_trees.picture(tmp_path / line.split(",")[0], n, (0, n), "infrared" in line)
     table(tmp_path, text)
-    train, test = own.read(tmp_path).values()
-    assert [s.identity for rows in train.values() for s in rows] == [UNKNOWN, 2, UNKNOWN]  # "7" comes before "anna"
+    dataset = open_dataset("custom", tmp_path)
+    train, test = dataset.train, dataset.test
+    assert [s.identity for rows in train.values() for s in rows] == [
+        UNKNOWN,
+        2,
+        UNKNOWN,
+    ]  # "7" comes before "anna"
     assert [(s.identity, s.camera) for rows in test.values() for s in rows] == [(1, 1), (1, 2)]

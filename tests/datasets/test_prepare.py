@@ -12,33 +12,46 @@ import pytest
 from conftest import FIXTURES
 from helpers import raw_trees
 
-from sdcl.datasets import llcm, notices, regdb, sysu, test_samples, training_samples
+from sdcl.datasets import DATASETS, open_dataset, sysu
 from sdcl.datasets.prepare import main
 from sdcl.datasets.sample import Sample
 
 ROOT = Path(__file__).parents[2]
 MAKE = {"sysu": raw_trees.sysu, "regdb": raw_trees.regdb, "llcm": raw_trees.llcm}
-LAYOUT = {"sysu": sysu.LAYOUT, "regdb": regdb.LAYOUT, "llcm": llcm.LAYOUT}
 
 
 def content(split):
-    return {m: [(s.identity, s.camera, s.modality, Path(s.path).read_bytes()) for s in rows] for m, rows in split.items()}
+    return {
+        m: [(s.identity, s.camera, s.modality, Path(s.path).read_bytes()) for s in rows]
+        for m, rows in split.items()
+    }
+
+
+def contents(dataset):
+    return [content(dataset.train), content(dataset.test)]
 
 
 def prepared(kind, root, *flags):
-    return main(LAYOUT[kind], ["--data-dir", str(root), *flags], "unused")
+    return main([kind, "--data-dir", str(root), *flags])
 
 
 @pytest.mark.parametrize("kind", MAKE)
 @pytest.mark.parametrize("trial", [1, 4])
 def test_both_layouts_give_the_same_samples(tmp_path, kind, trial, capsys):
     root = MAKE[kind](tmp_path / "raw")
-    raw = [content(read(kind, root, trial)) for read in (training_samples, test_samples)]
+    raw = contents(open_dataset(kind, root, trial=trial))
     assert prepared(kind, root, "--out", str(tmp_path / "out")) == 0
-    again = [content(read(kind, tmp_path / "out", trial)) for read in (training_samples, test_samples)]
-    assert raw == again and all(rows for split in raw for rows in split.values())
-    assert any("synthetic" in line for line in notices(kind, tmp_path / "out"))
-    assert any("synthetic" in line for line in notices(kind, root))
+    assert raw == contents(open_dataset(kind, tmp_path / "out", trial=trial)) and all(
+        rows for split in raw for rows in split.values()
+    )
+    for folder in (tmp_path / "out", root):
+        dataset = open_dataset(kind, folder)
+        assert dataset.synthetic and dataset.complete and any("synthetic" in line for line in dataset.notices)
+        assert (dataset.name, dataset.title, dataset.trial) == (
+            kind,
+            DATASETS[kind].title,
+            1 if kind == "regdb" else None,
+        )
 
 
 @pytest.mark.parametrize("kind", MAKE)
@@ -77,29 +90,29 @@ def test_an_interrupted_or_damaged_preparation_is_noticed_and_mended(tmp_path, c
     victim.unlink()
     (out / "rgb_modify/bounding_box_train/9999_c1_0001.jpg.tmp").write_bytes(b"")
     with pytest.raises(ValueError, match="changed since it was prepared"):
-        training_samples("sysu", out)
+        open_dataset("sysu", out)
     assert prepared("sysu", root, "--out", str(out)) == 0 and victim.exists()
     assert not list(out.rglob("*.tmp"))
-    training_samples("sysu", out)
+    open_dataset("sysu", out)
 
 
 @pytest.mark.parametrize("kind", MAKE)
 def test_order_does_not_depend_on_directory_listings(tmp_path, kind, monkeypatch):
     root = MAKE[kind](tmp_path / "raw")
-    expected = test_samples(kind, root), training_samples(kind, root)
-    listing = os.listdir
-    shuffler = random.Random(5)
+    expected = open_dataset(kind, root)
+    walk, shuffler = os.walk, random.Random(5)
 
-    def shuffled(path="."):
-        names = listing(path)
-        shuffler.shuffle(names)
-        return names
+    def shuffled(top, **options):
+        for place, folders, files in walk(top, **options):
+            shuffler.shuffle(folders)
+            shuffler.shuffle(files)
+            yield place, folders, files
 
-    monkeypatch.setattr(os, "listdir", shuffled)
-    monkeypatch.setattr(Path, "iterdir", lambda self: iter([self / n for n in shuffled(self)]))
-    assert (test_samples(kind, root), training_samples(kind, root)) == expected
+    monkeypatch.setattr(os, "walk", shuffled)
+    again = open_dataset(kind, root)
+    assert (again.train, again.test) == (expected.train, expected.test)
     assert prepared(kind, root) == 0
-    assert [content(x) for x in (test_samples(kind, root), training_samples(kind, root))] == [content(x) for x in expected]
+    assert contents(open_dataset(kind, root)) == contents(expected)
 
 
 def test_wrong_counts_are_refused_then_allowed_and_remembered(tmp_path, capsys):
@@ -110,13 +123,20 @@ def test_wrong_counts_are_refused_then_allowed_and_remembered(tmp_path, capsys):
     for part in ("expected 22,258, found 24", "11,909", "3,803", "395", "301", "cam3", "--allow-incomplete"):
         assert part in error, part
     with pytest.raises(ValueError, match="--allow-incomplete"):
-        training_samples("sysu", root)
-    assert len(training_samples("sysu", root, allow_incomplete=True)["visible"]) == 24
+        open_dataset("sysu", root)
+    incomplete = open_dataset("sysu", root, allow_incomplete=True)
+    assert len(incomplete.train["visible"]) == 24 and not (
+        incomplete.complete or incomplete.accepted or incomplete.synthetic
+    )
     assert prepared("sysu", root, "--allow-incomplete") == 0
-    assert any("--allow-incomplete" in line and "22,258" in line for line in notices("sysu", root))
-    assert len(training_samples("sysu", root)["visible"]) == 24
+    assert any(
+        "--allow-incomplete" in line and "22,258" in line for line in open_dataset("sysu", root).notices
+    )
+    assert len(open_dataset("sysu", root).train["visible"]) == 24 and open_dataset("sysu", root).accepted
     (root / "prepared.json").unlink()
-    assert any("--allow-incomplete" in line and "22,258" in line for line in notices("sysu", root))  # the raw layout says so too
+    assert any(
+        "22,258" in line for line in open_dataset("sysu", root, allow_incomplete=True).notices
+    )  # as of the raw layout
 
 
 def test_stray_files_trials_and_interruptions(tmp_path, capsys):
@@ -124,32 +144,38 @@ def test_stray_files_trials_and_interruptions(tmp_path, capsys):
     out = tmp_path / "out"
     assert prepared("regdb", root, "--out", str(out), "--trials", "1") == 0
     assert prepared("regdb", root, "--out", str(out), "--trials", "3") == 0
-    assert content(training_samples("regdb", out, 1)) == content(training_samples("regdb", root, 1))  # trial 1 is still there
+    assert content(open_dataset("regdb", out, trial=1).train) == content(
+        open_dataset("regdb", root, trial=1).train
+    )  # trial 1 is still there
     with pytest.raises(ValueError, match="--trials 2"):
-        training_samples("regdb", out, 2)
+        open_dataset("regdb", out, trial=2)
     stray = out / "rgb_modify/1/bounding_box_train/0009_c1_stray.bmp"
     stray.write_bytes(b"x")
     with pytest.raises(ValueError, match="prepare program again"):
-        training_samples("regdb", out, 1)
+        open_dataset("regdb", out, trial=1)
     assert prepared("regdb", root, "--out", str(out), "--trials", "1") == 0 and not stray.exists()
-    training_samples("regdb", out, 1)
+    open_dataset("regdb", out, trial=1)
     stray.mkdir()
     assert prepared("regdb", root, "--out", str(out), "--trials", "1") == 2
     assert "is a folder among" in capsys.readouterr().err
     assert prepared("regdb", root) == 0  # beside the raw files, then interrupted before its end
     (root / "prepared.json").unlink()
     next((root / "rgb_modify/1/bounding_box_train").iterdir()).unlink()
-    assert len(training_samples("regdb", root, 1)["visible"]) == 6
+    assert len(open_dataset("regdb", root, trial=1).train["visible"]) == 6
 
 
 def test_manifests_of_another_kind(tmp_path):
     root = raw_trees.sysu(tmp_path / "raw")
-    for text, said in (('{"layout": "regdb"}', "layout 'regdb'"), ('{"layout": "sysu"}', "lacks counts"), ("{", "cannot be read")):
+    for text, said in (
+        ('{"layout": "regdb"}', "layout 'regdb'"),
+        ('{"layout": "sysu"}', "lacks counts"),
+        ("{", "cannot be read"),
+    ):
         (root / "synthetic.json").write_text(text)
         with pytest.raises(ValueError, match=said):
-            training_samples("sysu", root)
+            open_dataset("sysu", root)
     with pytest.raises(ValueError, match="-d market"):
-        training_samples("market", root)
+        open_dataset("market", root)
 
 
 def test_identity_without_images_is_named(tmp_path, capsys):
@@ -169,10 +195,10 @@ def test_missing_and_malformed_split_files(tmp_path):
     root = raw_trees.sysu(tmp_path / "raw")
     (root / "exp/test_id.txt").write_text("1,x9")
     with pytest.raises(ValueError, match=r"test_id\.txt, line 1"):
-        test_samples("sysu", root)
+        open_dataset("sysu", root)
     (root / "exp/val_id.txt").unlink()
     with pytest.raises(ValueError, match=r"val_id\.txt is missing"):
-        training_samples("sysu", root)
+        open_dataset("sysu", root)
     root = raw_trees.regdb(tmp_path / "regdb")
     good = (root / "idx/train_thermal_2.txt").read_text()
     twice = good.splitlines()[0]
@@ -184,24 +210,26 @@ def test_missing_and_malformed_split_files(tmp_path):
     ):
         (root / "idx/train_thermal_2.txt").write_text(good + line + "\n")
         with pytest.raises(ValueError, match=said):
-            training_samples("regdb", root, trial=2)
+            open_dataset("regdb", root, trial=2)
     (root / "idx/train_thermal_2.txt").write_text(good + "Visible/0/gone.bmp 0\n")
     with pytest.raises(ValueError, match=r"train_thermal_2\.txt, line 7: image .*gone\.bmp is not there"):
-        training_samples("regdb", root, trial=2)
-    assert len(training_samples("regdb", root, trial=2, allow_incomplete=True)["infrared"]) == 6
-    assert any("gone.bmp" in line for line in notices("regdb", root, 2))
+        open_dataset("regdb", root, trial=2)
+    assert len(open_dataset("regdb", root, trial=2, allow_incomplete=True).train["infrared"]) == 6
+    assert any(
+        "gone.bmp" in line for line in open_dataset("regdb", root, trial=2, allow_incomplete=True).notices
+    )
     (root / "idx/test_visible_3.txt").unlink()
     with pytest.raises(ValueError, match=r"test_visible_3\.txt is missing"):
-        test_samples("regdb", root, trial=3)
+        open_dataset("regdb", root, trial=3)
 
 
 def test_places_without_data(tmp_path):
     with pytest.raises(ValueError, match=r"no data folder at .*nowhere.*--data-dir"):
-        training_samples("sysu", tmp_path / "nowhere")
+        open_dataset("sysu", tmp_path / "nowhere")
     with pytest.raises(ValueError, match="SYSU-MM01 is not in"):
-        training_samples("sysu", tmp_path)
+        open_dataset("sysu", tmp_path)
     with pytest.raises(ValueError, match="--trial"):
-        training_samples("regdb", raw_trees.regdb(tmp_path / "r"), trial=11)
+        open_dataset("regdb", raw_trees.regdb(tmp_path / "r"), trial=11)
     assert prepared("sysu", tmp_path / "nowhere") == 2
 
 
@@ -210,17 +238,29 @@ def test_regdb_people_in_both_splits_are_named(tmp_path):
     (root / "synthetic.json").unlink()
     (root / "idx/test_visible_1.txt").write_text((root / "idx/train_visible_1.txt").read_text())
     with pytest.raises(ValueError, match="in the training and in the test list"):
-        training_samples("regdb", root)
+        open_dataset("regdb", root)
 
 
 def test_the_programs_run(tmp_path):
-    programs = {"sysu": [ROOT / "prepare_sysu.py"], "regdb": [ROOT / "prepare_regdb.py"], "llcm": ["-m", "sdcl.datasets.llcm"]}
+    programs = {
+        "sysu": [ROOT / "prepare_sysu.py"],
+        "regdb": [ROOT / "prepare_regdb.py"],
+        "llcm": ["-m", "sdcl.datasets.prepare", "llcm"],
+    }
     for kind, program in programs.items():
         root = MAKE[kind](tmp_path / kind)
-        done = subprocess.run([sys.executable, *program, "--data-dir", root], capture_output=True, text=True, check=False, cwd=ROOT)
+        done = subprocess.run(
+            [sys.executable, *program, "--data-dir", root],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
         assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
-        assert json.loads((root / "prepared.json").read_text())["dataset"] == LAYOUT[kind].name
-    bad = subprocess.run([sys.executable, ROOT / "prepare_sysu.py", "--nonsense"], capture_output=True, text=True, check=False)
+        assert json.loads((root / "prepared.json").read_text())["dataset"] == DATASETS[kind].title
+    bad = subprocess.run(
+        [sys.executable, ROOT / "prepare_sysu.py", "--nonsense"], capture_output=True, text=True, check=False
+    )
     assert bad.returncode == 2 and "--nonsense" in bad.stderr
 
 
@@ -253,13 +293,20 @@ def test_released_gallery_and_queries(released_draws, mode):
         assert random.getstate() == state  # the global generator is left alone
         drawn = [samples["visible"][r] for r in rows]
         assert [os.path.relpath(s.path, root) for s in drawn] == expected["files"]
-        assert [s.identity for s in drawn] == expected["ids"] and [s.camera for s in drawn] == expected["cams"]
+        assert [s.identity for s in drawn] == expected["ids"] and [s.camera for s in drawn] == expected[
+            "cams"
+        ]
     query = about["query"][mode]
     assert [os.path.relpath(s.path, root) for s in samples["infrared"]] == query["files"]
 
 
 def people(images):
-    return [Sample(f"/x/cam{c}/{i:04d}/{n:04d}.jpg", i, c, "visible") for i in (3, 8) for c in (1, 2, 4) for n in range(1, images + 1)]
+    return [
+        Sample(f"/x/cam{c}/{i:04d}/{n:04d}.jpg", i, c, "visible")
+        for i in (3, 8)
+        for c in (1, 2, 4)
+        for n in range(1, images + 1)
+    ]
 
 
 def test_multi_shot_takes_distinct_images_of_each_folder():
@@ -279,7 +326,9 @@ def test_official_permutations(tmp_path):
     for camera in range(6):
         inner = np.empty((1, 9), object)
         for identity in range(9):
-            inner[0, identity] = np.array([[2, 1, 4, 3], [3, 4, 1, 2]]) if identity + 1 in (3, 8) else np.zeros((0, 0))
+            inner[0, identity] = (
+                np.array([[2, 1, 4, 3], [3, 4, 1, 2]]) if identity + 1 in (3, 8) else np.zeros((0, 0))
+            )
         outer[camera, 0] = inner
     (tmp_path / "exp").mkdir()
     savemat(tmp_path / "exp/rand_perm_cam.mat", {"rand_perm_cam": outer})
@@ -288,7 +337,10 @@ def test_official_permutations(tmp_path):
     for trial, first in ((0, 2), (1, 3)):
         rows = sysu.draw_gallery(samples, trial, "all", 1, permutations)
         assert [Path(samples[r].path).stem for r in rows] == [f"{first:04d}"] * 6
-    assert [Path(samples[r].path).stem for r in sysu.draw_gallery(samples, 0, "indoor", 2, permutations)] == ["0002", "0001"] * 4
+    assert [Path(samples[r].path).stem for r in sysu.draw_gallery(samples, 0, "indoor", 2, permutations)] == [
+        "0002",
+        "0001",
+    ] * 4
     with pytest.raises(ValueError, match="--official-draws"):
         sysu.draw_gallery(people(1), 0, "all", 1, permutations)
     (tmp_path / "exp/rand_perm_cam.mat").write_bytes(b"junk")

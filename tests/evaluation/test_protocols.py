@@ -1,41 +1,27 @@
 """Protocols: what is query, what is gallery, what is averaged."""
 
 import random
-import sys
-from types import SimpleNamespace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sdcl.datasets.sample import Sample
+from sdcl.datasets import DATASETS, Dataset, ProtocolOptions, Sample, source_of, sysu
 from sdcl.evaluation import metrics as M
 from sdcl.evaluation import protocols as P
 
-CAMERAS = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
+
+def in_memory(name, samples, data_dir="."):
+    """A data set of these test samples."""
+    return Dataset(source=DATASETS[name], data_dir=Path(data_dir), train={}, test=samples)
 
 
-def draw_gallery(samples, trial, *, mode="all", shots=1, permutation=None):
-    """Stands in for the data set's draw: rows of some images per identity and camera."""
-    rng = random.Random(f"{trial} {permutation}")
-    rows = []
-    for identity in sorted({sample.identity for sample in samples}):
-        for camera in CAMERAS[mode]:
-            here = [row for row, sample in enumerate(samples) if (sample.identity, sample.camera) == (identity, camera)]
-            rows += rng.sample(here, min(shots, len(here)))
-    return rows
-
-
-@pytest.fixture
-def fake_draw(monkeypatch):
-    calls = []
-
-    def recording(samples, trial, **settings):
-        calls.append((trial, settings["mode"], settings["shots"], settings["permutation"]))
-        return draw_gallery(samples, trial, **settings)
-
-    monkeypatch.setitem(sys.modules, "sdcl.datasets.sysu", SimpleNamespace(draw_gallery=recording))
-    return calls
+def results_of(name, features, samples, *, rerank=None, **options):
+    return P.evaluate(
+        features, samples, in_memory(name, samples).protocols(ProtocolOptions(**options)), rerank
+    )
 
 
 def unit(rows):
@@ -64,23 +50,32 @@ def columns(samples, rows=None):
     return [samples[row].identity for row in rows], [samples[row].camera for row in rows]
 
 
-def test_sysu_is_the_mean_of_its_draws(fake_draw):
+def test_sysu_is_the_mean_of_its_draws():
     features, samples = people()
-    results = P.evaluate_sysu(features, samples, shots=(1, 2), draws=3)
+    results = results_of("sysu", features, samples, shots=(1, 2), draws=3)
     assert [(r.protocol, r.gallery_size) for r in results] == [
         ("SYSU-MM01 all-search single-shot, 3 seeded draws", 48),
         ("SYSU-MM01 all-search 2-shot, 3 seeded draws", 96),
         ("SYSU-MM01 indoor-search single-shot, 3 seeded draws", 24),
         ("SYSU-MM01 indoor-search 2-shot, 3 seeded draws", 48),
     ]
-    assert fake_draw[:4] == [(0, "all", 1, None), (1, "all", 1, None), (2, "all", 1, None), (0, "all", 2, None)]
     query_ids, query_cameras = columns(samples["infrared"])
     expected = []
     for trial in range(3):
-        rows = draw_gallery(samples["visible"], trial, mode="indoor")
+        rows = sysu.draw_gallery(samples["visible"], trial, mode="indoor")
         ids, cameras = columns(samples["visible"], rows)
         similarity = features["infrared"].double() @ features["visible"][rows].double().T
-        expected.append(M.rank_metrics(similarity, query_ids, ids, query_cameras, cameras, removed=M.same_room, distinct_identities=True))
+        expected.append(
+            M.rank_metrics(
+                similarity,
+                query_ids,
+                ids,
+                query_cameras,
+                cameras,
+                removed=M.same_room,
+                distinct_identities=True,
+            )
+        )
     indoor = results[2]
     assert indoor.direction == "infrared to visible" and len(indoor.per_draw) == 3
     for ours, theirs in zip([*indoor.per_draw, indoor.metrics], [*expected, M.mean(expected)], strict=True):
@@ -89,31 +84,60 @@ def test_sysu_is_the_mean_of_its_draws(fake_draw):
     assert len({metrics.mAP for metrics in indoor.per_draw}) == 3  # the draws differ
 
 
-def test_sysu_camera_3_does_not_see_camera_2(fake_draw):
+def test_sysu_camera_3_does_not_see_camera_2():
     """Visible images of camera 2 only: camera-3 queries have no match left, camera-6 queries do."""
     features, samples = people(visible_cameras=(2,), noise=0.01)
-    (result,) = P.evaluate_sysu(features, samples, modes=("indoor",), draws=1)
+    (result,) = results_of("sysu", features, samples, modes=("indoor",), draws=1)
     assert (result.metrics.num_valid, result.metrics.num_queries) == (36, 72)
     assert result.metrics.r1 == 1 and result.protocol.endswith("1 seeded draw")
 
 
-def test_sysu_official_permutations_are_named_and_passed_on(fake_draw):
-    features, samples = people()
-    (result,) = P.evaluate_sysu(features, samples, modes=("all",), draws=2, permutations="official")
-    assert result.protocol == "SYSU-MM01 all-search single-shot, 2 official rand_perm_cam draws"
-    assert [call[3] for call in fake_draw] == ["official", "official"]
+def test_sysu_official_permutations_are_named_and_passed_on(monkeypatch):
+    samples = people()[1]
+    last = {(c, i): np.array([[3], [3]]) for c in (1, 2, 4, 5) for i in range(12)}
+    samples = {
+        m: [replace(s, path=s.path.replace("/0.jpg", "/3.jpg")) for s in rows] for m, rows in samples.items()
+    }
+    monkeypatch.setattr(sysu, "load_permutations", lambda data_dir: last)
+    official = in_memory("sysu", samples).protocols(ProtocolOptions(("all",), draws=2, official_draws=True))[
+        0
+    ]
+    assert official.name == "SYSU-MM01 all-search single-shot, 2 official rand_perm_cam draws"
+    assert all(
+        {samples["visible"][row].path[-5:] for row in draw.gallery} == {"3.jpg"} for draw in official.draws
+    )
+    monkeypatch.setattr(sysu, "load_permutations", lambda data_dir: None)
+    with pytest.raises(ValueError, match="--official-draws needs"):
+        in_memory("sysu", samples).protocols(ProtocolOptions(official_draws=True))
 
 
-def test_arrays_and_tensors_give_the_same(fake_draw):
+def test_the_extra_view_of_sysu_is_not_evaluated():
+    samples = people()[1]
+    *rows, extra = in_memory("sysu", samples).protocols(ProtocolOptions(draws=1))
+    assert (
+        extra.extra
+        and not any(p.extra for p in rows)
+        and (extra.query, extra.gallery) == ("visible", "infrared")
+    )
+    cameras = (np.array([[2], [2], [1], [4]]), np.array([[3, 6, 3, 6]]))
+    assert extra.removed(np.zeros((4, 1)), cameras[0], np.zeros((1, 4)), cameras[1]).tolist() == [
+        [True, False, True, False], [True, False, True, False], [False] * 4, [False] * 4,
+    ]  # fmt: skip
+
+
+def test_arrays_and_tensors_give_the_same():
     features, samples = people()
     arrays = {modality: rows.numpy() for modality, rows in features.items()}
-    first, second = P.evaluate_sysu(features, samples, draws=1), P.evaluate_sysu(arrays, samples, draws=1)
+    first, second = (
+        results_of("sysu", features, samples, draws=1),
+        results_of("sysu", arrays, samples, draws=1),
+    )
     assert [r.metrics.mAP for r in first] == [r.metrics.mAP for r in second]
 
 
 def test_regdb_both_directions():
     features, samples = people(visible_cameras=(1,), infrared_cameras=(2,), each=10)
-    results = P.evaluate_regdb(features, samples)
+    results = results_of("regdb", features, samples)
     assert [(r.protocol, r.direction, r.gallery_size) for r in results] == [
         ("RegDB", "visible to thermal", 120),
         ("RegDB", "thermal to visible", 120),
@@ -129,7 +153,7 @@ def test_regdb_both_directions():
 
 
 def test_mean_results_keeps_the_trials():
-    trials = [P.evaluate_regdb(*people((1,), (2,), seed=seed)) for seed in range(3)]
+    trials = [results_of("regdb", *people((1,), (2,), seed=seed)) for seed in range(3)]
     forward, backward = P.mean_results(trials)
     assert forward.protocol == "RegDB, mean of 3 trials" and backward.direction == "thermal to visible"
     assert [m.mAP for m in forward.per_draw] == [trial[0].metrics.mAP for trial in trials]
@@ -144,11 +168,16 @@ def test_mean_results_keeps_the_trials():
 def test_llcm_both_conventions():
     """Against an evaluator written query by query: three rows, drawn galleries in both directions, drawn queries as released."""
     features, samples = people(visible_cameras=(1, 2, 3, 4), infrared_cameras=(1, 2, 4), count=8)
-    results = P.evaluate_llcm(features, samples, draws=2)
+    results = results_of("llcm", features, samples, draws=2)
     assert [(r.protocol, r.direction, r.gallery_size, r.metrics.num_queries) for r in results] == [
         ("LLCM drawn gallery, 2 seeded draws", "visible to infrared", 24, 96),
         ("LLCM drawn gallery, 2 seeded draws", "infrared to visible", 32, 72),
-        ("LLCM drawn queries (visible to infrared of the released code), 2 seeded draws", "infrared to visible", 96, 24),
+        (
+            "LLCM drawn queries (visible to infrared of the released code), 2 seeded draws",
+            "infrared to visible",
+            96,
+            24,
+        ),
     ]
     everyone = {modality: list(range(len(rows))) for modality, rows in samples.items()}
     for trial in range(2):
@@ -160,7 +189,9 @@ def test_llcm_both_conventions():
         ]
         for result, sides in zip(results, pairs, strict=True):
             found = result.per_draw[trial]
-            expected = one_by_one(*((features[m][rows[m]], columns(samples[m], rows[m])) for m, rows in sides))
+            expected = one_by_one(
+                *((features[m][rows[m]], columns(samples[m], rows[m])) for m, rows in sides)
+            )
             assert (found.r1, found.r5, found.mAP, found.mINP) == pytest.approx(expected, abs=1e-9)
     assert results[0].metrics.mAP == pytest.approx(np.mean([m.mAP for m in results[0].per_draw]))
     assert results[0].per_draw[0].mAP != results[0].per_draw[1].mAP
@@ -170,7 +201,10 @@ def draw_as_released(samples, trial):
     """A global generator seeded with the trial; identities and cameras ascending; a choice from each folder."""
     random.seed(trial)
     folders = sorted({(s.identity, s.camera) for s in samples})
-    return [random.choice([row for row, s in enumerate(samples) if (s.identity, s.camera) == folder]) for folder in folders]
+    return [
+        random.choice([row for row, s in enumerate(samples) if (s.identity, s.camera) == folder])
+        for folder in folders
+    ]
 
 
 def one_by_one(query, gallery):
@@ -190,30 +224,33 @@ def one_by_one(query, gallery):
 def test_llcm_removes_the_own_identity_in_the_own_camera():
     """Infrared in camera 1 only: the visible images of camera 2 are the queries that have a match left."""
     features, samples = people(visible_cameras=(1, 2), infrared_cameras=(1,), count=6, noise=0.01)
-    result = P.evaluate_llcm(features, samples, draws=1)[0]
+    result = results_of("llcm", features, samples, draws=1)[0]
     assert (result.metrics.num_valid, result.metrics.num_queries, result.metrics.r1) == (18, 36, 1)
     with pytest.raises(ValueError, match="none of the"):
-        P.evaluate_llcm(*people(visible_cameras=(1,), infrared_cameras=(1,)), draws=1)
+        results_of("llcm", *people(visible_cameras=(1,), infrared_cameras=(1,)), draws=1)
     with pytest.raises(ValueError, match="at least one"):
-        P.evaluate_llcm(features, samples, draws=0)
+        results_of("llcm", features, samples, draws=0)
 
 
-def test_evaluate_dispatches(fake_draw):
+def test_custom_images_and_names():
     features, samples = people()
-    assert len(P.evaluate("llcm", features, samples, draws=1)) == 3
-    assert len(P.evaluate("sysu", features, samples, modes=("all",), draws=1)) == 1
-    assert [r.protocol for r in P.evaluate("regdb", features, samples, draws=1)] == ["RegDB", "RegDB"]
-    with pytest.raises(ValueError, match="no evaluation protocol"):
-        P.evaluate("market", features, samples)
+    results = results_of("custom", features, samples)
+    assert [(r.protocol, r.direction) for r in results] == [
+        ("own data, all images against all of the other modality", "visible to infrared"),
+        ("own data, all images against all of the other modality", "infrared to visible"),
+    ]
+    assert DATASETS["custom"] is source_of("own")
+    with pytest.raises(ValueError, match="no data set"):
+        source_of("market")
 
 
-def test_errors_are_said(fake_draw):
+def test_errors_are_said():
     features, samples = people()
     with pytest.raises(ValueError, match="at least one"):
-        P.evaluate_sysu(features, samples, draws=0)
+        results_of("sysu", features, samples, draws=0)
     with pytest.raises(ValueError, match="unit rows"):
-        P.evaluate_regdb({**features, "infrared": 2 * features["infrared"]}, samples)
+        results_of("regdb", {**features, "infrared": 2 * features["infrared"]}, samples)
     with pytest.raises(ValueError, match="unit rows"):
-        P.evaluate_regdb({**features, "infrared": float("nan") * features["infrared"]}, samples)
+        results_of("regdb", {**features, "infrared": float("nan") * features["infrared"]}, samples)
     with pytest.raises(ValueError, match="visible samples"):
-        P.evaluate_regdb({**features, "visible": features["visible"][1:]}, samples)
+        results_of("regdb", {**features, "visible": features["visible"][1:]}, samples)

@@ -1,11 +1,13 @@
 """Re-ranking against a dense, loop-by-loop version of the paper, and its place in the protocol's name."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from sdcl.datasets.sample import Sample
+from sdcl.datasets import DATASETS, Dataset, Sample
 from sdcl.evaluation.protocols import evaluate
 from sdcl.evaluation.rerank import Rerank, rerank
 
@@ -76,8 +78,9 @@ def test_alike_images_have_a_distance():
 def test_the_protocol_is_named():
     samples = {m: [Sample(f"{m}{i}", i % 5, 1 + (m == "infrared"), m) for i in range(20)] for m in ("visible", "infrared")}
     features = {m: people(20, i) for i, m in enumerate(samples)}
-    plain = evaluate("regdb", features, samples)
-    named = evaluate("regdb", features, samples, rerank=Rerank())
+    protocols = Dataset(source=DATASETS["regdb"], data_dir=Path(), train={}, test=samples).protocols()
+    plain = evaluate(features, samples, protocols)
+    named = evaluate(features, samples, protocols, Rerank())
     assert [r.protocol for r in plain] == ["RegDB"] * 2
     assert [r.protocol for r in named] == ["RegDB, k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)"] * 2
     assert any(a.metrics.mAP != b.metrics.mAP for a, b in zip(plain, named, strict=True))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sdcl.data.image_cache import decode
-from sdcl.datasets.prepare import read_json
+from sdcl.datasets.published import read_json
 from sdcl.datasets.raw_lists import read_ids, read_list
 from sdcl.models.weight_formats import read_tensors
 from sdcl.runtime import checkpoint

@@ -5,4 +5,6 @@ import os
 from hypothesis import HealthCheck, settings
 
 CASES = int(os.environ.get("SDCL_FUZZ", "40"))
-few = settings(max_examples=CASES, deadline=None, derandomize=CASES == 40, suppress_health_check=list(HealthCheck))
+few = settings(
+    max_examples=CASES, deadline=None, derandomize=CASES == 40, suppress_health_check=list(HealthCheck)
+)

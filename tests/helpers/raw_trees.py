@@ -11,10 +11,17 @@ CAMERAS = {1: "visible", 2: "visible", 3: "infrared", 4: "visible", 5: "visible"
 def picture(path, person, shot, infrared=False, size=(20, 40)):
     """A coarse pattern that is the person's own, in all cameras, with a little noise that is the shot's: any network clusters these."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pattern = np.random.default_rng(person).integers(0, 200, (8, 4, 1)).repeat(size[1] // 8, 0).repeat(size[0] // 4, 1)
+    pattern = (
+        np.random.default_rng(person)
+        .integers(0, 200, (8, 4, 1))
+        .repeat(size[1] // 8, 0)
+        .repeat(size[0] // 4, 1)
+    )
     pattern = pattern * np.array((1.0, 1.0, 1.0) if infrared else (1.0, 0.98, 0.96))
     noise = np.random.default_rng((person, *shot)).integers(0, 40, pattern.shape)
-    Image.fromarray((pattern + noise).astype(np.uint8)).save(path, **({"quality": 95} if path.suffix == ".jpg" else {}))
+    Image.fromarray((pattern + noise).astype(np.uint8)).save(
+        path, **({"quality": 95} if path.suffix == ".jpg" else {})
+    )
 
 
 def sysu(root, train=(2, 7), val=(5,), test=(1, 9), images=2):
@@ -22,12 +29,26 @@ def sysu(root, train=(2, 7), val=(5,), test=(1, 9), images=2):
     for camera in CAMERAS:
         for identity in (*train, *val, *test):
             for n in range(1, images + 1):
-                picture(root / f"cam{camera}" / f"{identity:04d}" / f"{n:04d}.jpg", identity, (camera, n), camera in (3, 6))
+                picture(
+                    root / f"cam{camera}" / f"{identity:04d}" / f"{n:04d}.jpg",
+                    identity,
+                    (camera, n),
+                    camera in (3, 6),
+                )
     (root / "exp").mkdir()
     for name, ids in (("train", train), ("val", val), ("test", test)):
         (root / "exp" / f"{name}_id.txt").write_text(",".join(str(i) for i in reversed(ids)) + "\n")
     people, tested = len(train) + len(val), len(test)
-    claim(root, "sysu", people, people * images * 4, people * images * 2, tested, tested * images * 4, tested * images * 2)
+    claim(
+        root,
+        "sysu",
+        people,
+        people * images * 4,
+        people * images * 2,
+        tested,
+        tested * images * 4,
+        tested * images * 2,
+    )
     return root
 
 
@@ -37,7 +58,12 @@ def regdb(root, people=2, images=3, trials=range(1, 11)):
     for word in ("Visible", "Thermal"):
         for person in range(2 * people):
             for n in range(images):
-                picture(root / word / str(person) / f"{word[0].lower()}_{person}_{n}.bmp", person, (ord(word[0]), n), word == "Thermal")
+                picture(
+                    root / word / str(person) / f"{word[0].lower()}_{person}_{n}.bmp",
+                    person,
+                    (ord(word[0]), n),
+                    word == "Thermal",
+                )
     for t in trials:
         for split, first in (("train", people * (t % 2)), ("test", people * ((t + 1) % 2))):
             for word in ("Visible", "Thermal"):
@@ -59,14 +85,20 @@ def llcm(root, train=(2, 7, 5), test=(1, 9), images=2, cameras=(1, 2, 3)):
             for camera in cameras[: len(cameras) - infrared]:
                 for n in range(1, images + 1):
                     name = f"{identity:04d}_c{camera:02d}_s1_f{n}_{word}.jpg"
-                    path = f"{word}/{identity:04d}/{name}" if identity in train else f"test_{word}/cam{camera}/{identity:04d}/{name}"
+                    path = (
+                        f"{word}/{identity:04d}/{name}"
+                        if identity in train
+                        else f"test_{word}/cam{camera}/{identity:04d}/{name}"
+                    )
                     picture(root / path, identity, (camera, n + 100 * infrared), infrared)
                     lines += [f"{path} {sorted(train).index(identity)}\n"] if identity in train else []
         (root / "idx").mkdir(exist_ok=True)
         (root / f"idx/train_{word}.txt").write_text("".join(reversed(lines)))
     (root / "idx/test_id.txt").write_text(",".join(str(i) for i in reversed(test)) + "\n")
     each = [len(cameras) * images, (len(cameras) - 1) * images]
-    claim(root, "llcm", len(train), *(len(train) * n for n in each), len(test), *(len(test) * n for n in each))
+    claim(
+        root, "llcm", len(train), *(len(train) * n for n in each), len(test), *(len(test) * n for n in each)
+    )
     return root
 
 
@@ -86,6 +118,20 @@ def own(root, train=(1, 2, 3, 4), test=(5, 6), images=2):
 
 def claim(root, layout, *numbers):
     """Declare the tree a synthetic set with its own counts."""
-    names = ("train_identities", "train_visible", "train_infrared", "test_identities", "test_visible", "test_infrared")
-    about = {"version": "t", "set": "tiny", "difficulty": "easy", "seed": 0, "layout": layout, "counts": dict(zip(names, numbers))}
+    names = (
+        "train_identities",
+        "train_visible",
+        "train_infrared",
+        "test_identities",
+        "test_visible",
+        "test_infrared",
+    )
+    about = {
+        "version": "t",
+        "set": "tiny",
+        "difficulty": "easy",
+        "seed": 0,
+        "layout": layout,
+        "counts": dict(zip(names, numbers)),
+    }
     (root / "synthetic.json").write_text(json.dumps(about))

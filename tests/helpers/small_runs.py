@@ -6,17 +6,37 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).parents[2]
-SMALL = (
-    "-a vit_mini --pretrained none --height 32 --width 16 --pad 2 -b 8 --num-instances 4 --iters 3 --iters-unified 2 --epochs 2 "
-    "--unify-from 1 --k1 8 --k1-visible-unified 8 --k2 3 --eps 0.5 --cra-k 3 --lr 3e-5 --momentum 0.9 --momentum-first 0.9 "
-    "--calibrate-necks --test-batch-size 64 --device cpu --precision fp32"
+SHARED = (
+    "-a vit_mini --pretrained none --height 32 --width 16 --pad 2 -b 8 --num-instances 4 --iters 3 --epochs 2 --k2 3 --eps 0.5 "
+    "--lr 3e-5 --momentum 0.9 --momentum-first 0.9 --calibrate-necks --embed-batch-size 64 --test-batch-size 64 --device cpu "
+    "--precision fp32"
 ).split()
+ONE_FEATURE = "--no-shallow --batch-size-visible 8 --bn-replicas 2 --k1 5 --min-samples 3".split()
+OWN = {  # every part of each method within two epochs
+    "sdcl": "--k1 8 --iters-unified 2 --unify-from 1 --k1-visible-unified 8 --cra-k 3".split(),
+    "gur": [
+        *ONE_FEATURE,
+        *"--propagate-from 1 --structure-from 1 --inter-modality-until 2 --propagation-k 3 --structure-k 3".split(),
+    ],
+    "adca": [*ONE_FEATURE, *"--aggregate-from 1 --cma-threshold 0.3".split()],
+    "baseline": ONE_FEATURE,
+}
+CAMERAS = "--camera-iters 2 --camera-eps 0.4".split()  # of GUR, where the data set has cameras
 
-# Every part of GUR and ADCA within the two epochs of SMALL, on top of it.
-METHOD_FLAGS = (
-    "--no-shallow --batch-size-visible 8 --bn-replicas 2 --camera-iters 2 --camera-eps 0.4 --k1 5 --min-samples 3 --propagate-from 1 "
-    "--structure-from 1 --inter-modality-until 2 --propagation-k 3 --structure-k 3 --aggregate-from 1 --cma-threshold 0.3"
-).split()
+
+def small(method="sdcl", dataset="sysu"):
+    """Flags of a small run of a method."""
+    cameras = CAMERAS if method == "gur" and dataset != "regdb" else []
+    chosen = [] if method == "sdcl" else ["--method", method]
+    return [*SHARED, *chosen, *OWN[method], *cameras]
+
+
+SMALL = tuple(small())
+
+
+def method_in(flags):
+    """The method that flags choose."""
+    return flags[flags.index("--method") + 1] if "--method" in flags else "sdcl"
 
 
 def rows(folder):

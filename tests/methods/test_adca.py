@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from sdcl.clustering import PseudoLabels
-from sdcl.config.settings import resolve
-from sdcl.methods import ADCA, Batch, adca
+from sdcl.config import resolve
+from sdcl.methods import Batch, parts
+from sdcl.methods.adca import ADCA
 
 SHORT = {"visible": "rgb", "infrared": "ir"}
 
@@ -17,7 +18,7 @@ def t(array):
 def stage_of(a, monkeypatch, epoch, **said):
     settings, _ = resolve({"method": "adca", **said})
     own = {m: PseudoLabels(a[f"labels_{s}"], int(a[f"labels_{s}"].max()) + 1) for m, s in SHORT.items()}
-    monkeypatch.setattr(adca, "cluster_each", lambda *_: own)
+    monkeypatch.setattr(parts, "cluster_each", lambda *_: own)
     features = {m: {"deep": t(a[f"feat_{s}"])} for m, s in SHORT.items()}
     (stage,) = ADCA(settings).stages(epoch, lambda: features, lambda make: make())
     return stage
@@ -27,17 +28,21 @@ def test_released_aggregation_and_iteration(parity, monkeypatch):
     a = parity("adca_cma")
     stage = stage_of(a, monkeypatch, 50)
     assert stage.name == "aggregated" and stage.iterations == 200
-    memories = stage.objective.memories["deep"]
+    memories = stage.objectives["contrast"].memories["deep"]
     for m, s in SHORT.items():
         np.testing.assert_allclose(memories[m].rows, a[f"memory_{s}_cma"], atol=1e-5)
     features = {m: {"deep": t(a[f"batch_{s}"]).requires_grad_()} for m, s in SHORT.items()}
     everyone = {m: {"deep": f["deep"].detach()} for m, f in features.items()}
     labels = {m: a[f"batch_labels_{s}"] for m, s in SHORT.items()}
-    terms = stage.objective(features, everyone, Batch(labels, labels, dict.fromkeys(SHORT, slice(None))))
+    terms = stage.objectives["contrast"](
+        features, everyone, Batch(labels, labels, dict.fromkeys(SHORT, slice(None)))
+    )
     sum(terms.values()).backward()
     for m, s in SHORT.items():
         np.testing.assert_allclose(terms[f"cluster_{m}_deep"].item(), a[f"loss_{s}"], atol=1e-5)
-        np.testing.assert_allclose(features[m]["deep"].grad, a[f"grad_{s}"], atol=1e-5 * np.abs(a[f"grad_{s}"]).max())
+        np.testing.assert_allclose(
+            features[m]["deep"].grad, a[f"grad_{s}"], atol=1e-5 * np.abs(a[f"grad_{s}"]).max()
+        )
         np.testing.assert_allclose(memories[m].rows, a[f"memory_{s}_after"], atol=1e-5)
 
 
@@ -46,7 +51,9 @@ def test_first_stage_and_switch_leave_the_memories_alone(parity, monkeypatch):
     for epoch, said in ((49, {}), (50, {"cma": False})):
         stage = stage_of(a, monkeypatch, epoch, **said)
         assert stage.name == "contrast"
-        np.testing.assert_allclose(stage.objective.memories["deep"]["visible"].rows, a["memory_rgb_before"], atol=1e-5)
+        np.testing.assert_allclose(
+            stage.objectives["contrast"].memories["deep"]["visible"].rows, a["memory_rgb_before"], atol=1e-5
+        )
 
 
 def test_second_stage_begins_anew():

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from sdcl import association
 from sdcl.association import association_embedding
 from sdcl.clustering import pseudo_labels
-from sdcl.config.settings import resolve
+from sdcl.config import resolve
 from sdcl.datasets.sample import MODALITIES
 from sdcl.memory import centroids
-from sdcl.methods import GUR, NoClusters
+from sdcl.methods import NoClusters
+from sdcl.methods.gur import GUR
 
 EASY = {"k1": 8, "k2": 3, "camera_eps": 0.5, "eps": 0.5, "propagation_k": 3, "structure_k": 3}
 CAMERAS = {"visible": (1, 2, 4), "infrared": (3, 6)}
@@ -24,7 +26,9 @@ def world(seed=0, clusters=4):
     for m, ids in CAMERAS.items():
         who = np.tile(np.repeat(np.arange(clusters), SIZE // clusters), len(ids))
         rows = 3 * people[who] + 0.3 * g.standard_normal((len(who), 16))
-        features[m] = {"deep": torch.tensor(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=torch.float32)}
+        features[m] = {
+            "deep": torch.tensor(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=torch.float32)
+        }
         cameras[m] = np.repeat(ids, SIZE)
     return features, cameras
 
@@ -43,7 +47,14 @@ class Extraction:
 
 
 def run(epoch=0, features=None, cameras=None, **said):
-    settings, _ = resolve({"method": "gur", **EASY, **said})
+    given = {"method": "gur", **EASY, **said}
+    unread = (
+        ("propagation", ("propagate_from", "propagation_k", "structure_k")),
+        ("structure", ("structure_k",)),
+    )
+    dropped = {n for switch, names in unread if given.get(switch) is False for n in names}
+    dropped |= {"camera_eps"} if given.get("intra_camera") is False else set()
+    settings, _ = resolve({n: v for n, v in given.items() if n not in dropped})
     made = world()
     features, cameras = features or made[0], cameras or made[1]
     extraction = Extraction(features)
@@ -52,7 +63,7 @@ def run(epoch=0, features=None, cameras=None, **said):
 
 
 def names(*arguments, **said):
-    return [(s.name, s.iterations if s.objective else 0) for s in run(*arguments, **said)[0]]
+    return [(s.name, s.iterations if s.objectives else 0) for s in run(*arguments, **said)[0]]
 
 
 PAIRS = [f"cameras_{v}_{i}" for v in CAMERAS["visible"] for i in CAMERAS["infrared"]]
@@ -73,7 +84,7 @@ def test_camera_stages_see_their_two_cameras_only():
             assert (stage.labels[m][cameras[m] != c] == -1).all()
             own = pseudo_labels(features[m]["deep"][rows[m]], k1=8, k2=3, eps=0.5, normalize=False)
             np.testing.assert_array_equal(stage.labels[m][rows[m]], own.ids)
-            memory = stage.objective.memories["deep"][m]
+            memory = stage.objectives["contrast"].memories["deep"][m]
             assert torch.equal(memory.rows, centroids(features[m]["deep"][rows[m]], own.ids))
 
 
@@ -91,7 +102,7 @@ def test_modalities_are_clustered_by_the_memories_that_the_cameras_left():
     settings, _ = resolve({"method": "gur", **EASY})
     left = {m: {} for m in MODALITIES}
     for stage in GUR(settings, cameras).stages(0, Extraction(features), lambda make: make()):
-        memories = stage.objective.memories["deep"]
+        memories = stage.objectives["contrast"].memories["deep"]
         if stage.name.startswith("cameras"):
             for m, c in zip(MODALITIES, stage.name.split("_")[1:]):
                 memories[m].rows.add_(0.01 * int(c))  # as if trained
@@ -109,15 +120,20 @@ def test_modalities_are_clustered_by_the_memories_that_the_cameras_left():
             both = pseudo_labels(seen, k1=8, k2=3, eps=0.5, normalize=False).ids
             np.testing.assert_array_equal(np.concatenate([stage.labels[m] for m in MODALITIES]), both)
             assert memories["visible"] is memories["infrared"]
-            assert torch.equal(memories["visible"].rows, centroids(torch.cat([features[m]["deep"] for m in MODALITIES]), both))
+            assert torch.equal(
+                memories["visible"].rows,
+                centroids(torch.cat([features[m]["deep"] for m in MODALITIES]), both),
+            )
 
 
 def test_unified_labels_are_infrared_ones_and_both_train_on_the_infrared_centroids():
     stages, _, features, _ = run(30)
     stage = next(s for s in stages if s.name == "unified")
-    memories = stage.objective.memories["deep"]
+    memories = stage.objectives["contrast"].memories["deep"]
     assert memories["visible"] is memories["infrared"]
-    assert torch.equal(memories["infrared"].rows, centroids(features["infrared"]["deep"], stage.labels["infrared"]))
+    assert torch.equal(
+        memories["infrared"].rows, centroids(features["infrared"]["deep"], stage.labels["infrared"])
+    )
     np.testing.assert_array_equal(stage.labels["visible"], stage.named("visible_associated").ids)
     people = np.tile(np.repeat(np.arange(4), 5), 3)  # the same person has the same label on both sides
     for person in range(4):
@@ -134,7 +150,10 @@ def test_unified_labels_are_infrared_ones_and_both_train_on_the_infrared_centroi
         ({"inter_camera": False, "intra_camera": False}, [("modalities", 0), ("joint", 200)]),
         ({"inter_modality_until": 0, "intra_camera": False}, [("modalities", 200)]),
         ({"propagate_from": 0, "intra_camera": False}, [("unified", 200), ("joint", 200)]),
-        ({"propagate_from": 0, "propagation": False, "intra_camera": False}, [("modalities", 200), ("joint", 200)]),
+        (
+            {"propagate_from": 0, "propagation": False, "intra_camera": False},
+            [("modalities", 200), ("joint", 200)],
+        ),
     ],
 )
 def test_switches(said, expected):
@@ -143,10 +162,8 @@ def test_switches(said, expected):
 
 def test_structure_smooths_only_from_its_epoch(monkeypatch):
     calls = []
-    from sdcl.methods import gur
-
-    plain = gur.majority_of_neighbors
-    monkeypatch.setattr(gur, "majority_of_neighbors", lambda *a: calls.append(a[2]) or plain(*a))
+    plain = association.majority_of_neighbors
+    monkeypatch.setattr(association, "majority_of_neighbors", lambda *a: calls.append(a[2]) or plain(*a))
     for epoch, said, times in ((39, {}, 0), (40, {}, 1), (40, {"structure": False}, 0)):
         calls.clear()
         run(epoch, intra_camera=False, **said)
@@ -154,11 +171,9 @@ def test_structure_smooths_only_from_its_epoch(monkeypatch):
 
 
 def test_cae_switch_and_slices_change_what_is_clustered(monkeypatch):
-    from sdcl.methods import gur
-
     seen = []
-    plain = gur.association_embedding
-    monkeypatch.setattr(gur, "association_embedding", lambda *a: seen.append(a) or plain(*a))
+    plain = association.association_embedding
+    monkeypatch.setattr(association, "association_embedding", lambda *a: seen.append(a) or plain(*a))
     run(cae=False)
     assert not seen
     run()
@@ -172,10 +187,12 @@ def test_cae_switch_and_slices_change_what_is_clustered(monkeypatch):
 def test_a_camera_without_clusters_is_left_out_and_reported():
     features, cameras = world()
     lonely = np.flatnonzero(cameras["visible"] == 4)
-    features["visible"]["deep"][lonely] = torch.nn.functional.normalize(torch.randn(SIZE, 16, generator=torch.Generator().manual_seed(0)))
+    features["visible"]["deep"][lonely] = torch.nn.functional.normalize(
+        torch.randn(SIZE, 16, generator=torch.Generator().manual_seed(0))
+    )
     stages, _, _, _ = run(features=features, cameras=cameras, camera_eps=0.3)
     by_name = {s.name: s for s in stages}
-    assert by_name["cameras_4_3"].objective is None and by_name["cameras_1_3"].objective is not None
+    assert not by_name["cameras_4_3"].objectives and by_name["cameras_1_3"].objectives
     assert by_name["cameras_4_3"].named("visible_camera_4").occupied < 2
 
 

@@ -4,7 +4,7 @@ import os
 import sys
 
 from sdcl import train
-from sdcl.methods.cluster_contrast import ClusterContrast
+from sdcl.methods.parts.cluster_contrast import ClusterContrast
 from sdcl.runtime.errors import UserError
 
 kind, flags = sys.argv[1], sys.argv[2:]

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from sdcl.clustering.jaccard import near_pairs
-from sdcl.clustering.pseudo_labels import OUTLIER, PseudoLabels
+from sdcl.clustering.labels import OUTLIER, PseudoLabels
 from sdcl.runtime.validation import as_features
 
 

@@ -1,0 +1,10 @@
+from .aggregation import aggregate as aggregate
+from .aggregation import count_matches as count_matches
+from .aggregation import one_to_one as one_to_one
+from .ranking import collaborative_ranking as collaborative_ranking
+from .ranking import majority_of_neighbors as majority_of_neighbors
+from .unification import association_embedding as association_embedding
+from .unification import heterogeneous_scores as heterogeneous_scores
+from .unification import own_slices as own_slices
+from .unification import propagate_labels as propagate_labels
+from .unification import released_slices as released_slices

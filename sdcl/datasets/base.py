@@ -1,0 +1,259 @@
+"""Data set, evaluation protocol and registry entry: values that the rest of the package takes instead of a data set's name.
+
+    DataSource.open(folder) -> Dataset: training images, test images, facts
+    Dataset.protocols(options) -> [Protocol]: query, gallery, removal rule and draws of each row of a results table
+
+Q queries, G gallery images.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdcl.datasets.sample import MODALITIES, Split, identities_of
+from sdcl.runtime.errors import DataError
+
+MIN_TRAIN_IMAGES = 4  # of a modality: two clusters of two images
+
+# ------------------------------------------------------------------ removal rules
+
+# (query ids (Q, 1), query cameras (Q, 1), gallery ids (1, G), gallery cameras (1, G)) -> bool (Q, G), True is removed.
+# Rules use operators only, so that NumPy arrays and tensors on any device can be given.
+RemovalRule = Callable[[Any, Any, Any, Any], Any]
+
+
+def same_room(query_ids: Any, query_cameras: Any, gallery_ids: Any, gallery_cameras: Any) -> Any:
+    """SYSU-MM01: cameras 2 and 3 share a room, so camera-3 queries do not see camera 2, whatever the identity."""
+    return (query_cameras == 3) & (gallery_cameras == 2)
+
+
+def same_room_reversed(query_ids: Any, query_cameras: Any, gallery_ids: Any, gallery_cameras: Any) -> Any:
+    """`same_room` with visible queries: camera-2 queries do not see camera 3."""
+    return same_room(gallery_ids, gallery_cameras, query_ids, query_cameras)
+
+
+def same_identity_and_camera(
+    query_ids: Any, query_cameras: Any, gallery_ids: Any, gallery_cameras: Any
+) -> Any:
+    """LLCM and single-modality re-identification (Market-1501): the person must be found by another camera."""
+    return (query_ids == gallery_ids) & (query_cameras == gallery_cameras)
+
+
+# ------------------------------------------------------------------ protocols
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """Options that some data sets' protocols read (`DataSource.reads` names which).
+
+    Args:
+        modes: search modes of SYSU-MM01, of "all" and "indoor".
+        shots: gallery images per identity and camera of SYSU-MM01; 1 is single-shot, 10 the usual multi-shot.
+        draws: random draws that are averaged; papers report 10.
+        official_draws: draw by SYSU-MM01's rand_perm_cam.mat, as its MATLAB evaluator does, instead of the seeds of the
+            Python evaluators. The two give slightly different numbers.
+    """
+
+    modes: tuple[str, ...] = ("all", "indoor")
+    shots: tuple[int, ...] = (1,)
+    draws: int = 10
+    official_draws: bool = False
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise ValueError(f"at least one gallery draw is needed, got {self.draws}")
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Which images are compared: int64 indices of the test lists, `query` (Q,) and `gallery` (G,)."""
+
+    query: np.ndarray
+    gallery: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Protocol:
+    """One row of a results table, averaged over its draws.
+
+    Args:
+        name: data set, search mode, shots, and where the draws come from.
+        direction: the row's title, such as "infrared to visible".
+        query, gallery: modality of each side.
+        removed: which gallery images a query does not see; None: it sees all.
+        distinct_identities: CMC over distinct identities (SYSU-MM01, LLCM) instead of images (RegDB).
+        draws: one or more.
+        extra: a view for the report that the data set's protocol does not define; no metrics are computed of it.
+        note: one sentence for the report: what is in the gallery and what is removed.
+    """
+
+    name: str
+    direction: str
+    query: str
+    gallery: str
+    removed: RemovalRule | None
+    distinct_identities: bool
+    draws: tuple[Draw, ...]
+    extra: bool = False
+    note: str = ""
+
+
+def whole_galleries(name: str, test: Split, words: dict[str, str]) -> list[Protocol]:
+    """Protocols of all images of one modality against all of the other, in both directions: no draws, no removal, plain CMC.
+
+    Args:
+        words: modality -> what the direction calls it.
+    """
+    rows = {m: all_rows(test, m) for m in MODALITIES}
+    return [
+        Protocol(
+            name, f"{words[q]} to {words[g]}", q, g, None, False, (Draw(rows[q], rows[g]),), note="All test images."
+        )
+        for q, g in (MODALITIES, MODALITIES[::-1])
+    ]  # fmt: skip
+
+
+def all_rows(test: Split, modality: str) -> np.ndarray:
+    """Indices of all test images of a modality, int64 (N,)."""
+    return np.arange(len(test[modality]))
+
+
+def plural(count: int, word: str) -> str:
+    """ "1 draw", "10 draws"; "2 identities"."""
+    many = word[:-1] + "ies" if word.endswith("y") else word + "s"
+    return f"{count} {word if count == 1 else many}"
+
+
+# ------------------------------------------------------------------ data sets
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The images of a data set, read once.
+
+    Args:
+        source: the registry entry that read it. data_dir: its folder or, of custom images, perhaps its table.
+        train: modality -> training samples. test: modality -> test samples; empty if there is no labelled test image.
+        trial: split number, None if the data set has one split only.
+        synthetic: the images are rendered, as the folder's manifest says.
+        differences: how images and split files differ from the published data set, a sentence each.
+        accepted: these differences were accepted with --allow-incomplete when the folder was prepared.
+        notices: what every run on these images prints, for people only.
+    """
+
+    source: DataSource
+    data_dir: Path
+    train: Split
+    test: Split
+    trial: int | None = None
+    synthetic: bool = False
+    differences: tuple[str, ...] = ()
+    accepted: bool = False
+    notices: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name on the command line, such as "sysu"."""
+        return self.source.name
+
+    @property
+    def title(self) -> str:
+        """Name in print, such as "SYSU-MM01"."""
+        return self.source.title
+
+    @property
+    def complete(self) -> bool:
+        """Whether all images are there, as far as the data set's numbers are known."""
+        return not self.differences
+
+    def protocols(self, options: ProtocolOptions | None = None) -> list[Protocol]:
+        """The rows of the results table, in its order.
+
+        Raises:
+            DataError: as `require_test`, or options that the data set cannot serve.
+        """
+        self.require_test()
+        return self.source.protocols(self, options or ProtocolOptions())
+
+    def require_train(self) -> None:
+        """Raise DataError unless each modality can have two clusters of two images."""
+        for m in MODALITIES:
+            count = len(self.train.get(m, ()))
+            if count < MIN_TRAIN_IMAGES:
+                raise DataError(
+                    f"{self.data_dir} has {count} {m} images to train on; at least {MIN_TRAIN_IMAGES} of each modality are "
+                    "needed, and hundreds make sense"
+                )
+
+    def require_test(self) -> None:
+        """Raise DataError unless a query of one modality can have a match in the other."""
+        remedy = self.source.test_remedy
+        if not any(self.test.values()):
+            raise DataError(
+                f"{self.data_dir} has no labelled test image; a test needs images of both modalities. {remedy}"
+            )
+        for m in MODALITIES:
+            if not self.test.get(m):
+                raise DataError(
+                    f"{self.data_dir} has no {m} test image; each modality is searched for in the other. {remedy}"
+                )
+        if not set.intersection(*(identities_of({m: self.test[m]}) for m in MODALITIES)):
+            raise DataError(
+                f"no identity in {self.data_dir} has test images of both modalities, so no query has a match; check the identities"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource(ABC):
+    """A data set that the package can read: an entry of the registry.
+
+    Args:
+        name: on the command line. title: in print. aliases: further names on the command line and in old checkpoints.
+        protocols: (data set, options) -> rows of its results table.
+        trials: split numbers, if a model is trained for each of several splits.
+        reads: names of the settings that only some data sets read ("trial", "trials", "modes", "shots", "draws",
+            "official_draws").
+        recipe_of: the data set whose recipes are used; "": it has recipes under its own name.
+        test_remedy: how to add test images, if the user can.
+        shared_identities: severity ("error" or "warning") of identities that are in both splits, for `sdcl doctor`; "" where
+            each split counts its identities anew. shared_remedy: what to do about them.
+        small_remedy: what to do about very few training images.
+    """
+
+    name: str
+    title: str
+    protocols: Callable[[Dataset, ProtocolOptions], list[Protocol]]
+    aliases: tuple[str, ...] = ()
+    trials: tuple[int, ...] = ()
+    reads: frozenset[str] = field(default_factory=frozenset)
+    recipe_of: str = ""
+    test_remedy: str = ""
+    shared_identities: str = ""
+    shared_remedy: str = ""
+    small_remedy: str = ""
+
+    @abstractmethod
+    def open(self, data_dir: Path, trial: int = 1, allow_incomplete: bool = False) -> Dataset:
+        """Read all lists and folders once.
+
+        Args:
+            trial: split number; read only if the data set has `trials`.
+            allow_incomplete: accept images and lists that differ from the published ones.
+
+        Raises:
+            DataError: missing or inconsistent data.
+        """
+
+    def require_trial(self, trial: int) -> int | None:
+        """The trial, None if the data set has none. Raises DataError for one that it does not have."""
+        if not self.trials:
+            return None
+        if trial not in self.trials:
+            raise DataError(f"--trial must be one of {self.trials[0]}..{self.trials[-1]}, got {trial}")
+        return trial

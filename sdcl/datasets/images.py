@@ -1,0 +1,56 @@
+"""Image files on disk: the formats that are read, and the one listing of a folder.
+
+Formats are a closed list: Pillow is never asked to open a kind that may run another program (EPS) or that was not tested.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from sdcl.runtime.errors import DataError
+from sdcl.runtime.files import printable
+
+SUFFIXES_OF = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+}  # Pillow's format -> file name suffixes, lower case
+SUFFIXES = tuple(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
+
+# (folder, names of its subfolders, names of its files), hidden ones left out; may raise to refuse the folder
+Visit = Callable[[str, list[str], list[str]], None]
+
+
+def is_image(name: str | Path) -> bool:
+    """Whether a file name has the suffix of an image that is read, in upper or lower case."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def list_images(folder: Path, *, recursive: bool = False, visit: Visit | None = None) -> list[Path]:
+    """Sorted paths of the image files of a folder; hidden files and folders and other kinds of files are left out.
+
+    Args:
+        recursive: also below its subfolders. Links to folders are not followed.
+        visit: called with each folder before its images are listed.
+
+    Raises:
+        DataError: a folder that cannot be listed.
+    """
+    images: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files = [name for name in files if not name.startswith(".")]
+        if visit is not None:
+            visit(place, folders, files)
+        images += [Path(place, name) for name in files if is_image(name)]
+        if not recursive:
+            break
+    return sorted(images)
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"folder {printable(str(error.filename))} cannot be listed: {error.strerror}; check its name and permissions"
+    )

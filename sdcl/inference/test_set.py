@@ -1,0 +1,64 @@
+"""Test images of a data set, decoded once, and the protocols that a model is tested by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from sdcl.config.settings import Settings, TestSettings
+from sdcl.data.image_cache import build_cache, open_store
+from sdcl.datasets import Dataset, ProtocolOptions
+from sdcl.evaluation.protocols import Result, evaluate
+from sdcl.evaluation.rerank import Rerank
+from sdcl.inference.extract import embed, joined
+from sdcl.runtime.distributed import Processes, barrier
+
+
+class TestSet:
+    """All test images of a data set and its protocols.
+
+    Attributes:
+        samples: modality -> test samples. stores: modality -> their decoded images in the same order.
+        protocols: rows of the results table, and extra views for the report.
+
+    Raises:
+        DataError: no test images, images that cannot be read, or test options that the data set cannot serve.
+    """
+
+    __test__ = False  # not a pytest class
+
+    def __init__(self, dataset: Dataset, settings: Settings, processes: Processes):
+        self.settings = settings.test
+        self.samples, self.protocols = dataset.test, dataset.protocols(protocol_options(settings.test))
+        data = settings.data
+        self.stores = {}
+        for m, samples in self.samples.items():
+            where = (
+                [s.path for s in samples],
+                data.height,
+                data.width,
+                data.resize_test,
+                Path(data.cache_dir),
+            )
+            if processes.local_rank == 0:
+                build_cache(*where, data.workers, f"test {m}")
+            barrier()
+            self.stores[m] = open_store(*where, processes.device, workers=data.workers, title=f"test {m}")
+
+    def evaluate(self, model: nn.Module, bf16: bool) -> list[Result]:
+        """Embed every test image once; all protocols and draws use the same features."""
+        size = self.settings.test_batch_size
+        features = {
+            m: joined(embed(model, store, m, batch_size=size, bf16=bf16, title="test")).cpu()
+            for m, store in self.stores.items()
+        }
+        return evaluate(features, self.samples, self.protocols, Rerank() if self.settings.rerank else None)
+
+
+def protocol_options(test: TestSettings) -> ProtocolOptions:
+    """The protocol's options from the test settings, whose modes and shots are comma separated."""
+    modes, shots = (
+        [part.strip() for part in text.split(",") if part.strip()] for text in (test.modes, test.shots)
+    )
+    return ProtocolOptions(tuple(modes), tuple(map(int, shots)), test.draws, test.official_draws)

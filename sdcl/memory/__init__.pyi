@@ -1,0 +1,3 @@
+from .cluster import ClusterMemory as ClusterMemory
+from .cluster import centroids as centroids
+from .instance import InstanceMemory as InstanceMemory

@@ -1,0 +1,67 @@
+"""Pseudo-labels with the run's settings. N images, D dimensions."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sdcl.clustering import PseudoLabels, pseudo_labels
+from sdcl.config.settings import ClusterSettings
+from sdcl.methods.interface import Features, Once, require_clusters
+
+
+def cluster(
+    features: Tensor,
+    settings: ClusterSettings,
+    *,
+    normalize: bool,
+    eps: float | None = None,
+    k1: int | None = None,
+) -> PseudoLabels:
+    """Jaccard distance and DBSCAN of (N, D) features; `eps` and `k1` replace the settings' values.
+
+    With fewer than two clusters, where the released code ends in an error, eps is moved: up if most images are outliers, else down.
+    """
+    radius = first = settings.eps if eps is None else eps
+    for _ in range(settings.eps_backoff + 1):
+        labels = pseudo_labels(
+            features,
+            k1=settings.k1 if k1 is None else k1,
+            k2=settings.k2,
+            eps=radius,
+            min_samples=settings.min_samples,
+            backend=settings.knn,
+            normalize=normalize,
+        )
+        moved = radius + (settings.eps_step if 2 * labels.outliers > len(labels.ids) else -settings.eps_step)
+        back_and_forth = (moved - radius) * (radius - first) < 0
+        if labels.occupied >= 2 or not 0 < moved < 1 or back_and_forth:
+            break
+        radius = moved
+    return labels
+
+
+def cluster_each(
+    features: Features, settings: ClusterSettings, once: Once, epoch: int
+) -> dict[str, PseudoLabels]:
+    """Pseudo-labels of each modality from its deep features as they were extracted.
+
+    Raises:
+        NoClusters: a modality has fewer than two clusters.
+    """
+    labels = once(lambda: {m: cluster(features[m]["deep"], settings, normalize=False) for m in features})
+    require_clusters(labels, settings.eps, epoch)
+    return labels
+
+
+def side_by_side(features: dict[str, Tensor]) -> Tensor:
+    """branch -> (N, D), not normalised, as one matrix (N, branches x D)."""
+    return torch.cat(list(features.values()), dim=1)
+
+
+def scatter(labels: PseudoLabels, rows: np.ndarray, size: int) -> PseudoLabels:
+    """Labels of the images `rows` (n,) as labels of all `size` images, the others being outliers."""
+    ids = np.full(size, -1, np.int64)
+    ids[rows] = labels.ids
+    return PseudoLabels(ids, labels.num_clusters)
