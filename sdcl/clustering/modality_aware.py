@@ -17,8 +17,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from sdcl.clustering import modality_aware_cpu
-from sdcl.clustering.dbscan import grow
+from sdcl.clustering import modality_aware_cpu, modality_aware_gpu
+from sdcl.clustering.density import grow
 from sdcl.clustering.jaccard import (
     ONE,
     Pairs,
@@ -28,8 +28,8 @@ from sdcl.clustering.jaccard import (
     neighbor_weights,
     query_expansion,
 )
+from sdcl.clustering.labels import PseudoLabels
 from sdcl.clustering.neighbors import BACKENDS, exact_float32
-from sdcl.clustering.pseudo_labels import PseudoLabels
 from sdcl.runtime.errors import SettingError, TrainingError
 from sdcl.runtime.validation import as_features
 from sdcl.runtime.work_sharing import in_parts
@@ -193,9 +193,7 @@ def partial_lists(
     sizes = [min(k, end - begin) for begin, end in borders]
     best = [torch.full((count, size), -torch.inf, device=device) for size in sizes]
     images = [torch.zeros(count, size, dtype=torch.long, device=device) for size in sizes]
-    to_rows, to_columns = modality_aware_cpu.offer_to_rows, modality_aware_cpu.offer_to_columns
-    if device.type != "cpu":
-        to_rows, to_columns = gpu_offer_to_rows, gpu_offer_to_columns
+    kernels = modality_aware_cpu if device.type == "cpu" else modality_aware_gpu
     strips = [
         (m, first, min(first + chunk, end))
         for m, (begin, end) in enumerate(borders)
@@ -210,31 +208,17 @@ def partial_lists(
             similarity = torch.mm(
                 features[first:last], features[first:].T, out=buffer[: (last - first) * width].view(-1, width)
             )
-            to_columns(best[m][last:], images[m][last:], similarity[:, last - first :], first)
+            kernels.offer_to_columns(best[m][last:], images[m][last:], similarity[:, last - first :], first)
             for other, (begin, end) in enumerate(borders):
                 begin = max(begin, first)
                 if begin < end:
-                    to_rows(
+                    kernels.offer_to_rows(
                         best[other][first:last],
                         images[other][first:last],
                         similarity[:, begin - first : end - first],
                         begin,
                     )
     return best[0], images[0], best[1], images[1]
-
-
-def gpu_offer_to_rows(best: Tensor, images: Tensor, similarity: Tensor, first: int) -> None:
-    """`modality_aware_cpu.offer_to_rows` on a GPU."""
-    near = similarity.topk(min(best.shape[1], similarity.shape[1]))
-    kept = torch.cat((best, near.values), 1).topk(best.shape[1])
-    images.copy_(torch.cat((images, near.indices + first), 1).gather(1, kept.indices))
-    best.copy_(kept.values)
-
-
-def gpu_offer_to_columns(best: Tensor, images: Tensor, similarity: Tensor, first: int) -> None:
-    """`modality_aware_cpu.offer_to_columns` on a GPU."""
-    if len(best):
-        gpu_offer_to_rows(best, images, similarity.T.contiguous(), first)
 
 
 def _best(similarity: Tensor, images: Tensor, k: int | None = None) -> Lists:

@@ -124,8 +124,7 @@ def test_strips_of_several_processes_make_the_lists_of_one(monkeypatch, form, pa
     features = torch.from_numpy(np.concatenate(two_modalities(230, 103, 6)))
     expected = nearest_of_each_modality(features, 230, 9, chunk=chunk)
     if form == "gpu":
-        monkeypatch.setattr(module.modality_aware_cpu, "offer_to_rows", module.gpu_offer_to_rows)
-        monkeypatch.setattr(module.modality_aware_cpu, "offer_to_columns", module.gpu_offer_to_columns)
+        monkeypatch.setattr(module, "modality_aware_cpu", module.modality_aware_gpu)
     spread = [partial_lists(features, 230, 9, chunk, part, parts) for part in range(parts)]
     monkeypatch.setattr(module, "in_parts", lambda *_: spread)
     for found, whole in zip(nearest_of_each_modality(features, 230, 9, chunk=chunk), expected):
