@@ -1,11 +1,9 @@
 from .aggregation import aggregate as aggregate
 from .aggregation import count_matches as count_matches
 from .aggregation import one_to_one as one_to_one
+from .identity import identity_descriptions as identity_descriptions
 from .matching import ClusterMatching as ClusterMatching
 from .matching import match_clusters as match_clusters
-from .prototypes import Prototypes as Prototypes
-from .prototypes import identity_descriptions as identity_descriptions
-from .prototypes import split_prototypes as split_prototypes
 from .ranking import collaborative_ranking as collaborative_ranking
 from .ranking import majority_of_neighbors as majority_of_neighbors
 from .transfer import transfer_labels as transfer_labels

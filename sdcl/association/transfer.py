@@ -1,6 +1,6 @@
 """Label transfer by thresholded similarity to the centroids of the other modality (HIL, arXiv 2509.11587).
 
-Nq queries (visible), Nk keys (infrared), C key clusters, D dimensions.
+N images, C clusters of the other modality, D dimensions.
 """
 
 from __future__ import annotations
@@ -11,45 +11,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sdcl.association.ranking import CHUNK
-from sdcl.memory import centroids
-from sdcl.runtime.validation import as_labels
+from sdcl.runtime.validation import as_features, as_labels
 
 
 @torch.no_grad()
 def transfer_labels(
-    queries: dict[str, Tensor],
-    keys: dict[str, Tensor],
-    query_labels: np.ndarray,
-    key_labels: np.ndarray,
-    threshold: float = 0.5,
+    features: Tensor, labels: np.ndarray, centroids: Tensor, threshold: float = 0.5
 ) -> np.ndarray:
-    """The key cluster whose centroid is most similar to a query, if nearly as similar as that centroid's best query.
+    """The cluster whose centroid is most similar to an image, if nearly as similar as that centroid's best image.
 
-    Raw features of the branches side by side; a centroid is the mean of its cluster's; similarity is the cosine. A query takes the
-    label c of its most similar centroid if it reaches `threshold` times the largest similarity of centroid c with any query, of
-    outliers too; else -1. Queries that are outliers themselves stay -1.
+    Similarity is the cosine. An image takes its most similar centroid c if it reaches `threshold` times the largest similarity of c
+    with any image, outliers included; else -1. Images that are outliers stay -1.
 
     Args:
-        queries, keys: branch -> (Nq, D), (Nk, D), any norm: of weight in the concatenation and in the mean.
-        query_labels: int (Nq,), only -1 matters. key_labels: int (Nk,) with -1.
+        features: (N, D), any norm; HIL puts the raw deep and shallow features side by side.
+        labels: int (N,), of which only -1 matters. centroids: (C, D), any norm.
 
     Returns:
-        int64 (Nq,) labels in the key label space, with -1.
+        int64 (N,), 0 .. C - 1 or -1.
 
     Raises:
-        ValueError: no key has a cluster, or not every image has one label or -1.
+        ValueError: no image, no centroid, or not one label for each image.
     """
-    images, other = (torch.cat([f.float() for f in features.values()], 1) for features in (queries, keys))
-    own = as_labels("query_labels", query_labels, len(images))
-    rows = centroids(other, key_labels)  # (C, D)
-    names = torch.as_tensor(np.unique(key_labels[key_labels >= 0]), device=rows.device)
-    best, nearest, top = [], [], torch.full((len(rows),), -torch.inf, device=rows.device)
-    for part in images.split(CHUNK):
-        cosine = F.normalize(part) @ rows.T  # (c, C)
-        top = torch.maximum(top, cosine.amax(0))
-        largest = cosine.max(1)
-        best.append(largest.values)
-        nearest.append(largest.indices)
-    similarity, cluster = torch.cat(best), torch.cat(nearest)
-    taken = (similarity >= threshold * top[cluster]) & torch.as_tensor(own >= 0, device=rows.device)
-    return torch.where(taken, names[cluster], -1).cpu().numpy()
+    features, rows = as_features("features", features), F.normalize(as_features("centroids", centroids))
+    labels = as_labels("labels", labels, len(features))
+    parts = [(F.normalize(part) @ rows.T) for part in features.split(CHUNK)]  # (c, C)
+    top = torch.stack([part.amax(0) for part in parts]).amax(0)  # (C,)
+    best, nearest = (torch.cat(column) for column in zip(*(part.max(1) for part in parts)))
+    taken = (best >= threshold * top[nearest]) & torch.as_tensor(labels >= 0, device=rows.device)
+    return torch.where(taken, nearest, -1).cpu().numpy()

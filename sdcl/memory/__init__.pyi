@@ -4,3 +4,5 @@ from .cluster import ClusterMemory as ClusterMemory
 from .cluster import centroids as centroids
 from .hybrid import HybridMemory as HybridMemory
 from .instance import InstanceMemory as InstanceMemory
+from .prototypes import Prototypes as Prototypes
+from .prototypes import split_prototypes as split_prototypes

@@ -1,16 +1,13 @@
-"""Prototypes of a cluster's parts (modalities: BMIL; cameras: DCCL), and identities described by them. N images, P prototypes, D dimensions."""
+"""Prototypes of the parts of clusters: of the modalities (BMIL) or of the cameras (DCCL). N images, P prototypes, D dimensions."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sdcl.association.unification import association_embedding
-from sdcl.memory import centroids
+from sdcl.memory.cluster import centroids
 from sdcl.runtime.validation import as_labels
 
 
@@ -49,20 +46,3 @@ def split_prototypes(features: Tensor, labels: np.ndarray, parts: np.ndarray) ->
     of_images = np.full(len(cells), -1)
     of_images[cells >= 0] = prototype
     return Prototypes(centroids(features, of_images), occupied // width, occupied % width, of_images)
-
-
-def identity_descriptions(features: Tensor, prototypes: Prototypes, temperature: float = 0.05) -> Tensor:
-    """Images described by their resemblance to identities, as each camera sees them: unit rows, so that products are cosines.
-
-    For each part a softmax over its prototypes of (unit(f) . P / temperature), side by side. Our reading of DCCL (IEEE TIFS 2024, DOI
-    10.1109/TIFS.2023.3341392), whose equations are not at hand; it is GUR's association embedding with proxies for memories.
-
-    Args:
-        features: (N, D), any norm.
-
-    Returns:
-        float32 (N, P).
-    """
-    parts = torch.as_tensor(prototypes.parts, device=prototypes.rows.device)
-    memories = [prototypes.rows[parts == part] for part in np.unique(prototypes.parts)]
-    return F.normalize(association_embedding(features, memories, scale=1 / temperature))
