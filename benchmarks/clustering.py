@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from sklearn.cluster import DBSCAN
 
 from sdcl.clustering import jaccard, neighbors, pseudo_labels
-from sdcl.clustering.density import grow
+from sdcl.clustering.density import dbscan_of_pairs
 
 K1, K2, EPS, MIN_SAMPLES = 30, 6, 0.6, 4
 
@@ -102,12 +102,11 @@ def sparse_labels(features: np.ndarray, device: str, backend: str, group: int = 
     parts = rows.split(group or len(rows))
     search = partial(neighbors.rank_lists, k=K1, backend=backend)
     ranks = phase("nearest neighbours", lambda: torch.cat([search(part) + n * len(parts[0]) for n, part in enumerate(parts)]))
-    members = phase("sets", lambda: jaccard.member_sets(ranks, K1))
+    members = phase("sets", lambda: jaccard.reciprocal_sets(ranks, K1))
     weights = phase("weights", lambda: jaccard.neighbor_weights(rows, *members))
-    shares = weights._replace(values=(weights.values * (jaccard.ONE / K2)).round().int())
-    expanded = phase("query expansion", lambda: jaccard.query_expansion(shares, ranks[:, :K2]))
-    pairs = phase("min-sum", lambda: jaccard.distance_pairs(expanded, EPS))
-    found = phase("DBSCAN", lambda: grow(len(rows), pairs.rows, pairs.columns, MIN_SAMPLES))
+    expanded = phase("query expansion", lambda: jaccard.query_expansion(weights, ranks[:, :K2]))
+    pairs = phase("min-sum", lambda: jaccard.pair_distances(expanded, EPS))
+    found = phase("DBSCAN", lambda: dbscan_of_pairs(len(rows), pairs.first, pairs.second, MIN_SAMPLES))
     holders = expanded.columns.bincount().double()
     return {
         "ids": found.ids,

@@ -31,7 +31,8 @@ from torch import Tensor
 
 from sdcl import train as training
 from sdcl.clustering import PseudoLabels, nearest_neighbors
-from sdcl.data.augment import Augmentation, apply_channel, draw_channel_adapt_gray, draw_channel_exchange
+from sdcl.data.augment import Augmentation, draw_channel_adapt_gray, draw_channel_exchange
+from sdcl.data.augment_gpu import apply_channel
 from sdcl.losses.contrast import similarity
 from sdcl.losses.neighbor import FLOOR
 from sdcl.memory import cluster, instance

@@ -12,7 +12,8 @@ import common
 import numpy as np
 import torch
 
-from sdcl.evaluation.metrics import rank_metrics, same_room
+from sdcl.datasets.base import same_room
+from sdcl.evaluation.metrics import rank_metrics
 
 CASES = (("SYSU-MM01", 3803, 301, 96), ("RegDB", 2060, 2060, 206), ("large", 10_000, 10_000, 1000))
 QUICK = (("SYSU-MM01", 60, 40, 12), ("RegDB", 50, 50, 5))

@@ -1,4 +1,4 @@
-"""How far an epoch's pseudo-labels are from those of the epoch before: for the log only, like `truth.py`. N images.
+"""Change of the pseudo-labels from one epoch to the next, for the log only. N images of a modality, n of them clustered.
 
 Label numbers mean nothing from one clustering to the next, so partitions are compared, never numbers.
 """
@@ -16,43 +16,54 @@ from torch import Tensor
 from sdcl.clustering import LabelSet, PseudoLabels
 
 
-class Churn:
-    """The labels of the last finished epoch by name, which go into its checkpoint; on the main process only."""
+class LabelChurn:
+    """Remembers the label sets of the last finished epoch, which its checkpoint holds. On the main process only."""
 
-    def __init__(self):
-        self.before: dict[str, np.ndarray] = {}
+    def __init__(self) -> None:
+        self.previous: dict[str, np.ndarray] = {}  # name -> int (N,)
 
-    def follow(self, label_sets: Iterable[LabelSet], labels: dict[str, dict[str, Any]]) -> None:
-        """Add what changed to the epoch's `labels` of metrics.jsonl, and remember its labels. Of sets with the same name the last counts.
+    def update(self, label_sets: Iterable[LabelSet], summaries: dict[str, dict[str, Any]]) -> None:
+        """Add the churn of an epoch's label sets to their summaries, and remember the sets. Of sets with the same name the last counts.
 
         A set that the epoch before did not have, or had for another number of images, has no churn.
+
+        Args:
+            summaries: name -> numbers for metrics.jsonl, changed in place.
         """
-        found = {s.name: s for s in label_sets}
-        for name, new in found.items():
-            old = self.before.get(name)
-            if old is not None and len(old) == len(new.labels.ids):
-                labels[name] |= label_churn(old[new.selection], new.labels, new.selection)
-        self.before = {name: new.labels.ids for name, new in found.items()}
+        current = {s.name: s for s in label_sets}
+        for name, label_set in current.items():
+            old = self.previous.get(name)
+            if old is not None and len(old) == len(label_set.labels.ids):
+                selection = label_set.selection
+                summaries[name] |= label_churn(old[selection], label_set.labels, selection)
+        self.previous = {name: label_set.labels.ids for name, label_set in current.items()}
 
     def state(self) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(ids.astype(np.int32)) for name, ids in self.before.items()}
+        """Tensors for a checkpoint."""
+        return {name: torch.from_numpy(ids.astype(np.int32)) for name, ids in self.previous.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        self.before = {name: ids.numpy().astype(np.int64) for name, ids in state.items()}
+        """Continue from what `state` returned."""
+        self.previous = {name: ids.numpy().astype(np.int64) for name, ids in state.items()}
 
 
-def label_churn(old: np.ndarray, new: PseudoLabels, rows: slice | np.ndarray = slice(None)) -> dict[str, float]:
-    """What became of the labels of the same images.
+def label_churn(
+    old: np.ndarray, new: PseudoLabels, selection: slice | np.ndarray = slice(None)
+) -> dict[str, float]:
+    """Compare two labellings of the same images.
 
     Args:
-        old: int (n,), -1 is an outlier. rows: which n of the N labels of `new` those are.
+        old: int (n,), -1 is an outlier. selection: which n of the N labels of `new` belong to those images.
 
     Returns:
-        churn: 1 - adjusted Rand index (Hubert and Arabie, 1985) of both partitions of the images that are in a cluster both times: 0 for the
-        same clusters, about 1 for unrelated ones; left out when there are fewer than two such images.
+        churn: 1 - adjusted Rand index (Hubert and Arabie, Comparing Partitions, 1985) over the images that are in a cluster in both: 0 for
+        equal clusters, about 1 for unrelated ones; left out if there are fewer than two such images.
         outlier_churn: share of images that are an outlier in exactly one of the two.
     """
-    now = new.ids[rows]
-    inside, stayed = (old >= 0) & (now >= 0), (old >= 0) == (now >= 0)
-    told = {"churn": 1.0 - float(adjusted_rand_score(old[inside], now[inside]))} if inside.sum() > 1 else {}
-    return told | {"outlier_churn": float((~stayed).mean()) if len(now) else 0.0}
+    ids = new.ids[selection]
+    in_both, unchanged = (old >= 0) & (ids >= 0), (old >= 0) == (ids >= 0)
+    churn = {}
+    if in_both.sum() > 1:
+        churn["churn"] = 1.0 - float(adjusted_rand_score(old[in_both], ids[in_both]))
+    churn["outlier_churn"] = float((~unchanged).mean()) if len(ids) else 0.0
+    return churn

@@ -1,10 +1,13 @@
-"""What the authors' released training log says. It belongs beside a run of the same recipe on the same real data, and nowhere else."""
+"""Metrics and label counts of the authors' training log (released SDCL code, SYSU-MM01).
+
+Comparable only with runs of the same recipe on the same, real images.
+"""
 
 from __future__ import annotations
 
 SOURCE = "the authors' released training log"
 
-# (method, data set) -> beginning of the protocol's name -> metric -> epoch -> percent. The log gives more epochs; these are known here.
+# (method, data set) -> beginning of the protocol's name -> metric -> epoch -> percent, for some of the log's epochs.
 CURVES: dict[tuple[str, str], dict[str, dict[str, dict[int, float]]]] = {
     ("sdcl", "sysu"): {
         "SYSU-MM01 all-search single-shot": {
@@ -19,7 +22,7 @@ CURVES: dict[tuple[str, str], dict[str, dict[str, dict[int, float]]]] = {
         },
     }
 }
-# (method, data set) -> count -> name of the labels -> epoch -> number.
+# (method, data set) -> count -> name of the label set -> epoch -> number.
 COUNTS: dict[tuple[str, str], dict[str, dict[str, dict[int, int]]]] = {
     ("sdcl", "sysu"): {
         "clusters": {

@@ -1,6 +1,14 @@
-"""DBSCAN on the sparse k-reciprocal Jaccard distance."""
+"""DBSCAN on sparse Jaccard distances, and the pseudo-labels that follow from features.
+
+Ester et al., A Density-Based Algorithm for Discovering Clusters, KDD 1996; the conventions are those of
+scikit-learn (https://scikit-learn.org/stable/modules/generated/sklearn.cluster.DBSCAN.html).
+
+Legend: N images, D dimensions, P pairs of near images.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,37 +18,85 @@ from torch import Tensor
 
 from sdcl.clustering.jaccard import near_pairs
 from sdcl.clustering.labels import OUTLIER, PseudoLabels
+from sdcl.runtime.errors import SettingError
 from sdcl.runtime.validation import as_features
+from sdcl.runtime.work_sharing import Share, with_idle_ranks
+
+
+def pseudo_labels(
+    features: Tensor,
+    *,
+    k1: int = 30,
+    k2: int = 6,
+    eps: float,
+    min_samples: int = 4,
+    backend: str = "torch",
+    normalize: bool = True,
+    share: Share = with_idle_ranks,
+) -> PseudoLabels:
+    """Pseudo-labels of a set of images: k-reciprocal Jaccard distance, then DBSCAN.
+
+    Args:
+        features: float32 (N, D).
+        k1: length of the rank lists. k2: images averaged by the query expansion. See `jaccard_distance`.
+        eps: radius of DBSCAN, a Jaccard distance between 0 and 1, inclusive.
+        min_samples: images within `eps` of a core image, the image itself among them.
+        backend: of the neighbour search, see `nearest_neighbors`.
+        normalize: bring the features to unit length first; off for GUR's association embeddings, whose norms
+            count.
+        share: who searches the neighbours, see `nearest_neighbors`: within `once` the waiting ranks take
+            part.
+
+    Raises:
+        ValueError: features are not a non-empty matrix.
+        SettingError: eps, k1, k2 out of range, or the backend is unknown or not installed.
+        TrainingError: features are not finite.
+    """
+    features = as_features("features", features)
+    features = F.normalize(features) if normalize else features
+    _check_eps(eps)
+    pairs = near_pairs(features, k1, k2, eps, backend=backend, share=share)
+    return replace(dbscan_of_pairs(len(features), pairs.first, pairs.second, min_samples), eps=eps)
 
 
 def dbscan(distance: sp.csr_array | np.ndarray, eps: float, min_samples: int = 4) -> PseudoLabels:
     """DBSCAN on a symmetric Jaccard distance (N, N): dense, or sparse with missing entries that are 1.
 
-    eps is inclusive and an image counts among its own neighbours. Clusters are numbered by their first core image;
-    a border image goes to the lowest-numbered cluster that reaches it (scikit-learn's meaning).
+    Clusters are numbered by their first core image; a border image goes to the lowest-numbered cluster that
+    reaches it.
+
+    Args:
+        eps: radius, inclusive. min_samples: images within it of a core image, the image itself among them.
 
     Raises:
-        ValueError: eps is outside (0, 1): at 1 every pair would be neighbours; or the matrix is not square.
+        ValueError: the matrix is not square.
+        SettingError: eps is outside (0, 1): at 1 every pair would be neighbours.
     """
     _check_eps(eps)
     if len(distance.shape) != 2 or distance.shape[0] != distance.shape[1]:
         raise ValueError(f"distance must be an (N, N) matrix, got shape {tuple(distance.shape)}")
     if not sp.issparse(distance):
-        distance = np.asarray(distance)
-        return grow(len(distance), *np.nonzero(np.triu(distance <= eps, 1)), min_samples)
-    rows = np.repeat(np.arange(distance.shape[0]), np.diff(distance.indptr))
-    near = (distance.data <= eps) & (rows < distance.indices)
-    return grow(distance.shape[0], rows[near], distance.indices[near], min_samples)
+        first, second = np.nonzero(np.triu(np.asarray(distance) <= eps, 1))
+        return dbscan_of_pairs(distance.shape[0], first, second, min_samples)
+    sparse = sp.csr_array(distance)
+    rows = np.repeat(np.arange(len(sparse.indptr) - 1), np.diff(sparse.indptr))
+    near = (sparse.data <= eps) & (rows < sparse.indices)
+    return dbscan_of_pairs(len(sparse.indptr) - 1, rows[near], sparse.indices[near], min_samples)
 
 
-def _check_eps(eps: float) -> None:
-    if not 0 < eps < 1:
-        raise ValueError(f"--eps must lie between 0 and 1 (Jaccard distance), got {eps}")
+def dbscan_of_pairs(count: int, first: np.ndarray, second: np.ndarray, min_samples: int) -> PseudoLabels:
+    """DBSCAN from the edges of the neighbourhood graph.
 
+    Clusters are the connected components of core images, to which border images are added.
 
-def grow(count: int, first: np.ndarray, second: np.ndarray, min_samples: int) -> PseudoLabels:
-    """DBSCAN of `count` images from their near pairs first[p] < second[p] (P,): components of core images, then borders."""
-    neighbors = 1 + np.bincount(first, minlength=count) + np.bincount(second, minlength=count)  # with the image itself
+    Args:
+        count: number of images N.
+        first, second: int (P,), the near pairs first[p] < second[p], each once.
+        min_samples: see `dbscan`.
+    """
+    neighbors = (
+        1 + np.bincount(first, minlength=count) + np.bincount(second, minlength=count)
+    )  # with the image itself
     core = neighbors >= min_samples
     joined = core[first] & core[second]
     graph = sp.coo_array((joined[joined], (first[joined], second[joined])), shape=(count, count))
@@ -57,17 +113,6 @@ def grow(count: int, first: np.ndarray, second: np.ndarray, min_samples: int) ->
     return PseudoLabels(ids, len(begin))
 
 
-def pseudo_labels(
-    features: Tensor, *, k1: int = 30, k2: int = 6, eps: float, min_samples: int = 4, backend: str = "torch", normalize: bool = True
-) -> PseudoLabels:
-    """Pseudo-labels of a set of images from features (N, D): k-reciprocal Jaccard distance, DBSCAN.
-
-    Args:
-        normalize: bring the rows to unit length first; off for what GUR clusters, which is not of unit length on purpose.
-    """
-    features = as_features("features", features)
-    features = F.normalize(features) if normalize else features
-    _check_eps(eps)
-    pairs = near_pairs(features, k1, k2, eps, backend=backend)
-    found = grow(len(features), pairs.rows, pairs.columns, min_samples)
-    return PseudoLabels(found.ids, found.num_clusters, eps)
+def _check_eps(eps: float) -> None:
+    if not 0 < eps < 1:
+        raise SettingError(f"--eps must lie between 0 and 1 (Jaccard distance), got {eps}")

@@ -1,4 +1,7 @@
-"""The values that clustering and association make: pseudo-labels of images, and label sets with their modality. N images."""
+"""Pseudo-labels of images, and label sets that carry their modality for logs and reports.
+
+Legend: N images of one modality, n of them clustered.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ OUTLIER = -1
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """Cluster of every image of one modality.
+    """Cluster of every image.
 
     Args:
         ids: int64 (N,), 0 .. num_clusters - 1, or -1 for an outlier.
-        num_clusters: clusters that the ids may name; one of them can be empty after a relabelling.
-        eps: DBSCAN's radius, where that made them.
+        num_clusters: size of the label space; a cluster can be empty when labels come from the other
+            modality.
+        eps: radius of the DBSCAN that made them, a Jaccard distance; None for labels from elsewhere.
     """
 
     ids: np.ndarray
@@ -25,24 +29,27 @@ class PseudoLabels:
 
     @property
     def outliers(self) -> int:
-        """Number of images without a cluster."""
+        """Number of images without a cluster, N at most."""
         return int((self.ids == OUTLIER).sum())
 
     @property
     def occupied(self) -> int:
-        """Clusters with at least one image."""
+        """Number of clusters with at least one image."""
         return len(np.unique(self.ids[self.ids != OUTLIER]))
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Pseudo-labels of one modality under the name that logs and reports use. For display only: training reads `Stage.labels`.
+    """Pseudo-labels of one modality under the name that logs and reports use.
+
+    For display only: training reads `Stage.labels`.
 
     Args:
         name: unique within an epoch, such as "visible", "visible_associated" or "infrared_camera_3".
         modality: "visible" or "infrared", whose training images the labels belong to.
         labels: of all N training images of the modality.
-        rows: int (n,), the images that were clustered; None: all of them. The others are outliers by construction.
+        rows: int (n,), the images that were clustered; None: all of them. The others are outliers by
+            construction.
     """
 
     name: str

@@ -1,67 +1,96 @@
-"""Exact k nearest neighbours, chunked, on the device of the features, shared between the processes of a run.
+"""Exact k nearest neighbours by squared Euclidean distance, in strips, on the device of the features.
 
-The N x N matrix of products is made strip by strip and only above its diagonal: a product is offered to the lists of both images.
-On a host the lists are kept by compiled loops (`host.py`), on a device by torch. N images, D dimensions, k neighbours.
+The N x N matrix of products is computed strip by strip and only above its diagonal: each product enters the
+lists of both of its images (`neighbors_cpu.py`, `neighbors_gpu.py`). Ranks that wait in `once` compute strips
+as well, see `sdcl.runtime.work_sharing`.
+
+Legend: N images, D dimensions, k entries of a list.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.clustering import jaccard_cpu
+from sdcl.clustering import neighbors_cpu, neighbors_gpu
 from sdcl.runtime.errors import SettingError, TrainingError
 from sdcl.runtime.validation import as_features
-from sdcl.runtime.work_sharing import in_parts
+from sdcl.runtime.work_sharing import Share, with_idle_ranks
 
 BACKENDS = ("torch", "faiss")
-HOST_BYTES = 2**29  # of distances held at once on the host
+CPU_BYTES = 2**29  # of the products held at once in main memory
 MIN_STRIP, MAX_STRIP = 128, 2048  # rows; merging the lists of narrow strips would cost more than the products
-MERGED = 2**16  # rows whose partial lists are joined at once
+MERGED_ROWS = 2**16  # rows whose partial lists are merged at once
 
 
-def nearest_neighbors(features: Tensor, k: int, *, backend: str = "torch", chunk: int | None = None) -> np.ndarray:
+def nearest_neighbors(
+    features: Tensor,
+    k: int,
+    *,
+    backend: str = "torch",
+    chunk: int | None = None,
+    share: Share = with_idle_ranks,
+) -> np.ndarray:
     """Ranks of the k images nearest to each image by squared Euclidean distance, the image itself first.
 
     Args:
         features: float32 (N, D), any norm.
         k: list length; cut to N when there are fewer images.
-        backend: "torch" (any device) or "faiss" (flat L2 index, exact too; on a CPU, when installed).
-        chunk: rows of the distance matrix held at once; None fits them to the memory.
+        backend: "torch" (any device) or "faiss" (flat L2 index, exact too; on the CPU, an optional
+            dependency).
+        chunk: rows of the distance matrix held at once; None chooses them by the available memory.
+        share: who computes the strips of the "torch" backend. The default lets ranks that wait in `once` take
+            part, which makes the call a collective operation there; outside of `once` it is the same as
+            `work_sharing.alone`. The lists do not depend on it.
 
     Returns:
         int64 (N, min(k, N)), nearest first.
 
     Raises:
-        ValueError: features are not a finite matrix, or faiss is asked for and is not installed.
+        ValueError: features are not a non-empty matrix, or k is below 1.
+        SettingError: the backend is unknown or not installed.
+        TrainingError: features are not finite.
+        RuntimeError: another rank failed at its strips.
     """
-    return rank_lists(features, k, backend=backend, chunk=chunk).cpu().numpy()
+    features = as_features("features", features)
+    return rank_lists(features, k, backend=backend, chunk=chunk, share=share).cpu().numpy()
 
 
 @torch.no_grad()
-def rank_lists(features: Tensor, k: int, *, backend: str = "torch", chunk: int | None = None) -> Tensor:
-    """`nearest_neighbors` as an int64 tensor that stays on the device of the features."""
-    features = as_features("features", features)
+def rank_lists(
+    features: Tensor,
+    k: int,
+    *,
+    backend: str = "torch",
+    chunk: int | None = None,
+    share: Share = with_idle_ranks,
+) -> Tensor:
+    """`nearest_neighbors` as an int64 tensor on the device of the features.
+
+    Arguments, errors and the sharing of work as there, with features already float32 (N, D).
+    """
     if k < 1:
         raise ValueError(f"a list of neighbours has at least one entry, got k = {k}")
     if not bool(torch.isfinite(features).all()):
-        raise TrainingError("features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32")
+        raise TrainingError(
+            "features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32"
+        )
     k = min(k, len(features))
     if backend == "faiss":
         return _faiss_lists(features, k)
     if backend != "torch":
-        raise ValueError(f"--knn must be one of {BACKENDS}, got {backend!r}")
-    return nearest_of(in_parts(partial_lists, features, k, chunk or _strip_rows(features)))
+        raise SettingError(f"--knn must be one of {BACKENDS}, got {backend!r}")
+    return merge_lists(share(partial_lists, features, k, chunk or _strip_rows(features)))
 
 
 @contextmanager
 def exact_float32(device: torch.device) -> Iterator[None]:
-    """Products in full float32, whatever precision the training around has chosen."""
+    """Compute matrix products in full float32, whatever precision the surrounding training uses."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -72,65 +101,50 @@ def exact_float32(device: torch.device) -> Iterator[None]:
 
 
 def _strip_rows(features: Tensor) -> int:
-    """Rows of a strip: its products and their transposed copy take a quarter of what is free on a GPU."""
-    budget = HOST_BYTES
+    """Rows of a strip: its products and their transposed copy take a quarter of the free memory of a GPU."""
+    budget = CPU_BYTES
     if features.device.type == "cuda":
         budget = torch.cuda.mem_get_info(features.device)[0] // 4
     return min(MAX_STRIP, max(MIN_STRIP, budget // (8 * len(features))))
 
 
-def partial_lists(features: Tensor, k: int, chunk: int, part: int = 0, parts: int = 1) -> tuple[Tensor, Tensor]:
-    """What one of `parts` processes contributes to the lists: every product of its strips of `chunk` rows.
+def partial_lists(
+    features: Tensor, k: int, chunk: int, shard: int = 0, shards: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Lists from one shard's strips of `chunk` rows, each of which enters the lists of its rows and columns.
 
-    A strip at the top is wide, one at the bottom narrow: they are dealt out to and fro, so that all have about the same work.
+    Strips at the top of the matrix are wide, those at the bottom narrow: shards take turns in alternating
+        order, so that all
+    have about the same work.
 
     Returns:
-        float32 (N, k) distances less the square of the list's own image, ascending, infinite where nothing was found; int64 (N, k) images.
+        float32 (N, k), |x_j|^2 - 2 x_i.x_j of the listed images, ascending, infinite where the list has an
+        empty entry. int64 (N, k), the listed images.
     """
-    count, offer = len(features), jaccard_cpu.offer if features.device.type == "cpu" else device_offer
+    count, kernels = len(features), neighbors_cpu if features.device.type == "cpu" else neighbors_gpu
     squared = features.square().sum(1)  # (N,)
     best = torch.full((count, k), torch.inf, device=features.device)
     ranks = torch.zeros(count, k, dtype=torch.long, device=features.device)
-    buffer = torch.empty(min(chunk, count) * count, device=features.device)  # paged in once
+    buffer = torch.empty(min(chunk, count) * count, device=features.device)  # allocated once for all strips
     with exact_float32(features.device):
         for strip, first in enumerate(range(0, count, chunk)):
-            if strip % (2 * parts) in (part, 2 * parts - 1 - part):
+            if strip % (2 * shards) in (shard, 2 * shards - 1 - shard):
                 rows, width = min(chunk, count - first), count - first
-                product = torch.mm(features[first : first + rows], features[first:].T, out=buffer[: rows * width].view(rows, width))
-                offer(best, ranks, product, squared, first)
+                out = buffer[: rows * width].view(rows, width)
+                product = torch.mm(features[first : first + rows], features[first:].T, out=out)
+                kernels.merge_products(best, ranks, product, squared, first)
     return best, ranks
 
 
-def device_offer(best: Tensor, ranks: Tensor, product: Tensor, squared: Tensor, first: int) -> None:
-    """Offer x_i.x_j (rows, N - first) of the images i = first, ... and all j from there on to the lists of i and of j, in place."""
-    distance, last = product.mul_(-2), first + len(product)
-    if last < len(best):
-        turned = distance[:, last - first :].T.contiguous().add_(squared[first:last])  # less |x_j|^2, the same for the whole list of j
-        _merge(best[last:], ranks[last:], turned, first)
-        del turned
-    distance.add_(squared[first:])
-    distance.diagonal().fill_(-torch.inf)  # an image is its own nearest, also among duplicates
-    _merge(best[first:last], ranks[first:last], distance, first)
-
-
-def _merge(best: Tensor, ranks: Tensor, distance: Tensor, first: int) -> None:
-    """Offer the images first, first + 1, ... at `distance` (n, w) to the sorted lists best, ranks (n, k), in place."""
-    k = best.shape[1]
-    near = distance.topk(min(k, distance.shape[1]), largest=False)
-    kept = torch.cat((best, near.values), 1).topk(k, largest=False)
-    ranks.copy_(torch.cat((ranks, near.indices + first), 1).gather(1, kept.indices))
-    best.copy_(kept.values)
-
-
-def nearest_of(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """The lists (N, k) that the processes' `partial_lists` make together. Of equally distant images the first stays."""
-    if len(parts) == 1:
-        return parts[0][1]
-    lists = []
-    for columns in zip(*(zip(best.split(MERGED), ranks.split(MERGED)) for best, ranks in parts)):
+def merge_lists(shards: Sequence[tuple[Tensor, ...]]) -> Tensor:
+    """Rank lists (N, k) from the `partial_lists` of all shards. Of equally distant images the first stays."""
+    if len(shards) == 1:
+        return shards[0][1]
+    k, lists = shards[0][1].shape[1], []
+    for columns in zip(*(zip(best.split(MERGED_ROWS), ranks.split(MERGED_ROWS)) for best, ranks in shards)):
         best, ranks = (torch.cat(column, 1) for column in zip(*columns))
         order = ranks.argsort(1)
-        order = order.gather(1, best.gather(1, order).argsort(stable=True, dim=1))[:, : parts[0][1].shape[1]]
+        order = order.gather(1, best.gather(1, order).argsort(stable=True, dim=1))[:, :k]
         lists.append(ranks.gather(1, order))
     return torch.cat(lists)
 
@@ -143,12 +157,14 @@ def _faiss_lists(features: Tensor, k: int) -> Tensor:
     array = np.ascontiguousarray(features.float().cpu().numpy())
     index = faiss.IndexFlatL2(array.shape[1])
     index.add(array)
-    found = torch.from_numpy(index.search(array, k)[1])
-    return _own_first(found).to(features.device)
+    ranks = torch.from_numpy(index.search(array, k)[1])
+    return _with_image_first(ranks).to(features.device)
 
 
-def _own_first(ranks: Tensor) -> Tensor:
-    """Each image to the front of its list, where duplicates at the same distance may have pushed it back or out."""
-    own = torch.arange(len(ranks))[:, None]
-    others = (ranks == own).to(torch.int8).sort(dim=1, stable=True).indices  # the image's own place goes last
-    return torch.cat((own, ranks.gather(1, others)[:, :-1]), 1)
+def _with_image_first(ranks: Tensor) -> Tensor:
+    """Move each image to the front of its list, if duplicates at the same distance pushed it back or out."""
+    image = torch.arange(len(ranks))[:, None]
+    others = (
+        (ranks == image).to(torch.int8).sort(dim=1, stable=True).indices
+    )  # the position of the image goes last
+    return torch.cat((image, ranks.gather(1, others)[:, :-1]), 1)

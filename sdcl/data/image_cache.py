@@ -1,4 +1,7 @@
-"""Decoded images, once: a memory-mapped uint8 array per (files, size, resize filter), moved to the device when it fits."""
+"""Cache of decoded images: a memory-mapped uint8 array per list of files, size and resize filter.
+
+Legend: N images, B images of a batch, H height, W width.
+"""
 
 from __future__ import annotations
 
@@ -23,52 +26,54 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-MAX_PIXELS = 2**25  # of one image; a person's crop has a thousandth of it
-FORMATS = ("JPEG", "PNG", "BMP")  # no format that runs another program
-DEVICE_SHARE = 0.4  # of the free memory of a GPU that images may take
+MAX_PIXELS = 2**25  # of one image; the crop of a person has a thousandth of it
+FORMATS = ("JPEG", "PNG", "BMP")  # formats that Pillow reads without another program
+GPU_SHARE = 0.4  # of the free memory of a GPU that images may take
 
 
 def fingerprint(paths: Sequence[str]) -> str:
-    """Short hash of names, sizes and times of the files: changes when the data set does.
+    """Short hash of the names, sizes and modification times of files: it changes when the data set does.
 
     Raises:
-        ValueError: a file is gone.
+        DataError: a file cannot be read.
     """
     digest = hashlib.sha256()
     for path in paths:
         try:
             stat = os.stat(path)
         except OSError as error:
-            raise DataError(f"image file {path} cannot be read ({error.strerror}); prepare the data set again") from None
+            cause = f"image file {path} cannot be read ({error.strerror})"
+            raise DataError(f"{cause}; prepare the data set again") from None
         digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 
 def content_fingerprint(paths: Sequence[str]) -> str:
-    """Short hash of file names and sizes in order: the same wherever the data set lies."""
+    """Short hash of file names and sizes, in order: the same in whichever folder the data set lies."""
     lines = [f"{Path(p).name} {os.path.getsize(p)}" for p in paths]
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-class ImageStore:
+class ImageCache:
     """N decoded images of one size.
 
     Args:
         images: uint8 (N, H, W, 3), a memory map or an array.
+        device: of the batches; the images are copied to a GPU once if they fit into a part of its memory.
     """
 
     def __init__(self, images: np.ndarray, device: torch.device):
         self.images = images
         self.device = device
         self._resident: Tensor | None = None
-        if device.type == "cuda" and images.nbytes < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        if device.type == "cuda" and images.nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
             self._resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, rows: np.ndarray) -> Tensor:
-        """uint8 (B, H, W, 3) on the device."""
+        """Images at the indexes int (B,), as uint8 (B, H, W, 3) on the device."""
         if self._resident is not None:
             return self._resident[torch.as_tensor(rows, device=self.device)]
         batch = torch.from_numpy(self.images[rows])
@@ -78,15 +83,25 @@ class ImageStore:
 
 
 def cache_file(paths: Sequence[str], height: int, width: int, resize: str, cache_dir: Path) -> Path:
+    """Path of the cached array; it names the files as they are now, the size and the filter."""
     key = hashlib.sha256(json.dumps([fingerprint(paths), height, width, resize]).encode()).hexdigest()[:20]
     return cache_dir / f"{key}_{height}x{width}_{resize}.npy"
 
 
-def build_cache(paths: Sequence[str], height: int, width: int, resize: str, cache_dir: Path, workers: int, title: str) -> Path:
-    """Decode all images into one file, unless it is there already. It appears whole or not at all.
+def build_cache(
+    paths: Sequence[str], height: int, width: int, resize: str, cache_dir: Path, workers: int, title: str
+) -> Path:
+    """Decode all images into one file, unless it exists. The file is written atomically.
+
+    Args:
+        resize: a name of `FILTERS`. workers: threads. title: of the progress bar.
+
+    Returns:
+        The path of a NumPy file, uint8 (N, H, W, 3).
 
     Raises:
-        ValueError: unreadable or truncated images, each named.
+        DataError: unreadable or truncated images, each named.
+        OutputError: the cache folder cannot be written.
     """
     target = cache_file(paths, height, width, resize, cache_dir)
     if target.is_file():
@@ -102,35 +117,54 @@ def build_cache(paths: Sequence[str], height: int, width: int, resize: str, cach
                 broken.append(str(error))
 
         with ThreadPoolExecutor(workers) as pool:
-            list(tqdm(pool.map(decode_into, range(len(paths))), f"decode {title}", len(paths), unit="image", disable=None, leave=False))
+            done = pool.map(decode_into, range(len(paths)))
+            list(tqdm(done, f"decode {title}", len(paths), unit="image", disable=None, leave=False))
         if broken:
             shown = "\n  ".join(sorted(broken)[:20])
-            raise DataError(f"{len(broken)} image(s) cannot be used; replace them from the original archive:\n  {shown}")
+            advice = "replace them from the original archive"
+            raise DataError(f"{len(broken)} image(s) cannot be used; {advice}:\n  {shown}")
         array.flush()
     return target
 
 
-def open_store(
-    paths: Sequence[str], height: int, width: int, resize: str, cache_dir: Path, device: torch.device, *, workers: int, title: str
-) -> ImageStore:
-    """The store of these files, from the cache or decoded now."""
+def open_cache(
+    paths: Sequence[str],
+    height: int,
+    width: int,
+    resize: str,
+    cache_dir: Path,
+    device: torch.device,
+    *,
+    workers: int,
+    title: str,
+) -> ImageCache:
+    """The images of these files, decoded now unless they are cached.
+
+    Arguments and errors as those of `build_cache`.
+    """
     path = build_cache(paths, height, width, resize, cache_dir, workers, title)
-    return ImageStore(np.load(path, mmap_mode="r"), device)
+    return ImageCache(np.load(path, mmap_mode="r"), device)
 
 
 def decode(path: str, height: int, width: int, resize: str) -> np.ndarray:
     """One image as uint8 (H, W, 3).
 
     Raises:
-        ValueError: naming the file, when it is not an image, is truncated, or is dangerously large.
+        DataError: the file is no image, is truncated, or is larger than `MAX_PIXELS`.
     """
     try:
-        if not os.path.isfile(path):  # a pipe would be waited for
+        if not os.path.isfile(path):  # opening a pipe would block
             raise DataError("not a file")
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{image.width} x {image.height} pixels are more than a person's image can have")
+                size = f"{image.width} x {image.height}"
+                raise DataError(f"{size} pixels are more than the {MAX_PIXELS} that an image may have")
             small = image.convert("RGB").resize((width, height), FILTERS[resize])
             return np.asarray(small)
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise DataError(f"{printable(path)}: {error or type(error).__name__}") from None
+
+
+# Former names, for callers that have not been changed yet.
+ImageStore = ImageCache
+open_store = open_cache

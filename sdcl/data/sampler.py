@@ -1,4 +1,9 @@
-"""P clusters x K images: a pure function of labels, cameras, seed and epoch. Knows no method, no rank, no file."""
+"""P x K sampling of training batches: a pure function of labels, cameras and seed.
+
+P clusters of K images each, as in the released ADCA, GUR and SDCL code.
+
+Legend: N images, K images of a cluster in a batch.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +22,18 @@ def epoch_batches(
     seed: tuple[int, ...],
     across_cameras: bool = True,
 ) -> np.ndarray:
-    """Rows of the training list for every step of one stage, over all processes.
+    """Indexes of training images for every step of a stage, over all ranks.
 
-    One pass goes through all clusters in random order: a random anchor, then K - 1 more images of its cluster, all
-    from other cameras when the cluster has any, with replacement when fewer than K are at hand (a released quirk:
-    K - 1 would do). A cluster with one image gives one row. Batches are consecutive slices of the pass; an
-    incomplete last one is dropped, unless a pass cannot fill a single batch: then passes are joined.
+    One pass goes through all clusters in random order: a random anchor, then K - 1 more images of its
+    cluster, all from other cameras when the cluster has any, with replacement when there are fewer than K (as
+    released; K - 1 would do). A cluster with one image gives one entry. Batches are consecutive slices of the
+    pass; an incomplete last one is dropped, unless a pass cannot fill a single batch: then passes are joined.
 
     Args:
         labels: int (N,), -1 is never sampled. cameras: int (N,).
-        seed: words that name the stream, such as (seed, epoch, modality).
+        batch_size: images of a batch. num_instances: K. iterations: number of batches.
+        seed: of the random generator, such as (seed, epoch, modality).
+        across_cameras: prefer images of other cameras than the anchor's.
 
     Returns:
         int64 (iterations, batch_size).
@@ -43,7 +50,10 @@ def epoch_batches(
     batches: list[np.ndarray] = []
     rest = np.zeros(0, np.int64)
     while len(batches) < iterations:
-        parts = [groups[c].draw(generator, num_instances, across_cameras) for c in generator.permutation(len(groups))]
+        parts = [
+            groups[c].draw(generator, num_instances, across_cameras)
+            for c in generator.permutation(len(groups))
+        ]
         order = np.concatenate([rest, *parts])
         whole = len(order) // batch_size
         batches.extend(order[: whole * batch_size].reshape(whole, batch_size))
@@ -52,12 +62,13 @@ def epoch_batches(
 
 
 class _Cluster:
-    """Rows of one cluster, and the candidates beside each camera's anchors."""
+    """Images of one cluster, by index, and their cameras."""
 
     def __init__(self, rows: np.ndarray, cameras: np.ndarray):
         self.rows, self.cameras = rows, cameras
 
     def draw(self, generator: np.random.Generator, count: int, across_cameras: bool) -> np.ndarray:
+        """An anchor and count - 1 other images, int64 (count,), or (1,) where there is no other."""
         anchor = generator.integers(len(self.rows))
         if len(self.rows) == 1 or count == 1:
             return self.rows[[anchor]]

@@ -144,7 +144,7 @@ class Dataset:
         synthetic: the images are rendered, as the folder's manifest says.
         differences: how images and split files differ from the published data set, a sentence each.
         accepted: these differences were accepted with --allow-incomplete when the folder was prepared.
-        notices: what every run on these images prints, for people only.
+        remarks: what else every run on these images prints, sentences for people only.
     """
 
     source: DataSource
@@ -155,7 +155,7 @@ class Dataset:
     synthetic: bool = False
     differences: tuple[str, ...] = ()
     accepted: bool = False
-    notices: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -171,6 +171,14 @@ class Dataset:
     def complete(self) -> bool:
         """Whether all images are there, as far as the data set's numbers are known."""
         return not self.differences
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What every run on these images prints: sentences for people only, no program reads a fact from them."""
+        if self.complete:
+            return self.remarks
+        listed = "; ".join(self.differences)
+        return (*self.remarks, f"{self.data_dir} is incomplete, which --allow-incomplete accepted: {listed}")
 
     def protocols(self, options: ProtocolOptions | None = None) -> list[Protocol]:
         """The rows of the results table, in its order.

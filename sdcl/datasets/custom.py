@@ -72,7 +72,7 @@ class CustomSource(DataSource):
             data_dir=data_dir,
             train=both["train"],
             test=test,
-            notices=tuple(notices(data_dir, both, cameras)),
+            remarks=tuple(remarks(data_dir, both, cameras)),
         )
 
 
@@ -92,7 +92,7 @@ def samples_of(root: Path, rows: list[Row]) -> tuple[dict[str, Split], dict[str,
     return both, cameras
 
 
-def notices(data_dir: Path, both: dict[str, Split], cameras: dict[str, int]) -> list[str]:
+def remarks(data_dir: Path, both: dict[str, Split], cameras: dict[str, int]) -> list[str]:
     """How the images were understood, and what cannot be computed of them."""
     counts = [
         f"{len(r)} {m} images of {plural(len({s.camera for s in r}), 'camera')}"

@@ -245,4 +245,4 @@ def _link(source: Path, target: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(None))

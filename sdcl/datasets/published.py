@@ -73,22 +73,15 @@ class PublishedSource(DataSource):
             synthetic=bool(synthetic),
             differences=tuple(differences),
             accepted=accepted,
-            notices=tuple(_notices(data_dir, synthetic, differences)),
+            remarks=(_synthetic_remark(data_dir, synthetic),) if synthetic else (),
         )
 
 
-def _notices(data_dir: Path, synthetic: dict[str, Any] | None, differences: list[str]) -> list[str]:
-    lines = []
-    if synthetic:
-        lines.append(
-            f"{data_dir} is synthetic ({synthetic['version']}, set {synthetic['set']}, difficulty {synthetic['difficulty']}, "
-            f"seed {synthetic['seed']}): its numbers are not those of the real data set"
-        )
-    if differences:
-        lines.append(
-            f"{data_dir} is incomplete, which --allow-incomplete accepted: " + "; ".join(differences)
-        )
-    return lines
+def _synthetic_remark(data_dir: Path, manifest: dict[str, Any]) -> str:
+    return (
+        f"{data_dir} is synthetic ({manifest['version']}, set {manifest['set']}, difficulty {manifest['difficulty']}, "
+        f"seed {manifest['seed']}): its numbers are not those of the real data set"
+    )
 
 
 # ------------------------------------------------------------------ verification

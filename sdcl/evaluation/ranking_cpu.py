@@ -1,30 +1,52 @@
-"""Ranks of the matches of every query on the host: compiled loops that sort nothing but the matches. Q queries, G gallery images."""
+"""Scores of queries against a ranked gallery as compiled loops, for similarities on the CPU.
+
+Nothing but the matches of a query is sorted. ranking_gpu.py does the same in PyTorch.
+
+Legend: q queries of a chunk, v of them valid, G gallery images, P gallery identities.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sdcl.runtime.numba_loops import compiled, in_blocks
 
 
 def query_scores(
-    similarity: np.ndarray, query_ids: np.ndarray, gallery_ids: np.ndarray, keep: np.ndarray, identity_of: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each valid query: CMC position of its first match (from 1), AP, INP. Equal similarities keep gallery order.
+    similarity: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    keep: Tensor | None,
+    identity_index: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores of the valid queries of a chunk; equal similarities keep gallery order.
 
     Args:
-        similarity: float (Q, G). query_ids, gallery_ids: (Q,), (G,).
-        keep: bool (Q, G), which images a query sees; (0, 0): all of them.
-        identity_of: int64 (G,) in 0..P-1 for a CMC over distinct identities; (0,): over images.
+        similarity: float (q, G), finite. query_ids, gallery_ids: (q,), (G,).
+        keep: bool (q, G), whether a query sees an image; None: all of them.
+        identity_index: int64 (G,) in 0..P-1 for a CMC over distinct identities; None: over images.
+
+    Returns:
+        CMC position of the first match, from 1, int64 (v,); AP and INP, float64 (v,).
     """
-    parts = in_blocks(_scores, len(similarity), similarity, query_ids, gallery_ids, keep, identity_of)
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    values = similarity if similarity.dtype == torch.float64 else similarity.float()
+    keep = torch.zeros(0, 0, dtype=torch.bool) if keep is None else keep.expand(len(values), -1)
+    identity_index = torch.zeros(0, dtype=torch.long) if identity_index is None else identity_index
+    arrays = (t.contiguous().numpy() for t in (values, query_ids, gallery_ids, keep, identity_index))
+    blocks = in_blocks(_scores, len(values), *arrays)
+    position, precision, penalty = (
+        torch.from_numpy(np.concatenate(column)) for column in zip(*blocks, strict=True)
+    )
+    return position, precision, penalty
 
 
 @compiled
-def _scores(first, last, similarity, query_ids, gallery_ids, keep, identity_of):
-    gallery, people = similarity.shape[1], identity_of.max() + 1 if len(identity_of) else 0
-    seen = np.full(people, -1, np.int64)  # the query that last saw an identity before its first match
+def _scores(first, last, similarity, query_ids, gallery_ids, keep, identity_index):
+    """Scores of the valid queries of a block; keep (0, 0) and identity_index (0,) stand for None."""
+    gallery, identities = similarity.shape[1], identity_index.max() + 1 if len(identity_index) else 0
+    seen = np.full(identities, -1, np.int64)  # the last query that met an identity before its first match
     row, match = np.empty(gallery, similarity.dtype), np.empty(gallery, np.int64)
     position = np.empty(last - first, np.int64)
     precision, penalty = np.empty(last - first, np.float64), np.empty(last - first, np.float64)
@@ -43,23 +65,23 @@ def _scores(first, last, similarity, query_ids, gallery_ids, keep, identity_of):
         if matches == 0:
             continue
         rank = np.empty(matches, np.int64)
-        for place in range(matches):
-            rank[place] = _rank(row, match[place])
+        for index in range(matches):
+            rank[index] = _rank(row, match[index])
         best = match[rank.argmin()]
         rank.sort()
         total = 0.0
-        for place in range(matches):
-            total += (place + 1) / rank[place]
+        for index in range(matches):
+            total += (index + 1) / rank[index]
         position[valid], precision[valid], penalty[valid] = rank[0], total / matches, matches / rank[-1]
-        if people:
-            position[valid] = 1 + _identities_before(row, best, identity_of, seen, query)
+        if identities:
+            position[valid] = 1 + _identities_before(row, best, identity_index, seen, query)
         valid += 1
     return position[:valid].copy(), precision[:valid].copy(), penalty[:valid].copy()
 
 
 @compiled
 def _rank(row, image):
-    """Rank of an image from 1: those above it, and its equals that stand before it."""
+    """Rank of an image from 1: behind the images above it, and behind its equals of lower index."""
     value, above, equal = row[image], 0, 0
     for other in range(len(row)):  # two counts without a branch: the compiler makes vector instructions of it
         above += row[other] > value
@@ -71,11 +93,12 @@ def _rank(row, image):
 
 
 @compiled
-def _identities_before(row, image, identity_of, seen, query):
-    """How many identities have an image that ranks before this one."""
+def _identities_before(row, image, identity_index, seen, query):
+    """Number of identities with an image that ranks before this one."""
     count = 0
     for other in range(len(row)):
-        if (row[other] > row[image] or (row[other] == row[image] and other < image)) and seen[identity_of[other]] != query:
-            seen[identity_of[other]] = query
+        before = row[other] > row[image] or (row[other] == row[image] and other < image)
+        if before and seen[identity_index[other]] != query:
+            seen[identity_index[other]] = query
             count += 1
     return count

@@ -67,29 +67,37 @@ class Stage:
 
 
 class Extract(Protocol):
-    """Features of the training images at the model's present state, averaged over each image and its horizontal flip."""
+    """Features of the training images with the model's present weights, averaged over each image and its horizontal flip."""
 
     def __call__(self, rows: Indexes | None = None) -> Features:
-        """modality -> branch -> float32 (N, D).
+        """modality -> branch -> float32 (N, D), not normalised, on the run's device.
+
+        Every process must make the same calls in the same order, and gets all features. They are recorded, in case a signal interrupts
+        the epoch, so do not change them in place.
 
         Args:
-            rows: modality -> int (n,), indexes of the images to embed; None: all of both modalities. Modalities that are not named are
-                left out of the result.
+            rows: modality -> int (n,), indexes of the images to embed, in this order; None: all of both modalities. Modalities that are
+                not named are left out of the result.
+
+        Raises:
+            TrainingError: the features have collapsed. Interrupted: a signal; the state is saved.
         """
         ...
 
 
 class Once(Protocol):
-    """Computation on one process whose result every process gets."""
+    """Computation on one process whose result every process gets: clustering, association and everything else that is costly."""
 
     def __call__(self, make: Callable[[], T]) -> T:
-        """The result of `make`, which is called on process 0 alone.
+        """The result of `make`, which is called on process 0 alone; what it raises is raised on every process.
 
-        The result is sent to the other processes and is kept for a resumed epoch, so it may be: None, a number, a string, a NumPy
-        array, a tensor, `PseudoLabels`, or a dict with string keys, a list or a tuple of these.
+        Every process must make the same calls in the same order. The result is recorded, in case a signal interrupts the epoch, so do
+        not change it in place. It may be None, a number, a string, a NumPy array or scalar of numbers, a tensor, `PseudoLabels`, or a
+        list, a tuple or a dict of these; keys are strings, integers or tuples of them.
 
         Raises:
-            TypeError: the result is, or contains, something else.
+            TypeError: the result is, or contains, something else, such as a set or an object of a class of your own. Raised at the call,
+                on every process. Interrupted: a signal; the state is saved.
         """
         ...
 

@@ -22,7 +22,7 @@ from sdcl.models.vit import SingleStemViT
 from sdcl.pretraining.crops import Crops
 from sdcl.runtime.distributed import gather_rows
 from sdcl.runtime.errors import UserError
-from sdcl.training.batches import words
+from sdcl.runtime.seeds import derive_seeds
 
 SHOWN = ("class", "patches")
 
@@ -44,7 +44,7 @@ class Looks:
         """
         strength = min(1.0, done / self.ramp) if self.ramp else 1.0
         shared = {"color_jitter": self.color_jitter * max(strength, 0.5), "erase": self.erase * strength, "pad": self.pad}
-        seeds = words(*seed, count=len(rows))
+        seeds = derive_seeds(*seed, count=len(rows))
         gray = np.random.default_rng(seed).random(len(rows)) < 0.5
         images = crops.store.take(rows)
         out = torch.empty(len(rows), 3, *images.shape[1:3], device=images.device)

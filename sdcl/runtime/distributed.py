@@ -1,6 +1,6 @@
-"""The only importer of torch.distributed: who we are, and what the processes tell one another.
+"""Process group, collectives and data parallelism; the only importer of torch.distributed.
 
-Everything here works with one process and no process group.
+Every function also works with one process and no process group. b entries on each process, R ranks.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
+from sdcl.runtime.devices import choose_device, uses_bf16
 from sdcl.runtime.errors import SettingError
-from sdcl.runtime.work_sharing import Part, Work, helped_by
+from sdcl.runtime.work_sharing import Shard, Work, sharing_through
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # decoding and clustering happen on one process while the others wait
@@ -27,7 +28,7 @@ TIMEOUT = timedelta(hours=2)  # decoding and clustering happen on one process wh
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this is, and its device."""
+    """This process's rank among `count`, and its device."""
 
     rank: int
     count: int
@@ -36,85 +37,97 @@ class Processes:
 
     @property
     def main(self) -> bool:
+        """Whether this process writes the log and the checkpoints."""
         return self.rank == 0
 
     def bf16(self, precision: str) -> bool:
-        """Whether --precision means bf16 autocast on this device: asked for, or "auto" on hardware that multiplies it natively."""
-        if precision != "auto":
-            return precision == "bf16"
-        if self.device.type == "cuda":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())  # torch has no public name for it yet
+        """Whether --precision means bf16 autocast on this device; see `uses_bf16`."""
+        return uses_bf16(precision, self.device)
+
+
+# ------------------------------------------------------------------ process group
 
 
 def start(device: str) -> Processes:
-    """Join the process group that torchrun or SLURM describes in the environment; without one, be alone.
+    """Join the process group that torchrun or SLURM describes in the environment. Without one, this process is the only one.
+
+    Args:
+        device: of --device: auto, cpu, cuda or cuda:N. With "cuda" (and with "auto" on a machine with GPUs) each process takes the
+            GPU of its local rank.
 
     Raises:
-        ValueError: --device names hardware that is not there.
+        SettingError: --device names hardware that is not there.
     """
-    rank, count, local = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if chosen.startswith("cuda") and not torch.cuda.is_available():
-        raise SettingError(f"--device {device}: no GPU is visible to PyTorch; use --device cpu")
-    try:
-        where = torch.device(f"cuda:{local}" if chosen == "cuda" else chosen)
-    except RuntimeError:
-        raise SettingError(f"--device must be auto, cpu, cuda or cuda:N, got {device!r}") from None
-    if where.type == "cuda":
-        torch.cuda.set_device(where)
-        torch.backends.cudnn.allow_tf32 = False  # float32 means float32, also in convolutions; bf16 is what is fast
+    rank, count, local_rank = (
+        _environment(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        if chosen.index is None:
+            chosen = torch.device("cuda", local_rank)
+        torch.cuda.set_device(chosen)
     if count > 1 and not dist.is_initialized():
-        _join("nccl" if where.type == "cuda" else "gloo", count)
-    return Processes(rank, count, local, where)
+        _join("nccl" if chosen.type == "cuda" else "gloo", rank, count)
+    return Processes(rank, count, local_rank, chosen)
 
 
-def _join(backend: str, count: int) -> None:
+def _environment(name: str, default: int) -> int:
+    return int(os.environ.get(name, default))
+
+
+def _join(backend: str, rank: int, count: int) -> None:
     """Join the process group.
 
-    torchrun keeps its store over a restart, and with it the addresses of processes that are gone. On one machine each attempt therefore uses
-    keys of its own; on several machines attempts are not counted alike, and torch's own way is left as it is.
+    torchrun keeps its store over a restart, and with it the addresses of processes that have ended. On one machine the keys of each
+    attempt therefore have their own prefix. Several machines may count attempts differently; there torch's default is kept.
     """
-    if int(os.environ.get("LOCAL_WORLD_SIZE", "0")) != count:
+    if _environment("LOCAL_WORLD_SIZE", 0) != count:
         dist.init_process_group(backend, timeout=TIMEOUT)
         return
-    store, rank, count = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    dist.init_process_group(backend, store=dist.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=count, timeout=TIMEOUT)
+    store = dist.PrefixStore(f"attempt {attempt}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=TIMEOUT)
 
 
 def stop() -> None:
+    """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def _world() -> tuple[int, int]:
+def _rank_and_count() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
+def alone() -> bool:
+    """Whether this is the only process."""
+    return _rank_and_count()[1] == 1
+
+
 def barrier() -> None:
+    """Wait until every process is here."""
     if dist.is_initialized():
         dist.barrier()
 
 
-def alone() -> bool:
-    return _world()[1] == 1
-
-
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set on any process; all must ask."""
+    """Whether the flag is set on any process. All processes must call it."""
     if alone():
         return flag
-    box = torch.tensor(int(flag), device=_device())
-    dist.all_reduce(box, dist.ReduceOp.MAX)
-    return bool(box)
+    highest = torch.tensor(int(flag), device=_exchange_device())
+    dist.all_reduce(highest, dist.ReduceOp.MAX)
+    return bool(highest)
 
 
-def assert_equal(tensors: list[Tensor], where: str) -> None:
-    """Compare a hash of the tensors over the processes; bit for bit.
+def assert_equal(tensors: list[Tensor], when: str) -> None:
+    """Compare a hash of the tensors over the processes, bit for bit.
+
+    Args:
+        when: begins the message, such as "epoch 3, step 5".
 
     Raises:
-        ValueError: some process holds other values.
+        SettingError: processes hold different values.
     """
     if alone():
         return
@@ -124,86 +137,104 @@ def assert_equal(tensors: list[Tensor], where: str) -> None:
     digests: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(digests, digest.hexdigest())
     if len(set(digests)) > 1:
-        raise SettingError(f"{where}: the processes hold different weights or memories: {digests}")
+        raise SettingError(f"{when}: the processes hold different weights or memories: {digests}")
 
 
-class _Made(NamedTuple):
-    """How `once` ended on process 0."""
+# ------------------------------------------------------------------ values computed once
+
+
+class _Outcome(NamedTuple):
+    """How the computation in `once` ended on rank 0."""
 
     value: Any
     error: Exception | None
 
 
 def once(make: Callable[[], T]) -> T:
-    """Make a value on process 0 and give it to all; what it raises there is raised everywhere.
+    """Compute a value on rank 0 and give it to every rank. What it raises there is raised on every rank.
 
-    The others, who wait for it, help wherever making it comes to `sdcl.runtime.work_sharing.in_parts`.
+    The other ranks, which wait for it, compute shards of the jobs that it shares; see `sdcl.runtime.work_sharing`.
+
+    Args:
+        make: returns a value that can be pickled.
     """
-    rank, count = _world()
+    rank, count = _rank_and_count()
     if count == 1:
         return make()
     if rank:
-        made = _help()
+        outcome = _compute_shards_until_outcome()
     else:
         try:
-            with helped_by(_spread):
-                made = _Made(make(), None)
-        except Exception as error:  # handed to every process, so that none waits for ever
-            made = _Made(None, error)
-        _announced(made)
-    if made.error is not None:
-        raise made.error
-    return made.value
+            with sharing_through(_share):
+                outcome = _Outcome(make(), None)
+        except Exception as error:  # goes to every rank, so that none waits for ever
+            outcome = _Outcome(None, error)
+        _broadcast_object(outcome)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.value
 
 
-def _spread(work: Work, rows: Tensor, *arguments: Any) -> list[Part]:
-    """On process 0, while the others listen: a part of the work for each process."""
-    if rows.device.type != _device().type:  # such rows cannot be sent
+def _share(work: Work, rows: Tensor, *arguments: Any) -> list[Shard]:
+    """On rank 0, while the others listen: compute one shard of the job on each rank. Returns all shards."""
+    if rows.device.type != _exchange_device().type:  # the backend cannot send such rows
         return [work(rows, *arguments, 0, 1)]
-    _announced((work, rows.shape, rows.dtype, arguments))
-    return _parts(work, rows, arguments)
+    _broadcast_object((work, rows.shape, rows.dtype, arguments))
+    return _compute_shards(work, rows, arguments)
 
 
-def _help() -> _Made:
-    """Do this process's parts of the work that process 0 spreads, until it has its value."""
-    while not isinstance(told := _announced(), _Made):
-        work, shape, dtype, arguments = told
+def _compute_shards_until_outcome() -> _Outcome:
+    """On the other ranks: compute this rank's shard of every job that rank 0 shares, until it has its value."""
+    while not isinstance(message := _broadcast_object(), _Outcome):
+        work, shape, dtype, arguments = message
         try:
-            _parts(work, torch.empty(shape, dtype=dtype, device=_device()), arguments)
+            _compute_shards(work, torch.empty(shape, dtype=dtype, device=_exchange_device()), arguments)
         except RuntimeError:
-            continue  # process 0 raises it, too, and says how that ends
-    return told
+            continue  # rank 0 raises it as well, and its outcome follows
+    return message
 
 
-def _parts(work: Work, rows: Tensor, arguments: tuple) -> list[Part]:
-    rank, count = _world()
+def _compute_shards(work: Work, rows: Tensor, arguments: tuple) -> list[Shard]:
+    """Compute this rank's shard of the job and gather those of all ranks.
+
+    Raises:
+        RuntimeError: a rank failed; raised on every rank.
+    """
+    rank, count = _rank_and_count()
     dist.broadcast(rows, src=0)
-    own, errors = (), [None] * count
+    shard: Shard = ()
+    error = None
     try:
-        own = work(rows, *arguments, rank, count)
-    except Exception as error:
-        errors[rank] = f"{type(error).__name__}: {error}"
-    dist.all_gather_object(errors, errors[rank])
+        shard = work(rows, *arguments, rank, count)
+    except Exception as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    errors: list[Any] = [None] * count
+    dist.all_gather_object(errors, error)
     if any(errors):
         raise RuntimeError("; ".join(f"process {r}: {e}" for r, e in enumerate(errors) if e))
-    return list(zip(*(gather_rows(tensor[None]) for tensor in own)))
+    return list(zip(*(gather_rows(tensor[None]) for tensor in shard)))
 
 
-def _announced(message: Any = None) -> Any:
-    """Process 0's message, on every process."""
+def _broadcast_object(message: Any = None) -> Any:
+    """Rank 0's message, on every rank."""
     box = [message]
     dist.broadcast_object_list(box, src=0)
     return box[0]
 
 
-def _device() -> torch.device:
-    """Where tensors must lie that the processes exchange."""
-    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+def _exchange_device() -> torch.device:
+    """Device of the tensors that the backend can send."""
+    if dist.get_backend() == "nccl":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+# ------------------------------------------------------------------ rows of tensors
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """(b, ...) of each process, equally many -> (b * processes, ...) in rank order. No gradient."""
-    _, count = _world()
+    """Concatenate the rows of all ranks in rank order: (b, ...) on each, b the same everywhere -> (b R, ...). No gradient."""
+    _, count = _rank_and_count()
     if count == 1:
         return rows
     parts = [torch.empty_like(rows) for _ in range(count)]
@@ -212,90 +243,60 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def share_of(count: int) -> slice:
-    """The rows of a list of `count` that this process works on: contiguous, in rank order, sizes differ by at most one."""
-    rank, processes = _world()
-    return slice(count * rank // processes, count * (rank + 1) // processes)
+    """This rank's share of a list of `count` items: contiguous, in rank order; sizes differ by at most one."""
+    rank, ranks = _rank_and_count()
+    return slice(count * rank // ranks, count * (rank + 1) // ranks)
 
 
 def gather_shares(rows: Tensor, count: int) -> Tensor:
-    """What each process computed for its `share_of(count)` -> all `count` rows in order."""
-    _, processes = _world()
-    if processes == 1:
+    """Concatenate what each rank computed for its `share_of(count)`: (share, ...) -> (count, ...), in order."""
+    _, ranks = _rank_and_count()
+    if ranks == 1:
         return rows
-    sizes = [count * (r + 1) // processes - count * r // processes for r in range(processes)]
+    sizes = [count * (r + 1) // ranks - count * r // ranks for r in range(ranks)]
     padded = rows.new_zeros(max(sizes), *rows.shape[1:])
     padded[: len(rows)] = rows
     parts = gather_rows(padded).split(max(sizes))
     return torch.cat([part[:size] for part, size in zip(parts, sizes)])
 
 
+# ------------------------------------------------------------------ modules
+
+
 def broadcast_buffers(module: nn.Module) -> None:
-    """Give every process the buffers (running statistics) of process 0."""
+    """Copy rank 0's buffers (running statistics) to every rank."""
     if dist.is_initialized():
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)
 
 
 def data_parallel(module: nn.Module, processes: Processes) -> nn.Module:
-    """DistributedDataParallel when there are several processes: gradients are averaged, buffers are left to each."""
+    """DistributedDataParallel if there are several processes: gradients are averaged, each rank keeps its buffers."""
     if processes.count == 1:
         return module
-    ids = [processes.device.index] if processes.device.type == "cuda" else None
-    kind = nn.parallel.DistributedDataParallel
-    name = (
-        "forward_sync_buffers" if "forward_sync_buffers" in inspect.signature(kind).parameters else "broadcast_buffers"
-    )  # PyTorch renames it
-    return kind(module, device_ids=ids, **{name: False})
+    wrapper = nn.parallel.DistributedDataParallel
+    device_ids = [processes.device.index] if processes.device.type == "cuda" else None
+    renamed = "forward_sync_buffers" in inspect.signature(wrapper).parameters  # in newer versions of PyTorch
+    keep_buffers: dict[str, Any] = {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+    return wrapper(module, device_ids=device_ids, **keep_buffers)
 
 
-class SyncBatchNorm(nn.Module):
-    """BatchNorm over the batches of all processes of a group, on any device (PyTorch's own runs on GPUs only).
-
-    Takes over the parameters and buffers of the layer it replaces.
-    """
-
-    def __init__(self, layer: nn.modules.batchnorm._BatchNorm, group: Any):
-        super().__init__()
-        self.weight, self.bias = layer.weight, layer.bias
-        for name in ("running_mean", "running_var", "num_batches_tracked"):
-            self.register_buffer(name, getattr(layer, name))
-        self.eps, self.momentum, self.group, self.track_running_stats = layer.eps, layer.momentum, group, True
-
-    def forward(self, x: Tensor) -> Tensor:
-        shape = [1, -1] + [1] * (x.ndim - 2)
-        if not self.training:
-            return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        axes = [0, *range(2, x.ndim)]
-        wide = x.float()
-        count = torch.full((1,), x.numel() / x.shape[1], device=x.device)
-        sums = differentiable_all_reduce(torch.cat([wide.sum(axes), count]), group=self.group)
-        mean = sums[:-1] / sums[-1]
-        centered = wide - mean.view(shape)
-        variance = differentiable_all_reduce(centered.square().sum(axes), group=self.group) / sums[-1]  # (D,), two passes: exact
-        if self.track_running_stats:
-            with torch.no_grad():
-                n = sums[-1]
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(variance * n / (n - 1), self.momentum)
-                self.num_batches_tracked += 1
-        normal = centered * torch.rsqrt(variance + self.eps).view(shape)
-        return (normal * self.weight.view(shape) + self.bias.view(shape)).to(x.dtype)
-
-
-def synchronise_batch_norm(module: nn.Module, replicas: int) -> nn.Module:
-    """Let processes that share one of `replicas` slices of the batch normalise it together. In place.
+def subgroup(groups: int) -> Any:
+    """Split the ranks into `groups` of neighbouring ranks, and return the process group that this rank belongs to.
 
     Raises:
-        ValueError: the number of processes is no multiple of the replicas.
+        ValueError: they cannot be split evenly.
     """
-    rank, count = _world()
-    if count % replicas:
-        raise SettingError(f"{count} processes cannot share --bn-replicas {replicas} evenly; use a divisor or a multiple of {count}")
-    size = count // replicas
-    groups = [dist.new_group(list(range(r * size, (r + 1) * size))) for r in range(replicas)]
-    group = groups[rank // size]
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.modules.batchnorm._BatchNorm):
-                setattr(parent, name, SyncBatchNorm(child, group))
-    return module
+    rank, count = _rank_and_count()
+    if count % groups:
+        raise ValueError(f"{count} ranks cannot be split into {groups} groups of the same size")
+    size = count // groups
+    made = [
+        dist.new_group(list(range(r * size, (r + 1) * size))) for r in range(groups)
+    ]  # every rank makes all groups
+    return made[rank // size]
+
+
+def sum_over(tensor: Tensor, group: Any) -> Tensor:
+    """Sum of the tensor over the ranks of a `subgroup`. The gradient is summed as well."""
+    return differentiable_all_reduce(tensor, group=group)

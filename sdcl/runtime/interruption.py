@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT (a scheduler's preemption, Ctrl-C): the step ends, the state is saved, the program leaves with a code of its own."""
+"""SIGTERM and SIGINT (a scheduler's preemption, Ctrl-C): the optimiser step ends, the state is saved, the program exits with code 75."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from types import FrameType, TracebackType
+from typing import Any
 
 from sdcl.runtime import distributed
 from sdcl.runtime.program import Interrupted
@@ -14,36 +15,43 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interruption:
-    """While it is entered, the first signal is remembered and the second ends the program at once."""
+    """Within its `with` block the first signal is remembered for `check`, and a second one ends the program at once."""
 
     def __init__(self) -> None:
-        self.asked = ""
-        self._before: dict[int, object] = {}
+        self.signal_name = ""  # of the signal that came
+        self._handlers: dict[int, Any] = {}  # from before the block
 
     def __enter__(self) -> Interruption:
         for number in SIGNALS:
-            self._before[number] = signal.signal(number, self._note)
+            self._handlers[number] = signal.signal(number, self._remember)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self._before.items():
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_name:
             os._exit(128 + number)
-        self.asked = signal.Signals(number).name
-        print(f"\n{self.asked}: ending the step and saving; once more ends at once", file=sys.stderr, flush=True)
+        self.signal_name = signal.Signals(number).name
+        print(
+            f"\n{self.signal_name}: ending the step and saving; another signal ends the program at once",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def check(self, *, together: bool = True) -> None:
         """Raise `Interrupted` if any process was signalled.
 
         Args:
-            together: every process is at this point, so they can agree. Elsewhere only a process that is alone may act.
+            together: every process makes this call at the same point, so that they can agree. If not, only a process without others
+                may stop.
         """
         if together:
-            asked = distributed.any_process(bool(self.asked))
+            signalled = distributed.any_process(bool(self.signal_name))
         else:
-            asked = bool(self.asked) and distributed.alone()
-        if asked:
-            raise Interrupted(self.asked or "a signal to another process")
+            signalled = bool(self.signal_name) and distributed.alone()
+        if signalled:
+            raise Interrupted(self.signal_name or "a signal to another process")

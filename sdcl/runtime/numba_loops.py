@@ -1,12 +1,13 @@
-"""Loops over rows on the host, compiled by Numba and shared between the threads.
+"""Loops over rows for CPU tensors, compiled by Numba and run on a pool of threads.
 
     @compiled
     def some_rows(first, last, ...): ...      # plain loops over the rows first .. last - 1, returns arrays
 
-    in_blocks(some_rows, count, ...)          # its results for all rows, block after block
+    in_blocks(some_rows, count, ...)          # the results of all rows, block after block
 
-Compiled functions let go of Python's lock, so a pool of threads is all that is needed. The first call of a function compiles it, a
-few seconds; the machine code is kept beside the source, or in Numba's own cache folder where that cannot be written.
+Compiled functions release Python's global lock, so that threads are enough. The first call of a function
+compiles it, a few seconds; the machine code is cached beside the source, or in Numba's cache folder where
+that is not writable.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ logging.getLogger("numba").setLevel(logging.WARNING)
 
 
 def compiled(function: Callable) -> Callable:
-    """The function as machine code, kept on disk where a folder for that can be found."""
+    """The function as machine code that is cached on disk where there is a writable folder."""
     try:
         return numba.njit(function, nogil=True, cache=True)
-    except RuntimeError:  # Numba found no folder that it may write to
+    except RuntimeError:  # Numba has no folder that it may write to
         return numba.njit(function, nogil=True)
 
 
 def in_blocks(function: Callable, count: int, *arguments: Any) -> list:
-    """function(first, last, *arguments) for blocks of the rows 0 .. count - 1, in order. As many threads as torch uses."""
+    """Results of function(first, last, *arguments) for blocks of the rows 0 .. count - 1, in order.
+
+    Blocks run on as many threads as torch uses.
+    """
     threads = torch.get_num_threads()
     step = max(1, -(-count // (threads * BLOCKS_PER_THREAD)))
     blocks = [(first, min(first + step, count)) for first in range(0, count, step)]

@@ -1,4 +1,4 @@
-"""Each epoch's numbers for the programs that people watch runs with: TensorBoard when it is installed, Weights & Biases when asked for."""
+"""TensorBoard and Weights & Biases logging of each epoch's numbers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from sdcl.runtime.errors import SettingError
 
 
 class Trackers:
-    """Writes rows of metrics.jsonl to what is there; used by the main process only.
+    """Logs rows of metrics.jsonl to TensorBoard, where it is installed, and to Weights & Biases on request. For the main process only.
 
     Args:
-        first: the first epoch that will be written; what TensorBoard holds from there on is forgotten.
-        project: of Weights & Biases; "" does not use it.
+        first: the first epoch that will be logged; TensorBoard's events from there on are dropped.
+        project: of Weights & Biases; "": it is not used.
 
     Raises:
-        ValueError: --wandb without wandb.
+        SettingError: --wandb without wandb.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], first: int, project: str = ""):
-        self.events, self.wandb = None, None
+        self.events: Any = None
+        self.wandb: Any = None
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -32,41 +33,55 @@ class Trackers:
                 raise SettingError("--wandb needs Weights & Biases: pip install wandb, or leave the flag out")
             import wandb
 
-            self.wandb = wandb.init(project=project, name=folder.name, id=run_id(folder), resume="allow", dir=str(folder), config=settings)
+            self.wandb = wandb.init(
+                project=project,
+                name=folder.name,
+                id=run_id(folder),
+                resume="allow",
+                dir=str(folder),
+                config=settings,
+            )
 
     def epoch(self, row: dict[str, Any]) -> None:
+        """Log a row."""
         values = dict(numbers(row))
         epoch = values.pop("epoch")
-        if self.events:
+        if self.events is not None:
             for name, value in values.items():
                 self.events.add_scalar(name, value, epoch)
             self.events.flush()
-        if self.wandb:
+        if self.wandb is not None:
             self.wandb.log(values, step=epoch)
 
     def close(self) -> None:
-        if self.events:
+        """Write what is pending; call after the last epoch."""
+        if self.events is not None:
             self.events.close()
-        if self.wandb:
+        if self.wandb is not None:
             self.wandb.finish()
 
 
 def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """Every number in a row, named by its path: losses/cluster_visible_deep, test/SYSU-MM01 all-search single-shot.../mAP."""
+    """(name, number) of every number in a row, named by its path: losses/cluster_visible_deep, test/PROTOCOL/DIRECTION/mAP.
+
+    Numbers of single draws are left out; metrics.jsonl has them.
+    """
     if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "per_draw":  # metrics.jsonl has these
-                continue
-            yield from numbers(inner, f"{name}/{key}" if name else str(key))
+        for key, item in value.items():
+            if key != "per_draw":
+                yield from numbers(item, f"{name}/{key}" if name else str(key))
     elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            label = inner.get("protocol", place) if isinstance(inner, dict) else place
-            direction = inner.get("direction", "") if isinstance(inner, dict) else ""
-            yield from numbers(inner, "/".join(filter(None, (name, str(label), str(direction)))))
+        for index, item in enumerate(value):
+            parts: tuple[str, ...] = (name, str(index))
+            if isinstance(item, dict):
+                parts = (name, str(item.get("protocol", index)), str(item.get("direction", "")))
+            yield from numbers(item, "/".join(filter(None, parts)))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield name, value
 
 
 def run_id(folder: Path) -> str:
-    """The same for the same folder, so that a continued run stays one run."""
-    return "-".join(part for part in folder.resolve().parts if part.isalnum() or "_" in part or "-" in part)[-100:]
+    """An identifier made of the folder's path, so that a continued run stays one run in Weights & Biases."""
+    return "-".join(part for part in folder.resolve().parts if part.isalnum() or "_" in part or "-" in part)[
+        -100:
+    ]

@@ -1,4 +1,4 @@
-"""What the pure functions ask of their inputs, said in a sentence. N images, D dimensions."""
+"""Input checks of clustering, association, memories and losses. Legend: N images, D dimensions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from torch import Tensor
 
 
 def as_features(name: str, value: Tensor | np.ndarray) -> Tensor:
-    """The features as a float32 matrix (N, D), N at least 1; a float32 tensor itself.
+    """Features as a float32 matrix (N, D) with N and D of at least 1; a float32 tensor is returned as it is.
+
+    Args:
+        name: what a message calls the value.
 
     Raises:
-        ValueError: another shape, or no image.
+        ValueError: another shape, or no entry.
     """
     features = torch.as_tensor(value)
     if features.ndim != 2 or 0 in features.shape:
@@ -20,33 +23,38 @@ def as_features(name: str, value: Tensor | np.ndarray) -> Tensor:
 
 
 def as_labels(name: str, value: np.ndarray | Tensor, count: int) -> np.ndarray:
-    """The labels as an integer vector of `count` entries, -1 being an outlier.
+    """Labels as an integer vector (count,), -1 being an outlier.
 
     Raises:
         ValueError: another length, not integers, or a label below -1.
     """
     labels = np.asarray(value.cpu() if isinstance(value, Tensor) else value)
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be {count} integers, one for each image, got {labels.dtype} of shape {labels.shape}")
+        raise ValueError(
+            f"{name} must be {count} integers, one for each image, got {labels.dtype} of shape {labels.shape}"
+        )
     if count and labels.min() < -1:
         raise ValueError(f"{name} must be -1 (outlier) or more, got {labels.min()}")
     return labels
 
 
 def as_rows(name: str, value: np.ndarray | Tensor, count: int, size: int) -> np.ndarray:
-    """`count` integers that each name one of `size` rows.
+    """Row indexes of a matrix with `size` rows, as an integer vector (count,).
 
     Raises:
-        ValueError: another length, or a row that is not there; -1 is an outlier's label and never a row.
+        ValueError: another length, not integers, or an index out of range; -1 is the label of an outlier and
+            never a row.
     """
     rows = as_labels(name, value, count)
     if count and not (rows.min() >= 0 and rows.max() < size):
-        raise ValueError(f"{name} must name rows 0..{size - 1} (outliers, -1, have none), got {rows.min()}..{rows.max()}")
+        raise ValueError(
+            f"{name} must be rows 0..{size - 1} (outliers, -1, have none), got {rows.min()}..{rows.max()}"
+        )
     return rows
 
 
 def at_least_one(**values: int) -> None:
-    """ValueError for a named value below 1."""
+    """Check that every named value is 1 or more. Raises ValueError with the name of the first that is not."""
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")

@@ -1,7 +1,13 @@
-"""Heavy work that can be split: done here alone, or with the help of processes that wait for its result.
+"""Work sharing: idle ranks compute shards of rank 0's job.
 
-in_parts(function, rows, ...)      # the neighbour search knows how to split itself
-with helped_by(spread): ...        # runtime/distributed.py knows who is there; neither knows the other
+While rank 0 makes a value in `once` (runtime/distributed.py), the other ranks wait for it. Heavy functions
+that can be split take a parameter `share`, which decides who computes the shards:
+
+    with_idle_ranks    all ranks within `once`, this rank alone otherwise (the default)
+    alone              this rank
+
+so that neither the function nor the process group needs to know the other. Within `once` a call that shares
+is a collective operation: every rank takes part, and the error of any rank is raised on rank 0.
 """
 
 from __future__ import annotations
@@ -13,36 +19,38 @@ from typing import Any
 
 from torch import Tensor
 
-Part = tuple[Tensor, ...]
-Work = Callable[..., Part]
-Spread = Callable[..., list[Part]]  # (work, rows, *arguments) -> what each process gave
+Shard = tuple[Tensor, ...]
+Work = Callable[..., Shard]  # (rows, *arguments, shard, shards) -> that shard's tensors
+Share = Callable[..., list[Shard]]  # (work, rows, *arguments) -> the results of all shards
 
 
-def in_parts(work: Work, rows: Tensor, *arguments: Any) -> list[Part]:
-    """What work(rows, *arguments, part, parts) gives for part 0, 1, ..., parts - 1; alone there is one part.
-
-    Args:
-        work: a function of a module, so that others can be told its name. Its tensors have the same shapes in every part.
-        rows: given to all who help.
-
-    Raises:
-        RuntimeError: a process failed at its part; its error is named.
-    """
-    return _spread.get()(work, rows, *arguments)
-
-
-@contextmanager
-def helped_by(spread: Spread) -> Iterator[None]:
-    """Within the block `in_parts` leaves it to `spread` who does which part."""
-    before = _spread.set(spread)
-    try:
-        yield
-    finally:
-        _spread.reset(before)
-
-
-def _alone(work: Work, rows: Tensor, *arguments: Any) -> list[Part]:
+def alone(work: Work, rows: Tensor, *arguments: Any) -> list[Shard]:
+    """Compute the whole job here, as one shard."""
     return [work(rows, *arguments, 0, 1)]
 
 
-_spread: ContextVar[Spread] = ContextVar("spread", default=_alone)
+def with_idle_ranks(work: Work, rows: Tensor, *arguments: Any) -> list[Shard]:
+    """Compute the shards of a job on all ranks within `once`, and as one shard here otherwise.
+
+    Args:
+        work: called as work(rows, *arguments, shard, shards). A module-level function, since other ranks
+            receive it by name. Its tensors have the same shapes in every shard.
+        rows: tensor sent to all ranks; arguments: picklable values.
+
+    Raises:
+        RuntimeError: a rank failed at its shard; the message names its error.
+    """
+    return _current.get()(work, rows, *arguments)
+
+
+@contextmanager
+def sharing_through(share: Share) -> Iterator[None]:
+    """Within the block, `with_idle_ranks` hands its jobs to `share`."""
+    token = _current.set(share)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+_current: ContextVar[Share] = ContextVar("share", default=alone)

@@ -1,4 +1,7 @@
-"""Looks at features, labels and metrics while a run goes on: stops when features collapse, warns of the rest. Reads no identity."""
+"""Watch features, labels and metrics of a run: stop when features collapse, warn of the rest. Reads no identity.
+
+N images of a modality, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -8,73 +11,111 @@ import numpy as np
 
 from sdcl.analysis.feature_health import collapsed, feature_health, label_warnings
 from sdcl.analysis.published_curves import COUNTS, CURVES
-from sdcl.config.settings import Settings
+from sdcl.config import Settings
 from sdcl.methods.interface import Features, Stage
 from sdcl.runtime.errors import TrainingError
 from sdcl.runtime.run_log import RunLog
 
-BELOW = 5.0  # points under the published curve at which --watch speaks; runs of one recipe differ by about 1
-FEW = 16  # images whose rank says nothing of the features: a camera of a small set
-FACTOR = 1.5  # between numbers of clusters
+TOLERANCE = (
+    5.0  # points below the published curve from which --watch warns; runs of one recipe differ by about 1
+)
+TOO_FEW = 16  # images, such as those of one camera of a small set, whose effective rank says nothing
+FACTOR = 1.5  # between the number of clusters and the published one, from which --watch warns
 
 
-class Health:
-    """One for a run. `seen` is the present epoch's first look at each modality's features, for metrics.jsonl."""
+class Monitor:
+    """Begins anew with every epoch.
 
-    def __init__(self, settings: Settings, cameras: dict[str, np.ndarray], log: RunLog, synthetic: bool = False):
-        self.settings, self.own, self.cameras, self.log = settings, settings.health, cameras, log
-        self.epoch, self.seen = 0, {}
-        self.published = (settings.run.method, settings.data.dataset)
-        if self.own.watch and (synthetic or self.published not in CURVES):
-            log.line(f"note: --watch has nothing to compare with: no curve is known for {' on '.join(self.published)} with this data")
-        self.watching = self.own.watch and not synthetic and self.published in CURVES
+    Args:
+        cameras: modality -> int (N,). real_data: the training images are those of the data set, all of them, and no synthetic ones;
+            only then are published curves comparable.
+    """
+
+    def __init__(self, settings: Settings, cameras: dict[str, np.ndarray], log: RunLog, *, real_data: bool):
+        self.settings, self.limits, self.cameras, self.log = settings, settings.health, cameras, log
+        self.recipe = (settings.run.method, settings.data.dataset)
+        self.watching = self.limits.watch and real_data and self.recipe in CURVES
+        if self.limits.watch and not self.watching:
+            log.line(
+                f"note: --watch has nothing to compare with: no curve is known for {' on '.join(self.recipe)} with this data"
+            )
+        self.begin(0)
 
     def begin(self, epoch: int) -> None:
-        self.epoch, self.seen = epoch, {}
+        """Begin an epoch."""
+        self.epoch = epoch
+        self.features: dict[
+            str, dict[str, float]
+        ] = {}  # of each modality's first extraction, for metrics.jsonl
 
-    def features(self, features: Features) -> None:
-        """Look at what was extracted.
+    def check_features(self, features: Features) -> None:
+        """Look at extracted features.
+
+        Args:
+            features: modality -> branch -> (N, D).
 
         Raises:
-            ValueError: the features of a modality have collapsed.
+            TrainingError: the features of a modality have collapsed.
         """
         for modality, branches in features.items():
-            if len(branches["deep"]) <= FEW:
+            if len(branches["deep"]) <= TOO_FEW:
                 continue
             health = feature_health(branches["deep"])
-            self.seen.setdefault(modality, health)
-            said = collapsed(modality, health, max_similarity=self.own.max_similarity, min_rank=self.own.min_rank)
-            if said:
-                raise TrainingError(f"epoch {self.epoch}: {said}")
+            self.features.setdefault(modality, health)
+            problem = collapsed(
+                modality, health, max_similarity=self.limits.max_similarity, min_rank=self.limits.min_rank
+            )
+            if problem:
+                raise TrainingError(f"epoch {self.epoch}: {problem}")
 
-    def labels(self, stage: Stage) -> None:
-        """Warn of labels that are outliers or cameras."""
-        for shown in stage.label_sets:
-            if shown.rows is not None:
-                continue  # within one camera there is nothing to tell
-            limits = {"max_outliers": self.own.max_outliers, "max_camera_purity": self.own.max_camera_purity}
-            for said in label_warnings(shown.name, shown.labels, self.cameras[shown.modality], **limits):
-                self.log.line(f"warning: epoch {self.epoch}, stage {stage.name}: {said}")
+    def check_labels(self, stage: Stage) -> None:
+        """Warn of labels that are mostly outliers, and of clusters that are cameras."""
+        for label_set in stage.label_sets:
+            if label_set.rows is not None:
+                continue  # clustered within one camera
+            warnings = label_warnings(
+                label_set.name,
+                label_set.labels,
+                self.cameras[label_set.modality],
+                max_outliers=self.limits.max_outliers,
+                max_camera_purity=self.limits.max_camera_purity,
+            )
+            for warning in warnings:
+                self.log.line(f"warning: epoch {self.epoch}, stage {stage.name}: {warning}")
 
     def compare(self, row: dict[str, Any]) -> None:
-        """With --watch, set the epoch beside the published curve, and say when the run has left it."""
-        if not self.watching:
+        """With --watch, log the epoch's metrics beside the published ones, and warn when the run has left their curve.
+
+        Args:
+            row: of metrics.jsonl.
+        """
+        if self.watching:
+            self._compare_metrics(row)
+            self._compare_labels(row)
+
+    def _compare_metrics(self, row: dict[str, Any]) -> None:
+        if self.settings.test.rerank:
             return
-        for test in row.get("test", ()):
-            curve = next(
-                (c for name, c in CURVES[self.published].items() if test["protocol"].startswith(name) and not self.settings.test.rerank), {}
-            )
-            for metric, points in curve.items():
-                if self.epoch in points:
-                    gap = test[metric] - points[self.epoch]
-                    word = "warning: has left the published curve" if gap < -BELOW else "watch"
-                    self.log.line(
-                        f"{word}: epoch {self.epoch}, {metric} {test[metric]:.2f}, published {points[self.epoch]:.2f} ({gap:+.2f})"
+        for result in row.get("test", ()):
+            protocols = CURVES[self.recipe].items()
+            curves = next((c for name, c in protocols if result["protocol"].startswith(name)), {})
+            for metric, published in curves.items():
+                if self.epoch in published:
+                    value, expected = result[metric], published[self.epoch]
+                    difference = value - expected
+                    text = f"{metric} {value:.2f}, published {expected:.2f} ({difference:+.2f})"
+                    self._tell(text, left=difference < -TOLERANCE)
+
+    def _compare_labels(self, row: dict[str, Any]) -> None:
+        for count, label_sets in COUNTS[self.recipe].items():
+            for name, published in label_sets.items():
+                if self.epoch in published and name in row["labels"]:
+                    value, expected = row["labels"][name][count], published[self.epoch]
+                    far = not expected / FACTOR <= value <= expected * FACTOR
+                    self._tell(
+                        f"{count} of {name} {value}, published {expected}", left=far and count == "clusters"
                     )
-        for count, names in COUNTS[self.published].items():
-            for name, points in names.items():
-                if self.epoch in points and name in row["labels"]:
-                    here, there = row["labels"][name][count], points[self.epoch]
-                    far = not there / FACTOR <= here <= there * FACTOR
-                    word = "warning: has left the published curve" if far and count == "clusters" else "watch"
-                    self.log.line(f"{word}: epoch {self.epoch}, {count} of {name} {here}, published {there}")
+
+    def _tell(self, text: str, *, left: bool) -> None:
+        word = "warning: has left the published curve" if left else "watch"
+        self.log.line(f"{word}: epoch {self.epoch}, {text}")

@@ -1,84 +1,110 @@
-"""A run's moving state, and how it goes to disk and comes back."""
+"""The state of a run as a checkpoint holds it, and whether a checkpoint is of the same experiment.
+
+Random numbers need no state: each is a function of seed, epoch, stage and step (`sdcl.runtime.seeds`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from sdcl.analysis.label_churn import Churn
-from sdcl.config.settings import Settings, flat
-from sdcl.runtime import checkpoint, distributed
-from sdcl.runtime.distributed import Processes
-from sdcl.runtime.run_log import RunLog
-from sdcl.runtime.trackers import Trackers
-from sdcl.training.epoch_journal import Journal
+from sdcl.analysis.label_churn import LabelChurn
+from sdcl.config import Settings, flat
+from sdcl.config.fields import flag_of
+from sdcl.config.settings import known_values, resumable_names
+from sdcl.runtime import checkpoint
+from sdcl.runtime.errors import CheckpointError
+from sdcl.training.epoch_journal import EpochJournal
 
 
-@dataclass
-class Run:
-    """What is saved after each epoch, and within one when a signal ends it. `data` is the fingerprint of the training images.
+def state_of(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+    *,
+    epoch: int,
+    rows: list[dict[str, Any]],
+    data: str,
+    churn: LabelChurn,
+) -> dict[str, Any]:
+    """Tensors and plain values of a run.
 
-    Random numbers need no state: each is a function of seed, epoch, stage and step.
+    Args:
+        epoch: the one that is finished, or under way. rows: of metrics.jsonl. data: fingerprint of the training images.
     """
-
-    settings: Settings
-    processes: Processes
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    log: RunLog
-    data: str
-    trackers: Trackers | None = None
-    churn: Churn = field(default_factory=Churn)
-
-    def save(self, epoch: int, row: dict[str, Any]) -> None:
-        """Save the state after an epoch, then tell of it."""
-        rows, folder = self.log.rows, self.settings.run_dir
-        if self.processes.main:
-            if rows and rows[-1]["stage"] != row["stage"]:
-                checkpoint.keep_as(folder, f"stage_{rows[-1]['stage']}.pt")
-            checkpoint.save(folder, checkpoint.LAST, self._state(epoch, [*rows, row]))
-            checkpoint.forget_unfinished(folder)
-        self.log.epoch(row)
-        if self.trackers:
-            self.trackers.epoch(row)
-        distributed.barrier()
-
-    def save_unfinished(self, epoch: int, journal: Journal) -> None:
-        """Save the state within an epoch."""
-        if self.processes.main:
-            state = self._state(epoch, self.log.rows) | {"journal": journal.state()}
-            self.log.line(f"saved within epoch {epoch}: {checkpoint.save(self.settings.run_dir, checkpoint.UNFINISHED, state)}")
-        distributed.barrier()
-
-    def _state(self, epoch: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "epoch": epoch, "rows": rows}
-        return state | {"settings": flat(self.settings), "data": self.data, "labels": self.churn.state()}
+    return {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "epoch": epoch,
+        "rows": rows,
+        "settings": flat(settings),
+        "data": data,
+        "labels": churn.state(),
+    }
 
 
-def resume(run: Run) -> tuple[int, Journal]:
-    """Take over the run folder's state, if there is one. Returns the first epoch to train, and what of it was already done."""
-    if not run.settings.run.resume:
-        run.log.restore([])
-        return 0, Journal()
-    state, said = checkpoint.latest(run.settings.run_dir)
-    first = 0 if state is None else state["epoch"] + 1
-    unfinished, said_too = checkpoint.unfinished(run.settings.run_dir, first)
-    for text in filter(None, (said, said_too)):
-        run.log.line(f"note: {text}")
-    state = unfinished or state
-    if state is None:
-        run.log.restore([])
-        return 0, Journal()
-    changed = checkpoint.refuse_differences(state, run.settings, run.data, run.settings.run.resume_anyway)
-    if changed:
-        run.log.line(f"note: continuing although these changed:\n{changed}")
-    run.model.load_state_dict(state["model"])
-    run.optimizer.load_state_dict(state["optimizer"])
-    run.log.restore(state["rows"])
-    if state["data"] == run.data:
-        run.churn.load(state.get("labels", {}))  # checkpoints of earlier versions have none
-    run.log.line(f"continuing {'within' if unfinished else 'after'} epoch {state['epoch']} of {run.settings.run_dir}")
-    return first, Journal.of(unfinished["journal"], run.processes.device) if unfinished else Journal()
+def save_epoch(folder: Path, state: dict[str, Any]) -> None:
+    """Save the state after an epoch. The last checkpoint of a stage that has ended stays as stage_NAME.pt.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    stages = [row["stage"] for row in state["rows"][-2:]]
+    if len(set(stages)) == 2:
+        checkpoint.keep_as(folder, f"stage_{stages[0]}.pt")
+    checkpoint.save(folder, checkpoint.LAST, state)
+    checkpoint.forget_unfinished(folder)
+
+
+def save_unfinished(
+    folder: Path, state: dict[str, Any], journal: EpochJournal, seconds: dict[str, float]
+) -> Path:
+    """Save the state within an epoch, with the journal of what the epoch has computed. Raises OutputError as `save_epoch`."""
+    return checkpoint.save(folder, checkpoint.UNFINISHED, state | {"journal": journal.state(seconds)})
+
+
+def newest_state(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The state that a run folder continues from (None: it starts anew), and sentences about files that could not be used.
+
+    A state with "journal" is from within its epoch, any other from after it.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none can be read.
+    """
+    finished, note = checkpoint.latest(folder)
+    epoch = 0 if finished is None else finished["epoch"] + 1
+    unfinished, unfinished_note = checkpoint.unfinished(folder, epoch)
+    return unfinished or finished, [text for text in (note, unfinished_note) if text]
+
+
+def refuse_differences(state: dict[str, Any], settings: Settings, data: str) -> str:
+    """Compare a checkpoint with the run that is to continue it.
+
+    Args:
+        data: fingerprint of the run's training images.
+
+    Returns:
+        What differs, one line each; "" if nothing does.
+
+    Raises:
+        CheckpointError: something that changes results differs, without --resume-anyway.
+    """
+    now, then = flat(settings), known_values(state["settings"])
+    may_change = resumable_names()
+    lines = [
+        f"{flag_of(name)}: {then.get(name)!r} then, {value!r} now"
+        for name, value in now.items()
+        if name not in may_change and then.get(name) != value
+    ]
+    if state["data"] != data:
+        lines.append(f"training images: {state['data']} then, {data} now")
+    if lines and not settings.run.resume_anyway:
+        raise CheckpointError(
+            f"the checkpoint in {settings.run_dir} (epoch {state['epoch']}) was made with other settings:\n  "
+            + "\n  ".join(lines)
+            + "\nRun with those again, choose another --logs-dir, or continue all the same with --resume-anyway"
+        )
+    return "\n".join(lines)

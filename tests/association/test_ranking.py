@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
 
 from sdcl.association import collaborative_ranking, majority_of_neighbors
 from sdcl.association import ranking as ranking_module
@@ -12,11 +13,11 @@ def branches(arrays, modality):
     return {b: torch.from_numpy(arrays[f"{modality}_{b}"]) for b in ("deep", "shallow")}
 
 
-@pytest.mark.parametrize("k", [20, 10])
+@parity.recorded("sdcl_cra", keys=r"top(\d+)_label_before")
 @pytest.mark.parametrize("chunk", [1024, 7])
-def test_released_labels(parity, k, chunk, monkeypatch):
+def test_released_labels(arrays, key, chunk, monkeypatch):
     monkeypatch.setattr(ranking_module, "CHUNK", chunk)
-    a = parity("sdcl_cra")
+    a, k = arrays, int(key[0])
     visible, infrared = branches(a, "rgb"), branches(a, "ir")
     before = collaborative_ranking(visible, infrared, a["labels_ir"], k)
     sure = ~a[f"top{k}_ambiguous_before"]
@@ -28,19 +29,20 @@ def test_released_labels(parity, k, chunk, monkeypatch):
     np.testing.assert_array_equal(after, a[f"top{k}_label_after"])
 
 
-def test_an_ambiguous_choice_is_a_maximiser_and_the_best_ranked(parity):
-    a = parity("sdcl_cra")
+@parity.recorded("sdcl_cra", keys=r"top(\d+)_max_count")
+def test_an_ambiguous_choice_is_a_maximiser_and_the_best_ranked(arrays, key):
+    a, k = arrays, int(key[0])
     visible, infrared = branches(a, "rgb"), branches(a, "ir")
-    found = collaborative_ranking(visible, infrared, a["labels_ir"], 20)
+    found = collaborative_ranking(visible, infrared, a["labels_ir"], k)
     unit = torch.nn.functional.normalize
     for i in range(len(found)):
         listed = {}
         for b in ("deep", "shallow"):
-            order = torch.argsort(unit(visible[b][i : i + 1]) @ unit(infrared[b]).T, descending=True)[0, :20]
+            order = torch.argsort(unit(visible[b][i : i + 1]) @ unit(infrared[b]).T, descending=True)[0, :k]
             listed[b] = a["labels_ir"][order.numpy()].tolist()
         counts = [listed["shallow"].count(label) for label in listed["deep"]]
         assert found[i] == listed["deep"][counts.index(max(counts))]
-        assert max(counts) == a["top20_max_count"][i]
+        assert max(counts) == a[f"top{k}_max_count"][i]
 
 
 def test_fewer_keys_than_k_and_one_branch():

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
+from helpers.brute_force import dense
 
 from sdcl.association import (
     association_embedding,
@@ -13,32 +15,41 @@ from sdcl.association import (
     released_slices,
     unification,
 )
-from sdcl.clustering import dbscan, jaccard_distance, pseudo_labels
+from sdcl.clustering import jaccard_distance, pseudo_labels
+from sdcl.clustering.density import dbscan
 
 
 def t(array):
     return torch.from_numpy(array)
 
 
-@pytest.mark.parametrize("dataset,k", [("sysu", 20), ("regdb", 10)])
+@parity.recorded("gur", keys=r"cmlu_(\w+)_scores")
 @pytest.mark.parametrize("chunk", [7, 1024])
-def test_released_label_unification(parity, monkeypatch, dataset, k, chunk):
+def test_released_label_unification(arrays, key, monkeypatch, chunk):
     monkeypatch.setattr(unification, "CHUNK", chunk)
-    a = parity("gur")
+    a, dataset, k = arrays, key[0], LIST_LENGTH[key[0]]
     visible, infrared, labels = t(a["cmlu_feat_rgb"]), t(a["cmlu_feat_ir"]), a["cmlu_labels_ir"]
-    np.testing.assert_allclose(heterogeneous_scores(visible, infrared, labels, k), a[f"cmlu_{dataset}_scores"], atol=1e-6)
+    np.testing.assert_allclose(
+        heterogeneous_scores(visible, infrared, labels, k), a[f"cmlu_{dataset}_scores"], atol=1e-6
+    )
     found = propagate_labels(visible, infrared, labels, k)
     np.testing.assert_array_equal(found, a[f"cmlu_{dataset}_label_propagated"])
-    np.testing.assert_array_equal(majority_of_neighbors(found, {"deep": visible}, k), a[f"cmlu_{dataset}_label_smoothed"])
+    np.testing.assert_array_equal(
+        majority_of_neighbors(found, {"deep": visible}, k), a[f"cmlu_{dataset}_label_smoothed"]
+    )
+
+
+LIST_LENGTH = {"sysu": 20, "regdb": 10}  # as released
 
 
 def blocks(a, side):
     return t(a[f"percam_{side}"]).split(a[f"percam_{side}_sizes"].tolist())
 
 
+@parity.recorded("gur")
 @pytest.mark.parametrize("side", ["rgb", "ir"])
-def test_released_embedding_within_a_modality(parity, side):
-    a = parity("gur")
+def test_released_embedding_within_a_modality(arrays, side):
+    a = arrays
     found = association_embedding(t(a[f"feat_{side}"]), blocks(a, side))
     np.testing.assert_allclose(found, a[f"intra_emb_{side}"], atol=1e-5)
     distance = dense(jaccard_distance(t(a[f"intra_emb_{side}"]), 30, 6))
@@ -47,8 +58,9 @@ def test_released_embedding_within_a_modality(parity, side):
     np.testing.assert_array_equal(ids, a[f"labels_intra_{side}"])
 
 
-def test_released_embedding_across_modalities(parity):
-    a = parity("gur")
+@parity.recorded("gur")
+def test_released_embedding_across_modalities(arrays):
+    a = arrays
     memories = [t(a["mem_rgb"]), t(a["mem_ir"])]
     found = [association_embedding(t(a[f"feat_{s}"]), memories) for s in ("rgb", "ir")]
     for s, one in zip(("rgb", "ir"), found):
@@ -56,13 +68,6 @@ def test_released_embedding_across_modalities(parity):
     distance = jaccard_distance(torch.cat(found), 30, 6)
     np.testing.assert_allclose(dense(distance), a["dist_inter_all"], atol=1e-5)
     np.testing.assert_array_equal(dbscan(distance, 0.6).ids, a["labels_inter_all"])
-
-
-def dense(distance):
-    full = np.ones(distance.shape, np.float32)
-    rows = np.repeat(np.arange(distance.shape[0]), np.diff(distance.indptr))
-    full[rows, distance.indices] = distance.data
-    return full
 
 
 @pytest.mark.parametrize("sizes", [[5], [3, 4], [3, 4, 5, 6], [1, 9, 1, 9], [50, 1, 1, 1, 1]])

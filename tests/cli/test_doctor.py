@@ -47,20 +47,30 @@ def has(found, severity, *words):
 def test_fine_tree(tree, tmp_path, capsys):
     code, found = examine(tree, tmp_path)
     assert code == 0, found
-    assert "verdict: fine" in capsys.readouterr().out and has(found, "note", "synthetic") and has(found, "note", "torch")
+    assert (
+        "verdict: fine" in capsys.readouterr().out
+        and has(found, "note", "synthetic")
+        and has(found, "note", "torch")
+    )
 
 
 def test_errors(tree, tmp_path):
     first = tree / "cam1" / "0002"
     (first / "0001.jpg").write_bytes(b"")
     (first / "0002.jpg").write_bytes((tree / "cam2" / "0002" / "0001.jpg").read_bytes()[:300])
-    shutil.copy(tree / "cam4" / "0007" / "0001.jpg", tree / "cam4" / "0001" / "0001.jpg")  # training image in the test split
+    shutil.copy(
+        tree / "cam4" / "0007" / "0001.jpg", tree / "cam4" / "0001" / "0001.jpg"
+    )  # training image in the test split
     (tree / "exp" / "test_id.txt").write_text("1,9,7")
     (tree / "cam6" / "0009" / "0002.jpg").unlink()
     code, found = examine(tree, tmp_path)
     assert code == 2
     assert has(found, "error", "2 images cannot be decoded", "cam1/0002/0001.jpg: empty file", "0002.jpg")
-    assert has(found, "error", "contents stand in both") and has(found, "error", "identity 7") and has(found, "error", "differences")
+    assert (
+        has(found, "error", "in both the training and the test split, by content")
+        and has(found, "error", "identity 7")
+        and has(found, "error", "differences")
+    )
 
 
 def test_warnings(tree, tmp_path):
@@ -74,9 +84,15 @@ def test_warnings(tree, tmp_path):
     Image.new("RGB", (20, 40), "red").save(tree / "cam5" / "0002" / "0001.jpg", format="PNG")
     code, found = examine(tree, tmp_path)
     assert code == 1, found
-    assert has(found, "warning", "several identities") and has(found, "warning", "several times under one identity")
+    assert has(found, "warning", "several identities") and has(
+        found, "warning", "several times under one identity, by content"
+    )
     assert has(found, "warning", "symbolic links") and has(found, "warning", "line breaks", "\\n")
-    assert has(found, "warning", "smaller than") and has(found, "warning", "shape of a standing") and has(found, "warning", "is PNG")
+    assert (
+        has(found, "warning", "smaller than")
+        and has(found, "warning", "aspect ratio of a standing")
+        and has(found, "warning", "is PNG")
+    )
 
 
 def test_cameras_of_the_other_modality(tree, tmp_path):
@@ -84,7 +100,11 @@ def test_cameras_of_the_other_modality(tree, tmp_path):
         for n, path in enumerate(sorted((tree / f"cam{camera}").rglob("*.jpg"))):
             Image.new("RGB", (20, 40), tuple(c + n for c in colour)).save(path)
     code, found = examine(tree, tmp_path)
-    assert code == 2 and has(found, "error", "infrared cameras", "camera 3") and has(found, "error", "visible cameras", "camera 1")
+    assert (
+        code == 2
+        and has(found, "error", "infrared cameras", "camera 3")
+        and has(found, "error", "visible cameras", "camera 1")
+    )
 
 
 def test_decompression_bomb(tree, tmp_path, monkeypatch):
@@ -117,7 +137,20 @@ def test_regdb_and_nothing_there(tmp_path):
 
 def test_the_cost_is_estimated_from_the_recipe(tmp_path, capsys):
     root = raw_trees.sysu(tmp_path / "sysu", train=(1, 2), val=(3,), test=(4,), images=2)
-    small = ["-d", "sysu", "--data-dir", str(root), "-a", "vit_mini", "--height", "32", "--width", "16", "--device", "cpu"]
+    small = [
+        "-d",
+        "sysu",
+        "--data-dir",
+        str(root),
+        "-a",
+        "vit_mini",
+        "--height",
+        "32",
+        "--width",
+        "16",
+        "--device",
+        "cpu",
+    ]
     found = []
     for more in (
         [],
@@ -127,6 +160,6 @@ def test_the_cost_is_estimated_from_the_recipe(tmp_path, capsys):
     ):
         assert doctor.main([*small, *more]) in (0, 1, 2)
         found.append(capsys.readouterr().out)
-    assert "50 epochs of 200 steps of 384 rows" in found[0] and "GB of activations" in found[0]
+    assert "50 epochs of 200 steps of 384 images" in found[0] and "GB of activations" in found[0]
     assert "5000 epochs" in found[1] and "model arithmetic" not in found[2]
-    assert "50 epochs of 800 steps of 512 rows" in found[3]  # 8 pairs of cameras x 50, and twice 200
+    assert "50 epochs of 800 steps of 512 images" in found[3]  # 8 pairs of cameras x 50, and twice 200

@@ -216,7 +216,7 @@ def test_llcm_is_ranked_by_its_protocol(make_run):
     rebuilt = trained.load(run, trained.settings_of(record.read(run).settings))
     for view in trained.galleries(rebuilt):
         samples = rebuilt.test_set.samples[view.gallery]
-        assert len(view.rows) == len({(s.identity, s.camera) for s in samples}) < len(samples)
+        assert len(view.draws[0].gallery) == len({(s.identity, s.camera) for s in samples}) < len(samples)
         for row in trained.ranked(rebuilt, view):
             assert not any(t.identity == row.query.identity and t.camera == row.query.camera for t in row.gallery)
 

@@ -1,3 +1,5 @@
+"""The cache of decoded images: what it holds, when it is made anew, and the files that it refuses."""
+
 import os
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sdcl.data.image_cache import build_cache, cache_file, decode, open_store
+from sdcl.data.image_cache import build_cache, cache_file, decode, open_cache
 
 CPU = torch.device("cpu")
 
@@ -22,10 +24,10 @@ def paths(tmp_path):
     return names
 
 
-def test_store_equals_direct_decoding(paths, tmp_path):
-    store = open_store(paths, 24, 12, "bicubic", tmp_path / "cache", CPU, workers=3, title="x")
+def test_cached_images_are_those_decoded_directly(paths, tmp_path):
+    cache = open_cache(paths, 24, 12, "bicubic", tmp_path / "cache", CPU, workers=3, title="x")
     rows = np.array([4, 0, 4])
-    taken = store.take(rows).numpy()
+    taken = cache.take(rows).numpy()
     for row, image in zip(rows, taken):
         with Image.open(paths[row]) as original:
             expected = np.asarray(original.convert("RGB").resize((12, 24), Image.Resampling.BICUBIC))
@@ -36,7 +38,9 @@ def test_decoded_once_and_again_when_a_file_changes(paths, tmp_path):
     cache = tmp_path / "cache"
     first = build_cache(paths, 24, 12, "bilinear", cache, 2, "x")
     written = first.stat().st_mtime_ns
-    assert build_cache(paths, 24, 12, "bilinear", cache, 2, "x") == first and first.stat().st_mtime_ns == written
+    assert (
+        build_cache(paths, 24, 12, "bilinear", cache, 2, "x") == first and first.stat().st_mtime_ns == written
+    )
     assert cache_file(paths, 24, 12, "lanczos", cache) != first
     Image.new("RGB", (50, 50)).save(paths[2])
     os.utime(paths[2], (1, 1))

@@ -1,3 +1,5 @@
+"""P x K sampling: whole clusters, cameras, replacement, and a function of its seed."""
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,8 @@ from sdcl.data.sampler import epoch_batches
 def draw(labels, cameras=None, **changes):
     labels = np.asarray(labels)
     cameras = np.ones(len(labels), int) if cameras is None else np.asarray(cameras)
-    said = {"batch_size": 8, "num_instances": 4, "iterations": 5, "seed": (1, 0, 0)} | changes
-    return epoch_batches(labels, cameras, **said)
+    settings = {"batch_size": 8, "num_instances": 4, "iterations": 5, "seed": (1, 0, 0)} | changes
+    return epoch_batches(labels, cameras, **settings)
 
 
 def test_groups_are_whole_clusters_without_outliers():
@@ -31,7 +33,9 @@ def test_other_cameras_come_first():
     for group in draw(labels, cameras, iterations=30).reshape(-1, 4):
         assert (cameras[group[1:]] != cameras[group[0]]).all()
         assert len(set(group)) == 4  # 6 or 14 others: no replacement
-    mixed = [set(cameras[g[1:]]) for g in draw(labels, cameras, iterations=30, across_cameras=False).reshape(-1, 4)]
+    mixed = [
+        set(cameras[g[1:]]) for g in draw(labels, cameras, iterations=30, across_cameras=False).reshape(-1, 4)
+    ]
     assert {0, 1} in mixed
 
 

@@ -341,7 +341,10 @@ def examined(root, *more):
             **dict(more),
         }
     )
-    return [(f.severity, f.what, " ".join(f.where)) for f in doctor.examine_data(settings)]
+    return [
+        (f.severity, f.what, " ".join(f.where))
+        for f in doctor.examine_data(settings, open_dataset("custom", root))
+    ]
 
 
 def test_the_doctor_knows_own_data(root, tmp_path):
@@ -356,9 +359,11 @@ def test_the_doctor_knows_own_data(root, tmp_path):
         assert ("warning", "1 images are symbolic links out of the data folder", str(picture)) in found
         assert any("under several identities" in what for _, what, _ in found)
     table(root, (root / "images.csv").read_text().replace(",5,", ",3,"))
-    assert ("warning", "1 identities are in the training and the test split", "identity 3") in examined(root)
+    assert ("warning", "1 identities are in both the training and the test split", "identity 3") in examined(
+        root
+    )
     (root / "images.csv").unlink()
-    assert any(what == "1 contents stand several times" for _, what, _ in examined(root))
+    assert any(what == "1 images appear several times, by content" for _, what, _ in examined(root))
 
 
 def test_the_example_in_the_documentation(tmp_path):

@@ -3,24 +3,38 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
+from sklearn.metrics import average_precision_score
 
+from sdcl.datasets.base import same_identity_and_camera, same_room
 from sdcl.evaluation import metrics as M
+from sdcl.evaluation import ranking_gpu
 
-RULES = (None, M.same_room, M.same_identity_and_camera, M.other_identity_and_camera)
+
+def other_identity_and_camera(query_ids, query_cameras, gallery_ids, gallery_cameras):
+    """The rule that the released single-modality evaluator applies under its RegDB switch."""
+    return (query_ids != gallery_ids) & (query_cameras != gallery_cameras)
+
+
+RULES = (None, same_room, same_identity_and_camera, other_identity_and_camera)
 WORDS = {  # the rules again, for one pair, as plain Python
     None: lambda query, gallery: False,
-    M.same_room: lambda query, gallery: query[1] == 3 and gallery[1] == 2,
-    M.same_identity_and_camera: lambda query, gallery: query == gallery,
-    M.other_identity_and_camera: lambda query, gallery: query[0] != gallery[0] and query[1] != gallery[1],
+    same_room: lambda query, gallery: query[1] == 3 and gallery[1] == 2,
+    same_identity_and_camera: lambda query, gallery: query == gallery,
+    other_identity_and_camera: lambda query, gallery: query[0] != gallery[0] and query[1] != gallery[1],
 }
 
 
-def brute_force(similarity, query_ids, gallery_ids, query_cameras, gallery_cameras, removed, distinct_identities, max_rank):
+def brute_force(
+    similarity, query_ids, gallery_ids, query_cameras, gallery_cameras, removed, distinct_identities, max_rank
+):
     """Loops over queries and ranks; returns (cmc, mAP, mINP, valid)."""
     curves, precisions, penalties = [], [], []
     for row, identity, camera in zip(similarity, query_ids, query_cameras, strict=True):
         ranked = sorted(range(len(row)), key=lambda g: (-row[g], g))
-        ranked = [g for g in ranked if not WORDS[removed]((identity, camera), (gallery_ids[g], gallery_cameras[g]))]
+        ranked = [
+            g for g in ranked if not WORDS[removed]((identity, camera), (gallery_ids[g], gallery_cameras[g]))
+        ]
         ids = [gallery_ids[g] for g in ranked]
         ranks = [rank for rank, other in enumerate(ids, start=1) if other == identity]
         if not ranks:
@@ -46,20 +60,19 @@ def random_case(seed, queries, gallery, people, levels):
     )
 
 
-@pytest.fixture(params=["compiled", "device"])
+@pytest.fixture(params=["cpu", "gpu"])
 def form(request, monkeypatch):
-    """Both forms of the work: the compiled one of a host, and the torch code of a device, which runs on the host here."""
-    if request.param == "device":
-
-        def scores(similarity, query_ids, gallery_ids, keep, identity_of):
-            return M.device_scores(similarity, query_ids[:, None] == gallery_ids[None], keep, identity_of)
-
-        monkeypatch.setattr(M, "_host_scores", scores)
+    """Both forms of the ranking; that of the GPU runs on the CPU here."""
+    if request.param == "gpu":
+        monkeypatch.setattr(M, "ranking_cpu", ranking_gpu)
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("distinct", [True, False])
-@pytest.mark.parametrize(("queries", "gallery", "people", "levels"), [(60, 80, 25, 1000), (40, 30, 12, 4), (30, 9, 9, 1), (50, 1, 2, 3)])
+@pytest.mark.parametrize(
+    ("queries", "gallery", "people", "levels"),
+    [(60, 80, 25, 1000), (40, 30, 12, 4), (30, 9, 9, 1), (50, 1, 2, 3)],
+)
 def test_brute_force(form, rule, distinct, queries, gallery, people, levels):
     case = random_case(queries, queries, gallery, people, levels)
     cmc, mAP, mINP, valid = brute_force(*case, rule, distinct, 20)
@@ -70,18 +83,33 @@ def test_brute_force(form, rule, distinct, queries, gallery, people, levels):
     assert abs(ours.mAP - mAP) <= 1e-12 and abs(ours.mINP - mINP) <= 1e-12
 
 
+def small_precision(arrays, queries, gallery):
+    """Whether the first queries and gallery images have the mean average precision of "regdb_small"."""
+    ids, known = arrays["regdb_q_pids"][:queries], arrays["regdb_g_pids"][:gallery]
+    match = ids[:, None] == known[None]
+    precision = M.average_precision(-arrays["regdb_dist"][:queries, :gallery], match, np.ones_like(match))
+    return match.any() and abs(np.nanmean(precision) - arrays["regdb_small_mAP"]) <= 1e-9
+
+
 def recorded_case(arrays, name):
     """(arguments, settings) of a recorded evaluation."""
     if name.startswith("single"):
-        case = [-arrays["single_dist"], *(arrays[f"single_{k}"] for k in ("q_ids", "g_ids", "q_cams", "g_cams"))]
-        rule = M.same_identity_and_camera if name == "single" else M.other_identity_and_camera
-        return case, {"removed": rule, "distinct_identities": False, "max_rank": 100}
+        case = [
+            -arrays["single_dist"],
+            *(arrays[f"single_{k}"] for k in ("q_ids", "g_ids", "q_cams", "g_cams")),
+        ]
+        rule = same_identity_and_camera if name == "single" else other_identity_and_camera
+        return case, {"removed": rule, "distinct_identities": False, "max_rank": len(arrays[f"{name}_cmc"])}
     if name.startswith("regdb"):
         case = [-arrays["regdb_dist"], arrays["regdb_q_pids"], arrays["regdb_g_pids"]]
         if name == "regdb_small":
-            case = [case[0][:12, :9], case[1][:12], case[2][:9]]
+            size = len(arrays["regdb_small_cmc"])  # a CMC ends with the gallery, here the first images
+            queries = next(
+                count for count in range(1, len(case[1]) + 1) if small_precision(arrays, count, size)
+            )
+            case = [case[0][:queries, :size], case[1][:queries], case[2][:size]]
         return case, {"distinct_identities": False}
-    queries, gallery = np.arange(150), np.arange(89)
+    queries, gallery = (np.arange(size) for size in arrays["sysu_dist"].shape)
     if name == "sysu_indoor":
         gallery = np.flatnonzero(arrays["sysu_indoor_gallery_mask"])
     if name == "sysu_valid":
@@ -89,15 +117,12 @@ def recorded_case(arrays, name):
     case = [-arrays["sysu_dist"][np.ix_(queries, gallery)]]
     case += [arrays["sysu_q_pids"][queries], arrays["sysu_g_pids"][gallery]]
     case += [arrays["sysu_q_cams"][queries], arrays["sysu_g_cams"][gallery]]
-    return case, {"removed": M.same_room, "distinct_identities": True}
+    return case, {"removed": same_room, "distinct_identities": True}
 
 
-NAMES = ("sysu", "sysu_indoor", "sysu_valid", "regdb", "regdb_small", "single", "single_regdbflag")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_recorded_metrics(form, parity, name):
-    arrays = parity("evaluation")
+@parity.recorded("evaluation", keys=r"(\w+)_mAP")
+def test_recorded_metrics(form, arrays, key):
+    (name,) = key
     case, settings = recorded_case(arrays, name)
     ours = M.rank_metrics(*case, **settings)
     cmc = arrays[f"{name}_cmc"]
@@ -107,19 +132,22 @@ def test_recorded_metrics(form, parity, name):
         assert abs(ours.mINP - arrays[f"{name}_mINP"]) <= 1e-9
 
 
-def test_valid_queries_of_the_recorded_case(parity):
-    arrays = parity("evaluation")
+@parity.recorded("evaluation")
+def test_valid_queries_of_the_recorded_case(arrays):
     case, settings = recorded_case(arrays, "sysu")
     assert M.rank_metrics(*case, **settings).num_valid == len(arrays["sysu_valid_query_index"])
 
 
-def test_chunks_change_nothing(parity, monkeypatch):
-    case, settings = recorded_case(parity("evaluation"), "sysu")
+@parity.recorded("evaluation")
+def test_chunks_change_nothing(arrays, monkeypatch):
+    case, settings = recorded_case(arrays, "sysu")
     whole = M.rank_metrics(*case, **settings)
-    monkeypatch.setattr(M, "CHUNK_ELEMENTS", 7 * 89)
+    monkeypatch.setattr(M, "CHUNK_ELEMENTS", 7 * case[0].shape[1])
     parts = M.rank_metrics(*case, **settings)
     np.testing.assert_array_equal(parts.cmc, whole.cmc)
-    assert (parts.mAP, parts.mINP, parts.num_valid) == pytest.approx((whole.mAP, whole.mINP, whole.num_valid), abs=1e-14)
+    assert (parts.mAP, parts.mINP, parts.num_valid) == pytest.approx(
+        (whole.mAP, whole.mINP, whole.num_valid), abs=1e-14
+    )
 
 
 def test_ties_keep_gallery_order(form):
@@ -137,6 +165,17 @@ def test_distinct_identities_jump_over_repeats():
     assert images.mAP == people.mAP == 0.25
 
 
+def test_average_precision_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    similarity, match = rng.standard_normal((12, 30)), rng.random((12, 30)) < 0.2
+    keep = rng.random((12, 30)) < 0.8
+    match[3] = False
+    found = M.average_precision(similarity, match, keep)
+    assert found.dtype == np.float64 and np.isnan(found[3])
+    for i in np.flatnonzero((match & keep).any(1)):
+        assert found[i] == pytest.approx(average_precision_score(match[i][keep[i]], similarity[i][keep[i]]))
+
+
 def test_mean():
     first = M.Metrics(np.array([0.2, 0.4]), 0.1, 0.3, 5, 6)
     second = M.Metrics(np.array([0.4, 0.8]), 0.3, 0.5, 5, 6)
@@ -152,11 +191,11 @@ def test_errors_are_said():
     with pytest.raises(ValueError, match="none of the 2 queries"):
         M.rank_metrics(similarity, [1, 2], [3, 4], distinct_identities=True)
     with pytest.raises(ValueError, match="none of the 1 queries"):
-        M.rank_metrics(torch.ones(1, 1), [1], [1], [3], [2], removed=M.same_room, distinct_identities=True)
+        M.rank_metrics(torch.ones(1, 1), [1], [1], [3], [2], removed=same_room, distinct_identities=True)
     with pytest.raises(ValueError, match="none of the 2 queries"):
         M.rank_metrics(torch.ones(2, 0), [1, 2], [], distinct_identities=True)
     with pytest.raises(ValueError, match="cameras"):
-        M.rank_metrics(similarity, [1, 2], [1, 2], removed=M.same_room, distinct_identities=True)
+        M.rank_metrics(similarity, [1, 2], [1, 2], removed=same_room, distinct_identities=True)
     with pytest.raises(ValueError, match="gallery_ids"):
         M.rank_metrics(similarity, [1, 2], [1, 2, 3], distinct_identities=True)
     for value in ("nan", "inf", "-inf"):

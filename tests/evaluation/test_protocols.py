@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sdcl.datasets import DATASETS, Dataset, ProtocolOptions, Sample, source_of, sysu
+from sdcl.datasets.base import same_room
 from sdcl.evaluation import metrics as M
 from sdcl.evaluation import protocols as P
 
@@ -72,7 +73,7 @@ def test_sysu_is_the_mean_of_its_draws():
                 ids,
                 query_cameras,
                 cameras,
-                removed=M.same_room,
+                removed=same_room,
                 distinct_identities=True,
             )
         )

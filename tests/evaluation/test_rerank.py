@@ -1,4 +1,4 @@
-"""Re-ranking against a dense, loop-by-loop version of the paper, and its place in the protocol's name."""
+"""Re-ranking against a dense, loop-by-loop version of the paper, and its mention in the name of a protocol."""
 
 from pathlib import Path
 
@@ -16,7 +16,9 @@ def people(rows, seed=0, noise=0.8):
     """Unit rows (rows, 24) around a person every five."""
     draw = torch.Generator().manual_seed(seed)
     centres = torch.randn(rows // 5 + 1, 24, generator=draw)
-    return F.normalize(centres[torch.arange(rows) % len(centres)] + noise * torch.randn(rows, 24, generator=draw))
+    return F.normalize(
+        centres[torch.arange(rows) % len(centres)] + noise * torch.randn(rows, 24, generator=draw)
+    )
 
 
 def dense(query, gallery, k1, k2, own):
@@ -44,11 +46,15 @@ def dense(query, gallery, k1, k2, own):
     return (1 - own) * (1 - least / (2 - least)) + own * scaled[: len(query), len(query) :]
 
 
-@pytest.mark.parametrize("how", [Rerank(), Rerank(5, 1, 0.3), Rerank(7, 3, 0.0), Rerank(6, 2, 1.0), Rerank(200, 6, 0.3)])
-def test_equals_the_dense_version(how):
+@pytest.mark.parametrize(
+    "settings", [Rerank(), Rerank(5, 1, 0.3), Rerank(7, 3, 0.0), Rerank(6, 2, 1.0), Rerank(200, 6, 0.3)]
+)
+def test_equals_the_dense_version(settings):
     query, gallery = people(23, 1), people(61, 1)
-    found = rerank(query, gallery, how)
-    np.testing.assert_allclose(found.numpy(), dense(query.numpy(), gallery.numpy(), *how), rtol=0, atol=2e-6)
+    found = rerank(query, gallery, settings)
+    np.testing.assert_allclose(
+        found.numpy(), dense(query.numpy(), gallery.numpy(), *settings), rtol=0, atol=2e-6
+    )
 
 
 def test_it_helps_where_images_support_one_another():
@@ -76,7 +82,10 @@ def test_alike_images_have_a_distance():
 
 
 def test_the_protocol_is_named():
-    samples = {m: [Sample(f"{m}{i}", i % 5, 1 + (m == "infrared"), m) for i in range(20)] for m in ("visible", "infrared")}
+    samples = {
+        m: [Sample(f"{m}{i}", i % 5, 1 + (m == "infrared"), m) for i in range(20)]
+        for m in ("visible", "infrared")
+    }
     features = {m: people(20, i) for i, m in enumerate(samples)}
     protocols = Dataset(source=DATASETS["regdb"], data_dir=Path(), train={}, test=samples).protocols()
     plain = evaluate(features, samples, protocols)

@@ -14,8 +14,28 @@ def dense(distance):
     return full
 
 
+def degenerate(name):
+    """Features whose rank lists hold many equal distances; "random" ones, and "5": fewer images than k1."""
+    generator = np.random.default_rng(5)
+    if name == "random":
+        return generator.standard_normal((150, 8)).astype(np.float32)
+    if name == "zeros":
+        return np.zeros((40, 6), np.float32)
+    points = generator.standard_normal((9, 6)).astype(np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    if name == "duplicates":
+        return points[generator.integers(0, 9, 120)]  # about 13 copies of each, fewer than k1
+    if name == "crowd":
+        return np.concatenate((np.repeat(points[:1], 50, 0), points))  # 50 copies, more than k1
+    if name == "norms":
+        return points[generator.integers(0, 9, 90)] * generator.uniform(0.2, 1.5, (90, 1)).astype(
+            np.float32
+        )  # as GUR's rows
+    return points[: int(name)]
+
+
 def brute_force(features, k1, k2, ranks=None):
-    """FIXTURES item 1, read aloud; `ranks` where equal distances leave the order open."""
+    """k-reciprocal Jaccard distance of the released code, dense and in float64; `ranks` where equal distances leave the order open."""
     x = features.astype(np.float64)
     n = len(x)
     if ranks is None:

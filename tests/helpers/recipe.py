@@ -1,11 +1,9 @@
-"""The deterministic weights and images of the model fixtures (a recipe, so that no weights need to be stored)."""
+"""Weights and images of the model parity tests, made by a recipe so that no weights need to be stored."""
 
-import json
 import zlib
 
 import numpy as np
 import torch
-from conftest import FIXTURES
 
 
 def stream(key):
@@ -38,9 +36,9 @@ def _gain(tag, name):
     return 2.0 if "downsample.0" in name or name.startswith(stems) else 0.7
 
 
-def released(name):
-    """(state dict with the released names, images per modality, the json) of a model fixture."""
-    about = json.loads((FIXTURES / f"{name}_a.json").read_text())
+def released(arrays):
+    """(state dict with the released names, images per modality, description) of a recorded model, see `helpers.parity`."""
+    about = arrays.json()
     state = {n: value_of(about["tag"], n, tuple(shape)) for n, shape, _ in about["state_dict"]}
     return state, {m: _images(about, s) for m, s in (("visible", "rgb"), ("infrared", "ir"))}, about
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
 
 from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory, InstanceMemory, centroids
@@ -13,19 +14,22 @@ def t(array):
     return torch.from_numpy(np.asarray(array))
 
 
+@parity.recorded("centroids")
 @pytest.mark.parametrize("labels,expected", [("labels", "centroid"), ("labels_gap", "centroid_gap")])
-def test_centroids(parity, labels, expected):
-    arrays = parity("centroids")
+def test_centroids(arrays, labels, expected):
     np.testing.assert_allclose(centroids(t(arrays["features"]), arrays[labels]), arrays[expected], atol=1e-5)
     with pytest.raises(ValueError, match="no image has a cluster"):
-        centroids(t(arrays["features"]), np.full(150, -1))
+        centroids(t(arrays["features"]), np.full(len(arrays["features"]), -1))
 
 
-@pytest.mark.parametrize("kind,hardest", [("cm", False), ("hard", True)])
-@pytest.mark.parametrize("tag,momentum", [("m01", 0.1), ("m09", 0.9)])
-def test_cluster_memory(parity, kind, hardest, tag, momentum):
-    a = parity("cluster_memory")
-    prefix = f"{kind}_{tag}_"
+HARDEST = {"cm": False, "hard": True}
+MOMENTUM = {"m01": 0.1, "m09": 0.9}
+
+
+@parity.recorded("cluster_memory", keys=r"(cm|hard)_(m\d+)_memory_after")
+def test_cluster_memory(arrays, key):
+    a, hardest, momentum = arrays, HARDEST[key[0]], MOMENTUM[key[1]]
+    prefix = "_".join(key) + "_"
     memory = ClusterMemory(t(a["memory"]))
     for inputs, targets, step in (("inputs", "targets", ""), ("inputs2", "targets2", "step2_")):
         features = t(a[inputs]).requires_grad_()
@@ -37,11 +41,10 @@ def test_cluster_memory(parity, kind, hardest, tag, momentum):
         np.testing.assert_allclose(memory.rows, a[f"{prefix}{step}memory_after"], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind,hardest", [("cm", False), ("hard", True)])
-@pytest.mark.parametrize("tag,momentum", [("m01", 0.1), ("m09", 0.9)])
-def test_memory_shared_by_two_terms(parity, kind, hardest, tag, momentum):
+@parity.recorded("cluster_memory", keys=r"(cm|hard)_(m\d+)_shared_memory_after")
+def test_memory_shared_by_two_terms(arrays, key):
     """The later term updates first; the earlier term's gradient meets the updated rows."""
-    a = parity("cluster_memory")
+    a, hardest, momentum = arrays, HARDEST[key[0]], MOMENTUM[key[1]]
     first, second = t(a["inputs"]).requires_grad_(), t(a["inputs2"]).requires_grad_()
     memory = ClusterMemory(t(a["memory"]))
     before = memory()
@@ -50,24 +53,26 @@ def test_memory_shared_by_two_terms(parity, kind, hardest, tag, momentum):
     loss2 = cluster_contrast(second, t(a["targets2"]), before, float(a["temp"]))
     memory.update(first.detach(), a["targets"], momentum, hardest=hardest)
     (loss1 + loss2).backward()
-    prefix = f"{kind}_{tag}_shared_"
+    prefix = "_".join(key) + "_shared_"
     for found, name in ((loss1, "loss1"), (loss2, "loss2"), (first.grad, "grad1"), (second.grad, "grad2")):
         np.testing.assert_allclose(found.detach(), a[prefix + name], atol=1e-5)
     np.testing.assert_allclose(memory.rows, a[prefix + "memory_after"], atol=1e-5)
 
 
-def test_instance_memory(parity):
-    a = parity("instance_memory")
+@parity.recorded("instance_memory")
+def test_instance_memory(arrays):
+    a = arrays
     memory = InstanceMemory(t(a["memory"]))
     memory.update(t(a["inputs"]), a["indexes"], float(a["momentum"]))
     np.testing.assert_allclose(memory.rows, a["memory_after"], atol=1e-6)
 
 
-def test_clean_instance_update_ignores_the_norm(parity):
-    a = parity("instance_memory")
+@parity.recorded("instance_memory")
+def test_clean_instance_update_ignores_the_norm(arrays):
+    a, momentum = arrays, float(arrays["momentum"])
     plain, scaled = InstanceMemory(t(a["memory"])), InstanceMemory(t(a["memory"]))
-    plain.update(t(a["inputs"]), a["indexes"], 0.9, raw=False)
-    scaled.update(7 * t(a["inputs"]), a["indexes"], 0.9, raw=False)
+    plain.update(t(a["inputs"]), a["indexes"], momentum, raw=False)
+    scaled.update(7 * t(a["inputs"]), a["indexes"], momentum, raw=False)
     np.testing.assert_allclose(plain.rows, scaled.rows, atol=1e-6)
     assert (plain.rows - t(a["memory_after"])).abs().max() > 0.01
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from helpers import parity
 
 from sdcl.clustering import PseudoLabels
 from sdcl.config import resolve
@@ -24,8 +25,9 @@ def stage_of(a, monkeypatch, epoch, **said):
     return stage
 
 
-def test_released_aggregation_and_iteration(parity, monkeypatch):
-    a = parity("adca_cma")
+@parity.recorded("adca_cma")
+def test_released_aggregation_and_iteration(arrays, monkeypatch):
+    a = arrays
     stage = stage_of(a, monkeypatch, 50)
     assert stage.name == "aggregated" and stage.iterations == 200
     memories = stage.objectives["contrast"].memories["deep"]
@@ -46,8 +48,9 @@ def test_released_aggregation_and_iteration(parity, monkeypatch):
         np.testing.assert_allclose(memories[m].rows, a[f"memory_{s}_after"], atol=1e-5)
 
 
-def test_first_stage_and_switch_leave_the_memories_alone(parity, monkeypatch):
-    a = parity("adca_cma")
+@parity.recorded("adca_cma")
+def test_first_stage_and_switch_leave_the_memories_alone(arrays, monkeypatch):
+    a = arrays
     for epoch, said in ((49, {}), (50, {"cma": False})):
         stage = stage_of(a, monkeypatch, epoch, **said)
         assert stage.name == "contrast"

@@ -1,8 +1,8 @@
 """One complete SDCL iteration, and the unified stage's labels and centroids, against the released arrays."""
 
 import numpy as np
-import pytest
 import torch
+from helpers import parity
 from torch.nn import ModuleDict
 
 from sdcl import association
@@ -15,7 +15,7 @@ from sdcl.methods.sdcl import SDCL, neighbor_pairs
 
 SHORT = {"visible": "rgb", "infrared": "ir"}
 SUFFIX = {"deep": "", "shallow": "_s"}
-CASES = [("sysu", e) for e in (4, 5, 12, 13, 30, 31)] + [("regdb", e) for e in (0, 3, 14, 15, 20, 21)]
+ITERATIONS = parity.recorded("sdcl_losses", keys=r"(sysu|regdb)_e(\d+)_loss_total")
 
 
 def t(array):
@@ -68,9 +68,9 @@ def close(found, expected, atol):
     )
 
 
-@pytest.mark.parametrize("dataset,epoch", CASES)
-def test_released_iteration(parity, dataset, epoch):
-    a = parity("sdcl_losses")
+@ITERATIONS
+def test_released_iteration(arrays, key):
+    a, dataset, epoch = arrays, key[0], int(key[1])
     p = f"{dataset}_e{epoch:02d}_"
     method, objectives, features, terms = iteration(a, dataset, epoch)
     close(sum(terms.values()), a[p + "loss_total"], 2e-5)
@@ -100,9 +100,9 @@ def test_released_iteration(parity, dataset, epoch):
             )
 
 
-@pytest.mark.parametrize("dataset,epoch", CASES)
-def test_clean_gradients(parity, dataset, epoch):
-    a = parity("sdcl_losses")
+@ITERATIONS
+def test_clean_gradients(arrays, key):
+    a, dataset, epoch = arrays, key[0], int(key[1])
     p = f"{dataset}_e{epoch:02d}_"
     _, _, features, terms = iteration(a, dataset, epoch, late_gradients=False)
     close(sum(terms.values()), a[p + "loss_total"], 2e-5)
@@ -112,15 +112,16 @@ def test_clean_gradients(parity, dataset, epoch):
             close(features[m][b].grad, gradient, 1e-5 * np.abs(gradient).max())
 
 
-@pytest.mark.parametrize("k,dataset", [(20, "sysu"), (10, "regdb")])
-def test_unified_stage(parity, k, dataset, monkeypatch):
+@parity.recorded("sdcl_cra", keys=r"top(\d+)_keep_rgb")
+def test_unified_stage(arrays, key, monkeypatch):
     """Labels, kept images and shared centroids; the released choice is put in where it is undefined."""
-    a = parity("sdcl_cra")
+    a, k = arrays, int(key[0])
+    dataset = {20: "sysu", 10: "regdb"}[k]
     settings, _ = resolve({"dataset": dataset})
     assert settings.method.cra_k == k
     method = SDCL(settings)
     features = {m: {b: t(a[f"{SHORT[m]}_{b}"]) for b in SUFFIX} for m in SHORT}
-    own = {"visible": PseudoLabels(a["labels_rgb_own"], 99), "infrared": PseudoLabels(a["labels_ir"], 12)}
+    own = {"visible": PseudoLabels(a["labels_rgb_own"], a["labels_rgb_own"].max() + 1), "infrared": PseudoLabels(a["labels_ir"], a["labels_ir"].max() + 1)}
     monkeypatch.setattr(method, "_cluster", lambda f, m, epoch: own[m])
     monkeypatch.setattr(association, "collaborative_ranking", lambda *_: a[f"top{k}_label_before"])
     (stage,) = method.stages(settings.method.unify_from, lambda: features, lambda make: make())
@@ -137,9 +138,10 @@ def test_unified_stage(parity, k, dataset, monkeypatch):
     assert stage.iterations == (100 if dataset == "sysu" else 50)
 
 
-def test_every_term_goes_down(parity):
+@parity.recorded("sdcl_losses")
+def test_every_term_goes_down(arrays):
     """A gradient step on the features lowers each kind of loss while the memories rest."""
-    a = parity("sdcl_losses")
+    a = arrays
     for epoch in (12, 13, 31):
         for name in terms_at(a, epoch):
             modality, branch = name.split("_")[1], name.split("_")[-1]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
 from helpers.recipe import released
 
 from sdcl.inference.extract import joined
@@ -13,26 +14,32 @@ from sdcl.models.weight_formats import load_weights, resize_pos_embed
 SHORT = {"visible": "rgb", "infrared": "ir"}
 
 
-@pytest.fixture(params=["vit_tiny", "vit_base"])
-def vit(request, parity, tmp_path, monkeypatch):
-    state, images, about = released(request.param)
+@pytest.fixture
+def vit(arrays, tmp_path, monkeypatch):
+    state, images, about = released(arrays)
     monkeypatch.setitem(ARCHS, "fixture", ViTShape(about["embed_dim"], about["depth"], about["heads"]))
-    model = build_model("fixture", height=288, width=144, drop_path=0.0)
+    height, width = about["image_hw"]
+    model = build_model("fixture", height=height, width=width, drop_path=0.0)
     torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "released.pth.tar")
     report = load_weights(model, tmp_path / "released.pth.tar", 1.0)
     assert report.share == 1.0 and not report.mismatched and not report.resized
-    return request.param, model, images, parity(request.param), about
+    return model, images, about
 
 
 def same(found, expected, relative):
-    np.testing.assert_allclose(found.detach().numpy(), expected, atol=relative * np.abs(expected).max(), rtol=0)
+    np.testing.assert_allclose(
+        found.detach().numpy(), expected, atol=relative * np.abs(expected).max(), rtol=0
+    )
 
 
-def test_dual_branch_vit(vit, parity):
-    name, model, images, arrays, about = vit
+@parity.recorded("vit_tiny", "vit_base")
+def test_dual_branch_vit(vit, arrays):
+    model, images, about = vit
     for key, shown in about["recipe_check"].items():
         if key.startswith("image"):
-            np.testing.assert_allclose(images["visible" if "rgb" in key else "infrared"][0, 0, 0, :3], shown, rtol=1e-6)
+            np.testing.assert_allclose(
+                images["visible" if "rgb" in key else "infrared"][0, 0, 0, :3], shown, rtol=1e-6
+            )
     model.eval()
     with torch.no_grad():
         out = model(images)
@@ -41,8 +48,8 @@ def test_dual_branch_vit(vit, parity):
             for b in ("deep", "shallow"):
                 same(out[m][b], arrays[f"eval_{s}_{b}"], 5e-5)
                 same(alone[m][b], arrays[f"eval_{s}_{b}"], 5e-5)
-        if name == "vit_base":
-            features = parity("vit_base_features")
+        if arrays.name == "vit_base":
+            features = arrays.beside("vit_base_features")
             for m, s in SHORT.items():
                 mirrored = model({m: images[m].flip(3)})[m]
                 mean = {b: (out[m][b] + mirrored[b]) / 2 for b in mirrored}
@@ -66,16 +73,17 @@ def test_dual_branch_vit(vit, parity):
         same(state[ours], arrays[f"train_after_{theirs}"], 2e-4)
 
 
-@pytest.mark.parametrize("name,arch", [("agw_sdcl", "resnet50_ibn"), ("agw_gur", "resnet50")])
-def test_agw_resnet(name, arch, parity, tmp_path):
-    state, images, _ = released(name)
-    arrays = parity(name)
-    model = build_model(arch, height=288, width=144)
+@parity.recorded("agw_sdcl", "agw_gur")
+def test_agw_resnet(arrays, tmp_path):
+    state, images, about = released(arrays)
+    arch = {"agw_sdcl": "resnet50_ibn", "agw_gur": "resnet50"}[arrays.name]
+    height, width = about["image_hw"]
+    model = build_model(arch, height=height, width=width)
     torch.save(state, tmp_path / "agw.pth")
     assert load_weights(model, tmp_path / "agw.pth", 1.0).share == 1.0
     other = {"resnet50": "resnet50_ibn", "resnet50_ibn": "resnet50"}[arch]
     with pytest.raises(ValueError, match=f"use --arch {arch}$"):
-        load_weights(build_model(other, height=288, width=144), tmp_path / "agw.pth", 0.1)
+        load_weights(build_model(other, height=height, width=width), tmp_path / "agw.pth", 0.1)
     model.eval()
     with torch.no_grad():
         out = model(images)
@@ -89,16 +97,21 @@ def test_agw_resnet(name, arch, parity, tmp_path):
     same(model.neck.running_var, arrays["train_after_bottleneck_running_var"], 5e-3)
 
 
-def test_pos_embed_resize(parity):
-    a = parity("pos_embed_resize")
-    for grid in ((18, 9), (24, 12)):
-        np.testing.assert_allclose(resize_pos_embed(torch.from_numpy(a["pos_embed"]), grid), a[f"resized_{grid[0]}x{grid[1]}"], atol=1e-5)
+@parity.recorded("pos_embed_resize", keys=r"resized_(\d+)x(\d+)")
+def test_pos_embed_resize(arrays, key):
+    height, width = map(int, key)
+    resized = resize_pos_embed(torch.from_numpy(arrays["pos_embed"]), (height, width))
+    np.testing.assert_allclose(resized, arrays[f"resized_{height}x{width}"], atol=1e-5)
 
 
 def test_one_branch_and_one_modality():
     model = build_model("vit_mini", height=96, width=48, branches=("deep",))
     out = model({"infrared": torch.randn(3, 3, 96, 48)})
-    assert list(out) == ["infrared"] and list(out["infrared"]) == ["deep"] and out["infrared"]["deep"].shape == (3, 192)
+    assert (
+        list(out) == ["infrared"]
+        and list(out["infrared"]) == ["deep"]
+        and out["infrared"]["deep"].shape == (3, 192)
+    )
     assert not any("shallow" in n for n in model.state_dict())
 
 
@@ -106,7 +119,9 @@ def test_joint_batch_and_frozen_neck_bias():
     model = build_model("vit_mini", height=96, width=48)
     images = {m: torch.randn(4, 3, 96, 48) for m in SHORT}
     together, alone = model(images), model({"visible": images["visible"]})
-    assert (together["visible"]["deep"] - alone["visible"]["deep"]).abs().max() > 1e-3  # the neck sees both modalities
+    assert (
+        together["visible"]["deep"] - alone["visible"]["deep"]
+    ).abs().max() > 1e-3  # the neck sees both modalities
     frozen = [n for n, p in model.named_parameters() if not p.requires_grad]
     assert frozen == ["heads.deep.neck.bias", "heads.shallow.neck.bias"]
 

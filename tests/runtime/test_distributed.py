@@ -13,7 +13,7 @@ from helpers.small_runs import ROOT, rows
 
 from sdcl.clustering import nearest_neighbors
 from sdcl.runtime import distributed
-from sdcl.runtime.work_sharing import in_parts
+from sdcl.runtime.work_sharing import with_idle_ranks
 
 ROWS = torch.randn(12, 5, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
 
@@ -26,7 +26,7 @@ def normalised(layer, x):
 
 
 def scaled_rows(rows, factor, part, parts):
-    """Rows of this part, for `in_parts`; a factor of 0 fails on the second process."""
+    """Rows of this part, for `with_idle_ranks`; a factor of 0 fails on the second process."""
     if factor == 0 and part == 1:
         raise MemoryError("full")
     return rows[part::parts] * factor, torch.full((1,), part)
@@ -34,7 +34,7 @@ def scaled_rows(rows, factor, part, parts):
 
 def work_together():
     """What `once` computes on process 0, with help."""
-    parts = in_parts(scaled_rows, ROWS, 3.0)
+    parts = with_idle_ranks(scaled_rows, ROWS, 3.0)
     assert torch.equal(parts[0][0], ROWS[::2] * 3) and torch.equal(parts[1][0], ROWS[1::2] * 3)
     return [int(which) for _, which in parts]
 
@@ -56,7 +56,7 @@ def worker(rank, folder):
         pass
     assert distributed.once(lambda: work_together() + work_together()) == [0, 1, 0, 1]
     with pytest.raises(RuntimeError, match="process 1: MemoryError: full"):
-        distributed.once(lambda: in_parts(scaled_rows, ROWS, 0))
+        distributed.once(lambda: with_idle_ranks(scaled_rows, ROWS, 0))
     features = torch.randn(700, 16, generator=torch.Generator().manual_seed(3))
     shared = distributed.once(lambda: nearest_neighbors(features, 9, chunk=64))
     assert np.array_equal(shared, nearest_neighbors(features, 9, chunk=64))  # outside of `once` alone, and the same
@@ -94,7 +94,7 @@ def test_alone():
     processes = distributed.start("cpu")
     assert processes.main and processes.count == 1 and not processes.bf16("fp32") and processes.bf16("bf16")
     rows = torch.randn(3, 2)
-    assert torch.equal(in_parts(scaled_rows, rows, 2.0)[0][0], 2 * rows)
+    assert torch.equal(with_idle_ranks(scaled_rows, rows, 2.0)[0][0], 2 * rows)
     assert distributed.gather_rows(rows) is rows and distributed.once(lambda: 7) == 7 and distributed.share_of(5) == slice(0, 5)
 
 

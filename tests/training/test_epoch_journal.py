@@ -1,139 +1,147 @@
-"""An epoch that a signal stopped goes on bit for bit; at any step, in any stage, for every method."""
-
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
+"""What a journal can hold comes back as it was, what it cannot hold is refused at once, and memories are saved as they are."""
 
 import numpy as np
 import pytest
 import torch
-from helpers.small_runs import METHOD_FLAGS, ROOT, rows, state
+from torch import nn
 
-from sdcl import train as train_program
 from sdcl.clustering import PseudoLabels
 from sdcl.runtime import checkpoint
-from sdcl.runtime.interruption import Interruption
-from sdcl.runtime.program import INTERRUPTED
-from sdcl.training.epoch_journal import Journal, Progress
+from sdcl.training.epoch_journal import EpochJournal, StageProgress, decode, encode, require_recordable
+
+CPU = torch.device("cpu")
 
 
-def stop_at(monkeypatch, count):
-    """The `count`-th place where a run looks for a signal finds one."""
-    seen = [0]
-    plain = Interruption.check
-
-    def check(self, **how):
-        seen[0] += 1
-        if seen[0] == count:
-            os.kill(os.getpid(), signal.SIGTERM)
-        plain(self, **how)
-
-    monkeypatch.setattr(Interruption, "check", check)
-    return seen
-
-
-@pytest.mark.parametrize("method", ["sdcl", "gur", "adca"])
-def test_stopped_anywhere_and_continued(flags, tmp_path, monkeypatch, method):
-    more = ["--method", method, *(METHOD_FLAGS if method != "sdcl" else ())]
-    whole = flags("sysu", *more, "--logs-dir", str(tmp_path / "whole"))
-    looked = stop_at(monkeypatch, 0)
-    assert train_program.main(whole) == 0
-    places = looked[0]
-    generator = np.random.default_rng(0)
-    for place in sorted(generator.choice(np.arange(1, places), 3 if method == "sdcl" else 2, replace=False).tolist()):
-        logs = tmp_path / f"stopped_{place}"
-        line = flags("sysu", *more, "--logs-dir", str(logs))
-        stop_at(monkeypatch, place)
-        assert train_program.main(line) == INTERRUPTED
-        monkeypatch.undo()
-        assert train_program.main(line) == 0
-        assert not (logs / checkpoint.UNFINISHED).exists()
-        for name, value in state(logs).items():
-            assert torch.equal(value, state(tmp_path / "whole")[name]), (place, name)
-        for a, b in zip(rows(logs), rows(tmp_path / "whole"), strict=True):
-            assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+def assert_same(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype and torch.equal(a, b)
+    elif isinstance(a, np.ndarray):
+        assert a.dtype == b.dtype and a.shape == b.shape and (a == b).all()
+    elif isinstance(a, PseudoLabels):
+        assert (a.num_clusters, a.eps) == (b.num_clusters, b.eps)
+        assert_same(a.ids, b.ids)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys() and all(type(k) is type(j) for k, j in zip(a, b))
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for x, y in zip(a, b):
+            assert_same(x, y)
+    else:
+        assert a == b
 
 
-@pytest.mark.parametrize("method", ["sdcl", "gur"])
-def test_label_churn_does_not_notice_a_stop(flags, tmp_path, monkeypatch, method):
-    """Stopped before, between and after the labels of an epoch: it is still compared with the last whole epoch, to the last digit."""
-    epochs = 2 if method == "gur" else 3
-    more = [
-        "--report",
-        "none",
-        "--method",
-        method,
-        "--epochs",
-        str(epochs),
-        *((*METHOD_FLAGS, "--camera-iters", "1") if method == "gur" else ()),
-    ]
-    looked = stop_at(monkeypatch, 0)
-    assert train_program.main(flags("sysu", *more, "--logs-dir", str(tmp_path / "whole"))) == 0
-    places = looked[0]
-    line = flags("sysu", *more, "--logs-dir", str(tmp_path / "parts"))
-    stops = {"sdcl": (8, 1, 2, 2), "gur": (places // 2 + 2, 5)}[method]  # counted anew after each continuation
-    for place in stops:
-        monkeypatch.undo()
-        stop_at(monkeypatch, place)
-        assert train_program.main(line) == INTERRUPTED
-    monkeypatch.undo()
-    assert train_program.main(line) == 0
-    whole, parts = (rows(tmp_path / name) for name in ("whole", "parts"))
-    assert [r["labels"] for r in parts] == [r["labels"] for r in whole]
-    for epoch, row in enumerate(whole):
-        for name, about in row["labels"].items():
-            assert ("outlier_churn" in about) is (epoch > 0 and name in whole[epoch - 1]["labels"]), (epoch, name)
-    assert all("churn" in whole[-1]["labels"][m] for m in ("visible", "infrared"))
+VALUES = [
+    None,
+    True,
+    3,
+    0.5,
+    "labels",
+    np.array([[1, 2]]),
+    np.arange(5)[::-1],  # torch takes no negative strides
+    np.zeros((0, 3), np.float32),
+    np.array(4),
+    np.int64(7),
+    np.float32(0.25),
+    np.array([True, False]),
+    torch.randn(2, 3),
+    PseudoLabels(np.array([0, -1, 1, 0]), 2, 0.5),
+    {"visible": PseudoLabels(np.array([0]), 1), 3: {"nested": torch.ones(1)}, ("visible", 2): None},
+    {},
+    {"array": 1, "dict": {"list": 2}},  # names that the encoding itself uses
+    {"labels": np.array([1]), "clusters": 2, "eps": 3},
+    (np.array([1]), [1.5, (PseudoLabels(np.array([-1]), 0),)], "x"),
+    [],
+    (),
+]
 
 
-def test_a_damaged_unfinished_state_costs_its_epoch_only(flags, tmp_path, monkeypatch, capsys):
-    line = flags("sysu")
-    stop_at(monkeypatch, 7)
-    assert train_program.main(line) == INTERRUPTED
-    monkeypatch.undo()
-    target = tmp_path / "run" / checkpoint.UNFINISHED
-    content = bytearray(target.read_bytes())
-    content[len(content) // 2] ^= 1
-    target.write_bytes(content)
-    assert train_program.main(line) == 0
-    assert "its checksum does not fit; starting epoch" in capsys.readouterr().out
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_values_survive_the_disk(tmp_path, value):
+    assert require_recordable(value) is value
+    checkpoint.save(tmp_path, "x.pt", {"value": encode(value)})
+    assert_same(decode(checkpoint.read(tmp_path / "x.pt")["value"], CPU), value)
 
 
-def test_a_real_signal_to_the_real_command(flags, tmp_path):
-    line = [sys.executable, "-m", "sdcl.train", *flags("sysu", "--iters", "400", "--epochs", "1", "--eval-step", "0")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as running:
-        wait_for(tmp_path / "run/environment.json")
-        running.send_signal(signal.SIGTERM)
-        _, said = running.communicate(timeout=120)
-    assert running.returncode == INTERRUPTED and "the same command continues" in said
-    assert checkpoint.load(tmp_path / "run" / checkpoint.UNFINISHED)["epoch"] == 0
+class Own:
+    pass
 
 
-def wait_for(path, seconds=120):
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} did not appear"
-        time.sleep(0.05)
+@pytest.mark.parametrize(
+    "value,name",
+    [
+        ({1, 2}, "set"),
+        (Own(), "Own"),
+        (np.array(["a"]), "ndarray of <U1"),
+        (np.array([Own()]), "ndarray of object"),
+        (1j, "complex"),
+        (b"x", "bytes"),
+        (range(3), "range"),
+        ({"visible": [0, {1}]}, r"set at \['visible'\]\[1\]"),
+        ({1.5: 0}, "float"),
+        ({(1, None): 0}, "tuple"),
+        (lambda: None, "function"),
+    ],
+    ids=repr,
+)
+def test_other_values_are_refused_with_their_type(value, name):
+    with pytest.raises(TypeError, match=rf"{name}.* it may return None, numbers, strings"):
+        require_recordable(value)
 
 
-def test_journal_survives_the_disk(tmp_path):
-    features = {"visible": {"deep": torch.randn(4, 3)}, "infrared": {"deep": torch.randn(2, 3)}}
-    labels = {"visible": PseudoLabels(np.array([0, -1, 1, 0]), 2, 0.5)}
-    journal = Journal(
-        [features, labels, np.array([[1, 2]])], [Progress(3, 1, ["a"], [torch.randn(1)], {"m": torch.randn(2)})], {"embed": 1.5}
-    )
-    checkpoint.save(tmp_path, "x.pt", {"model": {}, "settings": {}, "epoch": 0, "journal": journal.state()})
-    found = Journal.of(checkpoint.load(tmp_path / "x.pt")["journal"], torch.device("cpu"))
-    assert torch.equal(found.values[0]["infrared"]["deep"], features["infrared"]["deep"])
-    np.testing.assert_array_equal(found.values[1]["visible"].ids, labels["visible"].ids)
-    np.testing.assert_array_equal(found.values[2], [[1, 2]])
-    assert (
-        (found.stages[0].step, found.stages[0].skipped, found.values[1]["visible"].eps) == (3, 1, 0.5)
-        and found.seconds == {"embed": 1.5}
-        and json.dumps(found.stages[0].names) == '["a"]'
-    )
-    assert found.recall(lambda: 1 / 0) is found.values[0]  # a noted value is not made again
+def test_recorded_values_are_not_computed_again():
+    journal = EpochJournal()
+    first = journal.recall(lambda: torch.ones(2))
+    assert not journal.replaying
+    again = EpochJournal.from_state(journal.state({"embed": 1.5}), CPU)
+    assert again.replaying and again.seconds == {"embed": 1.5}
+    assert torch.equal(again.recall(lambda: 1 / 0), first)
+    assert again.recall(lambda: "new") == "new" and again.values[1] == "new"
+
+
+class Objective(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.register_buffer("rows", torch.full((2,), float(value)))
+
+
+def test_memories_are_saved_as_they_are_then(tmp_path):
+    """Also when a method puts another tensor into the buffer, instead of changing it in place."""
+    journal, objective = EpochJournal(), Objective(0)
+    progress = journal.stage(0)
+    progress.follow(objective)
+    progress.step, progress.names, progress.history = 3, ["a"], [torch.ones(1)]
+    objective.rows = objective.rows + 5
+    checkpoint.save(tmp_path, "x.pt", {"journal": journal.state({})})
+    objective.rows += 1  # later steps do not reach what was saved
+
+    restored = EpochJournal.from_state(checkpoint.read(tmp_path / "x.pt")["journal"], CPU)
+    fresh = Objective(0)
+    rows = fresh.rows
+    restored.stage(0).follow(fresh)
+    assert rows is fresh.rows and rows.tolist() == [5, 5]
+    assert (restored.stages[0].step, restored.stages[0].names) == (3, ["a"])
+    assert restored.stage(1).step == 0 and len(restored.stages) == 2
+
+
+def test_a_stage_that_has_taken_no_step_keeps_its_new_memories():
+    restored = EpochJournal.from_state(EpochJournal(stages=[StageProgress()]).state({}), CPU)
+    fresh = Objective(2)
+    restored.stage(0).follow(fresh)
+    assert fresh.rows.tolist() == [2, 2]
+
+
+def test_an_unread_journal_is_saved_again_whole():
+    """A second signal before the stage is reached loses nothing."""
+    state = EpochJournal(stages=[StageProgress(2, 1, ["a"], [torch.ones(1)], {"rows": torch.ones(2)})]).state({})
+    again = EpochJournal.from_state(state, CPU).state({})
+    assert again["stages"][0]["memories"]["rows"].tolist() == [1, 1] and again["stages"][0]["skipped"] == 1
+
+
+def test_journals_of_version_0_1_are_read():
+    """They wrote lists and tuples of plain values as they are."""
+    state = {"values": [{"dict": {"a": {"array": torch.ones(1)}}}, [1, 2], (3,), 4], "stages": [], "seconds": {"train": 1.0}}
+    journal = EpochJournal.from_state(state, CPU)
+    assert_same(journal.values, [{"a": np.ones(1, np.float32)}, [1, 2], (3,), 4])

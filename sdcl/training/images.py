@@ -1,0 +1,61 @@
+"""Training images as a run sees them: decoded pixels and cameras. Identities stay behind in the data set. N images of a modality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sdcl.config import Settings
+from sdcl.data.image_cache import ImageStore, build_cache, content_fingerprint, open_store
+from sdcl.datasets import Dataset
+from sdcl.datasets.sample import MODALITIES
+from sdcl.runtime import distributed
+from sdcl.runtime.distributed import Processes
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """Each dict has one entry per modality.
+
+    Args:
+        cameras: int (N,). train: images resized for training steps. extract: the same ones resized for clustering.
+        fingerprint: hash of their file names and sizes, by which a checkpoint knows its data set wherever that lies.
+    """
+
+    cameras: dict[str, np.ndarray]
+    train: dict[str, ImageStore]
+    extract: dict[str, ImageStore]
+    fingerprint: str
+
+    @classmethod
+    def open(cls, dataset: Dataset, settings: Settings, processes: Processes) -> TrainingImages:
+        """Open the decoded images, decoding them into the cache first if they are not there.
+
+        Raises:
+            DataError: images that cannot be read, each named. OutputError: the cache folder cannot be written.
+        """
+        paths = {m: [s.path for s in dataset.train[m]] for m in MODALITIES}
+        return cls(
+            cameras={m: np.array([s.camera for s in dataset.train[m]]) for m in MODALITIES},
+            train=open_stores(paths, settings, settings.data.resize_train, processes, "training"),
+            extract=open_stores(paths, settings, settings.data.resize_extract, processes, "clustering"),
+            fingerprint=content_fingerprint([path for m in MODALITIES for path in paths[m]]),
+        )
+
+
+def open_stores(
+    paths: dict[str, list[str]], settings: Settings, resize: str, processes: Processes, title: str
+) -> dict[str, ImageStore]:
+    """modality -> decoded images. One process of each machine decodes while the others wait."""
+    data = settings.data
+    arguments = {m: (p, data.height, data.width, resize, Path(data.cache_dir)) for m, p in paths.items()}
+    if processes.local_rank == 0:
+        for m, image_list in arguments.items():
+            build_cache(*image_list, data.workers, f"{title} {m}")
+    distributed.barrier()
+    return {
+        m: open_store(*image_list, processes.device, workers=data.workers, title=f"{title} {m}")
+        for m, image_list in arguments.items()
+    }

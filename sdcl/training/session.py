@@ -1,0 +1,337 @@
+"""A training run: everything that lasts from its first epoch to its last, and survives an interruption.
+
+session = TrainingSession(settings, dataset, images, model, method, ...)
+for epoch in session.epochs():
+    for stage in method.stages(epoch, session.extract, session.once):
+        session.train_stage(stage)
+    session.finish_epoch(session.test())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sdcl.analysis.label_churn import LabelChurn
+from sdcl.analysis.label_quality import LabelQuality
+from sdcl.config import Settings, flat
+from sdcl.datasets import Dataset
+from sdcl.datasets.sample import MODALITIES
+from sdcl.evaluation.protocols import Result
+from sdcl.evaluation.tables import to_rows
+from sdcl.inference.extract import calibrate_necks, extract_features
+from sdcl.inference.test_set import TestSet
+from sdcl.methods.interface import Features, Indexes, Method, Stage
+from sdcl.models.backbone import Backbone
+from sdcl.runtime import distributed
+from sdcl.runtime.distributed import Processes
+from sdcl.runtime.interruption import Interruption
+from sdcl.runtime.profiler import StepProfiler
+from sdcl.runtime.program import Interrupted
+from sdcl.runtime.run_log import RunLog, environment
+from sdcl.runtime.trackers import Trackers
+from sdcl.training import run_state
+from sdcl.training.clock import Clock
+from sdcl.training.epoch_journal import EpochJournal, require_recordable
+from sdcl.training.images import TrainingImages
+from sdcl.training.monitor import Monitor
+from sdcl.training.trainer import StageTrainer, learning_rate, make_optimizer, parallel_model
+
+
+class TrainingSession:
+    """One method's run on one data set. Continues the run that its folder holds, if there is one.
+
+    Owns optimiser, epoch journal, label churn, clock, monitor, trackers and profiler. The model is trained in place.
+
+    Args:
+        dataset: its identities reach the log alone. images: the same training images without identities.
+        test_set: for test metrics, which nothing is ever chosen by; None: no metrics.
+        interruption: entered, if signals are to end the run with its state saved.
+
+    Raises:
+        CheckpointError: the folder's run is of another experiment, or cannot be read. SettingError: the batch cannot be split evenly.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        dataset: Dataset,
+        images: TrainingImages,
+        model: Backbone,
+        method: Method,
+        *,
+        test_set: TestSet | None,
+        processes: Processes,
+        log: RunLog,
+        interruption: Interruption,
+    ):
+        self.settings, self.images, self.model, self.method = settings, images, model, method
+        self.test_set, self.processes, self.log, self.interruption = test_set, processes, log, interruption
+        self.bf16 = processes.bf16(settings.run.precision)
+        self.optimizer = make_optimizer(model, settings)
+        self.churn, self.quality = LabelChurn(), LabelQuality(dataset.train)
+        self.clock, self.journal = Clock(processes.device), EpochJournal()
+        self._trainer: StageTrainer | None = None  # of the stage under way
+        self.first_epoch = self.epoch = self._resume()
+        if self.first_epoch == 0 and not self.journal.values and settings.model.calibrate_necks:
+            self._calibrate_necks()
+        self.parallel_model = parallel_model(model, settings, processes)
+        self._record(dataset)
+        real_data = dataset.complete and not dataset.synthetic
+        self.monitor = Monitor(settings, images.cameras, log, real_data=real_data)
+        self.trackers: Trackers | None = None
+        self.profiler: StepProfiler | None = None
+        if processes.main:
+            self.trackers = Trackers(settings.run_dir, flat(settings), self.first_epoch, settings.run.wandb)
+            self.profiler = StepProfiler(settings.run_dir, settings.run.profile)
+        self._begin_epoch(self.first_epoch)
+
+    def epochs(self) -> Iterator[int]:
+        """The epochs that are left to train. Each begins with its learning rate, and a method's restart with a new optimiser."""
+        last = self.settings.optim.epochs
+        if self.first_epoch >= last:
+            self.log.line(f"nothing to do: {self.settings.run_dir} holds all {last} epochs")
+        for epoch in range(self.first_epoch, last):
+            self._begin_epoch(epoch)
+            starts = [0, *(e for e in self.method.restarts if e <= epoch)]
+            if epoch in self.method.restarts and not self.journal.stages:
+                self.optimizer = make_optimizer(self.model, self.settings)
+            self.learning_rate = learning_rate(self.settings, epoch - max(starts))
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate
+            yield epoch
+        if self.profiler is not None:
+            self.profiler.close()
+        if self.trackers is not None:
+            self.trackers.close()
+
+    def extract(self, rows: Indexes | None = None) -> Features:
+        """Features of the training images; see `sdcl.methods.interface.Extract`.
+
+        Raises:
+            TrainingError: the features have collapsed. Interrupted: a signal; the state is saved.
+        """
+
+        def compute() -> Features:
+            with self.clock("embed"):
+                return {m: self._embed(m, r) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
+
+        return self._recall(compute, self.monitor.check_features)
+
+    def once(self, make: Callable[[], Any]) -> Any:
+        """A value computed on one process for all; see `sdcl.methods.interface.Once`.
+
+        Raises:
+            TypeError: a value of a type that cannot be saved within an epoch. Interrupted: a signal; the state is saved.
+        """
+
+        def compute() -> Any:
+            with self.clock("cluster"):
+                return distributed.once(lambda: require_recordable(make()))
+
+        return self._recall(compute)
+
+    def train_stage(self, stage: Stage) -> None:
+        """Take the optimiser steps of a stage, those that an interrupted run has not taken yet.
+
+        Raises:
+            TrainingError: a loss that is not finite. Interrupted: a signal; the state is saved.
+        """
+        self.monitor.check_labels(stage)
+        number = len(self._trained)
+        progress = self.journal.stage(number)
+        losses: dict[str, float] = {}
+        if stage.objectives:
+            with self.clock("train"):
+                seed = (self.settings.run.seed, self.epoch, number)
+                trainer = self._trainer = StageTrainer(
+                    stage,
+                    seed,
+                    progress,
+                    model=self.parallel_model,
+                    optimizer=self.optimizer,
+                    images=self.images,
+                    settings=self.settings,
+                    processes=self.processes,
+                    profiler=self.profiler,
+                )
+                for batch in trainer.batches():
+                    features, gathered = trainer.embed(batch)
+                    outputs = []
+                    for objective in stage.objectives.values():
+                        outputs.append(objective(features, gathered, batch))
+                    trainer.update(outputs)
+                    self._check_signals(together=trainer.reporting)
+                losses = trainer.mean_losses()
+                self._trainer = None
+        self._trained.append((stage, losses))
+        distributed.broadcast_buffers(self.model)
+
+    def test(self) -> list[Result] | None:
+        """Test metrics of the present weights, in the epochs of --eval-step."""
+        every, last = self.settings.run.eval_step, self.settings.optim.epochs - 1
+        if self.test_set is None or not (self.epoch % every == every - 1 or self.epoch == last):
+            return None
+        with self.clock("test"):
+            return self.test_set.evaluate(self.model, self.bf16)
+
+    def finish_epoch(self, results: list[Result] | None = None) -> None:
+        """Save the state after the epoch, then log it.
+
+        Args:
+            results: test metrics for the log.
+
+        Raises:
+            OutputError: the run folder cannot be written. Interrupted: a signal.
+        """
+        row = {
+            "epoch": self.epoch,
+            "lr": self.learning_rate,
+            **summarize_stages(self._trained, self.quality),
+            "skipped_steps": self.journal.skipped,
+            "features": self.monitor.features,
+        }
+        if results is not None:
+            row["test"] = to_rows(results)
+        self.monitor.compare(row)
+        if self.processes.main:
+            self.churn.update([s for stage, _ in self._trained for s in stage.label_sets], row["labels"])
+        row["seconds"] = self.clock.seconds
+        if self.processes.main:
+            run_state.save_epoch(self.settings.run_dir, self._state([*self.log.rows, row]))
+        self.log.epoch(row)
+        if self.trackers is not None:
+            self.trackers.epoch(row)
+        distributed.barrier()
+        self.journal = EpochJournal()
+        self.interruption.check()
+
+    # ------------------------------------------------------------------ resume and save
+
+    def _resume(self) -> int:
+        """Take over the state of the run folder, if there is one. Returns the first epoch to train."""
+        settings, log, folder = self.settings, self.log, self.settings.run_dir
+        state = None
+        if settings.run.resume:
+            state, notes = run_state.newest_state(folder)
+            for note in notes:
+                log.line(f"note: {note}")
+        if state is None:
+            log.restore([])
+            return 0
+        changed = run_state.refuse_differences(state, settings, self.images.fingerprint)
+        if changed:
+            log.line(f"note: continuing although these changed:\n{changed}")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        log.restore(state["rows"])
+        if state["data"] == self.images.fingerprint:
+            self.churn.load(state.get("labels", {}))  # checkpoints of early versions have none
+        within = "journal" in state
+        if within:
+            self.journal = EpochJournal.from_state(state["journal"], self.processes.device)
+        log.line(f"continuing {'within' if within else 'after'} epoch {state['epoch']} of {folder}")
+        return state["epoch"] if within else state["epoch"] + 1
+
+    def _state(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        return run_state.state_of(
+            self.model,
+            self.optimizer,
+            self.settings,
+            epoch=self.epoch,
+            rows=rows,
+            data=self.images.fingerprint,
+            churn=self.churn,
+        )
+
+    def _check_signals(self, *, together: bool = True) -> None:
+        """Save the state within the epoch and raise `Interrupted`, if a signal asked for it; see `Interruption.check`."""
+        try:
+            self.interruption.check(together=together)
+        except Interrupted:
+            if self._trainer is not None:
+                self._trainer.count_skipped()
+            if self.processes.main:
+                state = self._state(self.log.rows)
+                path = run_state.save_unfinished(
+                    self.settings.run_dir, state, self.journal, self.clock.seconds
+                )
+                self.log.line(f"saved within epoch {self.epoch}: {path}")
+            distributed.barrier()
+            raise
+
+    def _record(self, dataset: Dataset) -> None:
+        """Write config.json and environment.json."""
+        facts = environment(self.processes.device, self.processes.count, self.images.fingerprint)
+        facts |= {
+            "synthetic": dataset.synthetic,
+            "complete": dataset.complete,
+            "notices": list(dataset.notices),
+        }
+        self.log.write_json("config.json", flat(self.settings))
+        self.log.write_json("environment.json", facts)
+
+    # ------------------------------------------------------------------ parts of an epoch
+
+    def _begin_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.monitor.begin(epoch)
+        self.clock.restart(self.journal.seconds)
+        self._trained: list[tuple[Stage, dict[str, float]]] = []  # stages of the epoch, and their mean losses
+        self._trainer = None
+
+    def _recall(self, compute: Callable[[], Any], look: Callable[[Any], None] | None = None) -> Any:
+        """A value that the journal has recorded, or a new one. `look` sees either; signals are looked for after a new one."""
+        replaying = self.journal.replaying
+        value = self.journal.recall(compute)
+        if look is not None:
+            look(value)
+        if not replaying:
+            self._check_signals()
+        return value
+
+    def _embed(self, modality: str, rows: Any) -> dict[str, Any]:
+        return extract_features(
+            self.model,
+            self.images.extract[modality],
+            modality,
+            rows=rows,
+            batch_size=self.settings.model.embed_batch_size,
+            bf16=self.bf16,
+            unit_views=self.method.unit_views,
+            title="training",
+        )
+
+    def _calibrate_necks(self) -> None:
+        calibrate_necks(
+            self.model,
+            self.images.extract,
+            batch_size=self.settings.model.embed_batch_size,
+            bf16=self.bf16,
+            seed=self.settings.run.seed,
+        )
+
+
+def summarize_stages(trained: list[tuple[Stage, dict[str, float]]], quality: LabelQuality) -> dict[str, Any]:
+    """What the stages of an epoch did, for its row of metrics.jsonl.
+
+    "loss" is the mean over all steps. Terms carry the name of their stage where there are several. Of label sets with the same name
+    the last counts.
+
+    Args:
+        trained: stages and the mean of each of their loss terms; no terms where a stage only reports.
+    """
+    stepped = [(stage, losses) for stage, losses in trained if losses]
+    prefix = "{}/" if len(stepped) > 1 else ""
+    steps = sum(stage.iterations for stage, _ in stepped)
+    return {
+        "stage": trained[-1][0].name,
+        "iterations": {stage.name: stage.iterations for stage, _ in trained},
+        "loss": sum(stage.iterations * sum(losses.values()) for stage, losses in stepped) / max(steps, 1),
+        "losses": {
+            prefix.format(stage.name) + term: value
+            for stage, losses in stepped
+            for term, value in losses.items()
+        },
+        "labels": {s.name: quality.describe(s) for stage, _ in trained for s in stage.label_sets},
+    }
