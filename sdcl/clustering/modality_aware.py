@@ -11,6 +11,7 @@ Images are stacked visible first. Nv and Nr images, N = Nv + Nr, D dimensions, K
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,25 +19,20 @@ import torch
 from torch import Tensor
 
 from sdcl.clustering import modality_aware_cpu, modality_aware_gpu
-from sdcl.clustering.density import grow
+from sdcl.clustering.density import dbscan_of_pairs
 from sdcl.clustering.jaccard import (
-    ONE,
-    Pairs,
-    Rows,
-    distance_pairs,
-    member_sets,
+    distance_matrix,
     neighbor_weights,
+    pair_distances,
     query_expansion,
+    reciprocal_sets,
 )
 from sdcl.clustering.labels import PseudoLabels
-from sdcl.clustering.neighbors import BACKENDS, exact_float32
+from sdcl.clustering.neighbors import BACKENDS, CPU_BYTES, MAX_STRIP, MERGED_ROWS, MIN_STRIP, exact_float32
+from sdcl.clustering.sparse import NearPairs, SparseMatrix
 from sdcl.runtime.errors import SettingError, TrainingError
 from sdcl.runtime.validation import as_features
-from sdcl.runtime.work_sharing import in_parts
-
-CPU_BYTES = 2**29  # of similarities held at once on a CPU
-MIN_STRIP, MAX_STRIP = 128, 2048  # rows of a strip
-MERGED = 2**16  # rows whose candidates are sorted at once
+from sdcl.runtime.work_sharing import Share, with_idle_ranks
 
 Lists = tuple[Tensor, Tensor]  # similarity, descending, float32 (N, k); images, int64 (N, k)
 
@@ -50,29 +46,38 @@ def joint_pseudo_labels(
     eps: float,
     min_samples: int = 4,
     backend: str = "torch",
+    share: Share = with_idle_ranks,
 ) -> PseudoLabels:
     """Clusters of both modalities together: modality-aware Jaccard distance, DBSCAN.
 
     Args:
         visible: float32 (Nv, D). infrared: float32 (Nr, D). Compared by their dot products as they are.
-        k1, k2, backend: see `modality_aware_distance`. eps, min_samples: see `sdcl.clustering.dbscan`.
+        k1, k2, backend, share: see `modality_aware_distance`. eps, min_samples: see `sdcl.clustering.dbscan`.
 
     Returns:
         Labels of the N images, visible first.
 
     Raises:
-        ValueError: eps is outside (0, 1), or one of the modalities has no image.
+        ValueError: features are not non-empty matrices: a modality without an image has no neighbours to offer.
+        SettingError: eps, k1 or k2 out of range, or the backend is unknown or not installed.
+        TrainingError: features are not finite.
     """
     if not 0 < eps < 1:
-        raise ValueError(f"eps must lie between 0 and 1 (Jaccard distance), got {eps}")
-    pairs = modality_aware_pairs(visible, infrared, k1, k2, eps, backend=backend)
-    clusters = grow(len(visible) + len(infrared), pairs.rows, pairs.columns, min_samples)
-    return PseudoLabels(clusters.ids, clusters.num_clusters, eps)
+        raise SettingError(f"--eps must lie between 0 and 1 (Jaccard distance), got {eps}")
+    pairs = modality_aware_pairs(visible, infrared, k1, k2, eps, backend=backend, share=share)
+    count = len(visible) + len(infrared)
+    return replace(dbscan_of_pairs(count, pairs.first, pairs.second, min_samples), eps=eps)
 
 
 @torch.no_grad()
 def modality_aware_distance(
-    visible: Tensor, infrared: Tensor, k1: int = 30, k2: int = 6, *, backend: str = "torch"
+    visible: Tensor,
+    infrared: Tensor,
+    k1: int = 30,
+    k2: int = 6,
+    *,
+    backend: str = "torch",
+    share: Share = with_idle_ranks,
 ) -> sp.csr_array:
     """Sparse modality-aware Jaccard distance between all images, visible first.
 
@@ -84,58 +89,59 @@ def modality_aware_distance(
         visible: float32 (Nv, D), any norm. infrared: float32 (Nr, D).
         k1: length of the merged rank lists, at least 2; an odd one loses its last entry. k2: images of each modality in the query
             expansion; 1 switches it off. Lists are shorter where a modality has fewer images.
-        backend: "torch" (any device) or "faiss" (flat inner-product index, exact too; on a CPU, when installed).
+        backend: "torch" (any device) or "faiss" (flat inner-product index, exact too; on the CPU, an optional dependency).
+        share: who searches the neighbours: within `once` the waiting ranks take part.
 
     Returns:
         float32 (N, N) CSR, symmetric. Pairs that are not stored share no neighbour: their distance is exactly 1.
     """
-    weights = joint_weights(visible, infrared, k1, k2, backend=backend)
-    count = len(weights.start) - 1
-    pairs = distance_pairs(weights)
-    mass = torch.zeros(count, dtype=torch.long, device=weights.rows.device).index_add_(
-        0, weights.rows, weights.values.long()
-    )
-    share = (
-        mass.double() / ONE
-    )  # an image that no list names back has no weights: even its distance to itself is 1
-    diagonal = (1 - share / (2 - share)).clamp_min(0).float().cpu().numpy()
-    image = np.arange(count, dtype=np.int32)
-    values = np.concatenate((pairs.distance, pairs.distance, diagonal))
-    rows, columns = (
-        np.concatenate((pairs.rows, pairs.columns, image)),
-        np.concatenate((pairs.columns, pairs.rows, image)),
-    )
-    return sp.coo_array((values, (rows, columns)), shape=(count, count)).tocsr()
+    return distance_matrix(joint_weights(visible, infrared, k1, k2, backend=backend, share=share))
 
 
 def modality_aware_pairs(
-    visible: Tensor, infrared: Tensor, k1: int, k2: int, eps: float, *, backend: str = "torch"
-) -> Pairs:
-    """The pairs of `modality_aware_distance` at most eps apart, O(N k) of them."""
-    return distance_pairs(joint_weights(visible, infrared, k1, k2, backend=backend), eps)
+    visible: Tensor,
+    infrared: Tensor,
+    k1: int,
+    k2: int,
+    eps: float,
+    *,
+    backend: str = "torch",
+    share: Share = with_idle_ranks,
+) -> NearPairs:
+    """The pairs of `modality_aware_distance` that are at most eps apart, O(N k1) of them."""
+    return pair_distances(joint_weights(visible, infrared, k1, k2, backend=backend, share=share), eps)
 
 
 @torch.no_grad()
-def joint_weights(visible: Tensor, infrared: Tensor, k1: int, k2: int, *, backend: str = "torch") -> Rows:
-    """V after the query expansion, fixed point: int32, a row sums to `ONE`, or to less where it averages rows without weights."""
+def joint_weights(
+    visible: Tensor,
+    infrared: Tensor,
+    k1: int,
+    k2: int,
+    *,
+    backend: str = "torch",
+    share: Share = with_idle_ranks,
+) -> SparseMatrix:
+    """Expanded weights V of each image's neighbours, int32 in fixed point.
+
+    A row sums to `sparse.ONE`, or to less where it averages rows of images that no image of their own list lists in turn: such rows
+    are empty, and the distance of an image with an empty row is 1, even to itself.
+    """
     if k1 < 2 or k2 < 1:
-        raise ValueError(
-            f"k1 must be at least 2, one image of each modality, and k2 at least 1, got {k1} and {k2}"
+        raise SettingError(
+            f"--k1 must be at least 2, an image of each modality, and --k2 at least 1, got {k1} and {k2}"
         )
     features = torch.cat((as_features("visible", visible), as_features("infrared", infrared)))
     if not bool(torch.isfinite(features).all()):
         raise TrainingError(
             "features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32"
         )
-    nearest = nearest_of_each_modality(features, len(visible), k1 // 2, backend=backend)
+    nearest = nearest_of_each_modality(features, len(visible), k1 // 2, backend=backend, share=share)
     similarity, images = (torch.cat(column, 1) for column in zip(*nearest))
     ranks = _best(similarity, images)[1]  # (N, 2K)
-    weights = neighbor_weights(features, *member_sets(ranks, k1))
-    if k2 == 1:
-        return weights._replace(values=(weights.values * ONE).round().int())
-    averaged = _equally_often(*(images[:, :k2] for _, images in nearest))
-    shares = weights._replace(values=(weights.values * (ONE / averaged.shape[1])).round().int())
-    return query_expansion(shares, averaged)
+    weights = neighbor_weights(features, *reciprocal_sets(ranks, k1))
+    averaged = ranks[:, :1] if k2 == 1 else _equally_often(*(images[:, :k2] for _, images in nearest))
+    return query_expansion(weights, averaged)
 
 
 def _equally_often(visible: Tensor, infrared: Tensor) -> Tensor:
@@ -149,15 +155,21 @@ def _equally_often(visible: Tensor, infrared: Tensor) -> Tensor:
 
 @torch.no_grad()
 def nearest_of_each_modality(
-    features: Tensor, num_visible: int, k: int, *, backend: str = "torch", chunk: int | None = None
+    features: Tensor,
+    num_visible: int,
+    k: int,
+    *,
+    backend: str = "torch",
+    chunk: int | None = None,
+    share: Share = with_idle_ranks,
 ) -> list[Lists]:
-    """The k visible and the k infrared images with the largest dot product to each image; shared between the processes of a run.
+    """The k visible and the k infrared images with the largest dot product to each image; searched strip by strip.
 
     An image stands in the list of its modality only by its dot product with itself. Of equally similar images the first is listed.
 
     Args:
         features: float32 (N, D), visible first. num_visible: Nv. k: entries of a list, cut to the images of a modality.
-        chunk: rows of the similarities held at once; None fits them to the memory.
+        chunk: rows of the similarities held at once; None chooses them by the available memory. share: who computes the strips.
 
     Returns:
         The visible lists (N, min(k, Nv)) and the infrared ones (N, min(k, Nr)).
@@ -165,10 +177,10 @@ def nearest_of_each_modality(
     if backend == "faiss":
         return _faiss_lists(features, num_visible, k)
     if backend != "torch":
-        raise ValueError(f"--knn must be one of {BACKENDS}, got {backend!r}")
-    parts = in_parts(partial_lists, features, num_visible, k, chunk or _strip_rows(features))
-    joined = [torch.cat(column, 1) for column in zip(*parts)]
-    return [_best(joined[2 * m], joined[2 * m + 1], parts[0][2 * m].shape[1]) for m in (0, 1)]
+        raise SettingError(f"--knn must be one of {BACKENDS}, got {backend!r}")
+    shards = share(partial_lists, features, num_visible, k, chunk or _strip_rows(features))
+    joined = [torch.cat(column, 1) for column in zip(*shards)]
+    return [_best(joined[2 * m], joined[2 * m + 1], shards[0][2 * m].shape[1]) for m in (0, 1)]
 
 
 def _strip_rows(features: Tensor) -> int:
@@ -179,11 +191,11 @@ def _strip_rows(features: Tensor) -> int:
 
 
 def partial_lists(
-    features: Tensor, num_visible: int, k: int, chunk: int, part: int = 0, parts: int = 1
+    features: Tensor, num_visible: int, k: int, chunk: int, shard: int = 0, shards: int = 1
 ) -> tuple[Tensor, ...]:
-    """Lists from one process's share of the products: each is made once, above the diagonal, and offered to the lists of both images.
+    """Lists from one shard of the products, each computed once, above the diagonal, and offered to the lists of both images.
 
-    Strips of `chunk` rows, none across the modalities, are dealt out to and fro, so that all processes have about the same work.
+    Strips of `chunk` rows, none across the modalities, are dealt out in alternating order, so that all shards have about the same work.
 
     Returns:
         Similarity and images of the visible lists, then of the infrared ones; -infinity where nothing was offered.
@@ -202,7 +214,7 @@ def partial_lists(
     buffer = torch.empty(min(chunk, count) * count, device=device)  # paged in once
     with exact_float32(device):
         for number, (m, first, last) in enumerate(strips):
-            if number % (2 * parts) not in (part, 2 * parts - 1 - part):
+            if number % (2 * shards) not in (shard, 2 * shards - 1 - shard):
                 continue
             width = count - first
             similarity = torch.mm(
@@ -224,7 +236,7 @@ def partial_lists(
 def _best(similarity: Tensor, images: Tensor, k: int | None = None) -> Lists:
     """The first k (None: all) of the candidates (N, c) of each list, by descending similarity, then by image."""
     parts = []
-    for some, image in zip(similarity.split(MERGED), images.split(MERGED)):
+    for some, image in zip(similarity.split(MERGED_ROWS), images.split(MERGED_ROWS)):
         order = image.argsort(1)
         order = order.gather(1, some.gather(1, order).argsort(stable=True, dim=1, descending=True))[:, :k]
         parts.append((some.gather(1, order), image.gather(1, order)))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
 from helpers.brute_force import dense
 from sklearn.cluster import DBSCAN
 
@@ -68,12 +69,12 @@ def two_modalities(visible, infrared, dims, seed=0, copies=False):
     return sides
 
 
+@parity.recorded("bmil_jaccard", keys=r"dist_k1_(\d+)_k2_(\d+)")
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("k1,k2", [(30, 6), (20, 4), (15, 1)])
-def test_released_distances_and_labels(parity, k1, k2, backend):
+def test_released_distances_and_labels(arrays, key, backend):
     if backend == "faiss":
         pytest.importorskip("faiss", reason="faiss is an extra; the torch search is the default")
-    arrays = parity("bmil_jaccard")
+    k1, k2 = map(int, key)
     features, border = torch.from_numpy(arrays["features"]), int(arrays["n_visible"])
     sides = features[:border], features[border:]
     distance = modality_aware_distance(*sides, k1, k2, backend=backend)
@@ -126,8 +127,7 @@ def test_strips_of_several_processes_make_the_lists_of_one(monkeypatch, form, pa
     if form == "gpu":
         monkeypatch.setattr(module, "modality_aware_cpu", module.modality_aware_gpu)
     spread = [partial_lists(features, 230, 9, chunk, part, parts) for part in range(parts)]
-    monkeypatch.setattr(module, "in_parts", lambda *_: spread)
-    for found, whole in zip(nearest_of_each_modality(features, 230, 9, chunk=chunk), expected):
+    for found, whole in zip(nearest_of_each_modality(features, 230, 9, share=lambda *_: spread), expected):
         assert torch.equal(found[0], whole[0]) and torch.equal(found[1], whole[1])
 
 
