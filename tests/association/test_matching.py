@@ -5,15 +5,16 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from helpers import parity
 from torch.nn.functional import normalize
 
 from sdcl.association.matching import UNMATCHED, match_clusters
 from sdcl.memory import centroids
 
 
-@pytest.mark.parametrize("case", ["ge", "eq", "lt"])
-def test_released_maps(parity, case):
-    a = parity("pgm_matching")
+@parity.recorded("pgm_matching", keys=r"(ge|eq|lt)_cost")
+def test_released_maps(arrays, key):
+    a, (case,) = arrays, key
     rows = {}
     for s in ("rgb", "ir"):
         rows[s] = centroids(torch.from_numpy(a[f"{case}_features_{s}"]), a[f"{case}_labels_{s}"])
@@ -26,9 +27,10 @@ def test_released_maps(parity, case):
     np.testing.assert_array_equal(found.to_visible, a[f"{case}_ir_to_rgb"])
 
 
-def test_more_than_twice_as_many(parity):
+@parity.recorded("pgm_matching")
+def test_more_than_twice_as_many(arrays):
     """The intended map: the released one mistakes the left-over clusters for one another there."""
-    a = parity("pgm_matching")
+    a = arrays
     found = match_clusters(
         torch.from_numpy(a["double_centroids_rgb"]), torch.from_numpy(a["double_centroids_ir"])
     )

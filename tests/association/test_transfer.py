@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
 
 from sdcl.association import ranking, transfer
 from sdcl.association.transfer import transfer_labels
 from sdcl.memory import centroids
 
 
-@pytest.mark.parametrize("kind,threshold", [("sysu", 0.5), ("regdb", 0.8)])
-def test_released_labels_and_memories(parity, kind, threshold):
-    a = parity("hil_transfer")
+@parity.recorded("hil_transfer", keys="(sysu|regdb)_label_after")
+def test_released_labels_and_memories(arrays, key):
+    a, (kind,) = arrays, key
+    threshold = {"sysu": 0.5, "regdb": 0.8}[kind]
     sides = {s: {b: torch.from_numpy(a[f"{s}_{b}"]) for b in ("deep", "shallow")} for s in ("rgb", "ir")}
     visible, infrared = (torch.cat(list(features.values()), 1) for features in sides.values())
     rows = centroids(infrared, a["labels_ir"])

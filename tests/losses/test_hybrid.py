@@ -3,12 +3,14 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from helpers import parity
 
 from sdcl.losses.hybrid import hybrid_contrast
 
 
-def test_parts(parity):
-    a = parity("bmil_memory")
+@parity.recorded("bmil_memory")
+def test_parts(arrays):
+    a = arrays
     for family in ("above", "below", "fresh"):
         features, labels = torch.from_numpy(a[f"{family}_inputs"]), torch.from_numpy(a[f"{family}_targets"])
         mean, hard = torch.from_numpy(a[f"{family}_memory"]).chunk(2)

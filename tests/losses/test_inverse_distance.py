@@ -1,18 +1,17 @@
 """Inverse-distance contrast: released arrays, a loop over the samples, and its corner cases."""
 
 import numpy as np
-import pytest
 import torch
+from helpers import parity
 from torch.nn.functional import normalize
 
 from sdcl.losses.inverse_distance import centre_distances, inverse_distance_contrast, nearest_cluster
 
 
-@pytest.mark.parametrize("kind", ["sysu", "regdb", "empty"])
-@pytest.mark.parametrize("short", ["rgb", "ir"])
-def test_released_values(parity, kind, short):
+@parity.recorded("hil_loss", keys=r"(sysu|regdb|empty)_agree_(rgb|ir)")
+def test_released_values(arrays, key):
     """Each head alone; the shallow loss of the released code has a factor 1/2. An empty selection, NaN there, is 0 here."""
-    a = parity("hil_loss")
+    a, (kind, short) = arrays, key
     heads = {
         s: (torch.from_numpy(a[f"{kind}_feat_{short}{s}"]), torch.from_numpy(a[f"{kind}_centres{s}"]))
         for s in ("", "_s")

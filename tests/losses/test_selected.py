@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
 from torch.nn.functional import normalize
 
 from sdcl.losses.selected import camera_contrast, multi_positive_contrast
 from sdcl.memory.hybrid import HybridMemory
 
+MOMENTUM = {"m01": 0.1, "m09": 0.9}
 KINDS = ("hard", "mean")
 
 
@@ -37,10 +39,11 @@ def same_gradient(found, expected):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("tag,momentum", [("m01", 0.1), ("m09", 0.9)])
-def test_released_step_on_one_memory(parity, tag, momentum):
+@parity.recorded("bmil_contrast", keys=r"(m\d+)_memory_after")
+def test_released_step_on_one_memory(arrays, key):
     """The visible term is differentiated and moves its rows first; the infrared gradient meets them moved."""
-    a = parity("bmil_contrast")
+    a, (tag,) = arrays, key
+    momentum = MOMENTUM[tag]
     memory, clusters = memory_of(a), a["proxy_labels"]
     features = {s: t(a[f"inputs_{s}"]).requires_grad_() for s in ("rgb", "ir")}
     before = memory()
@@ -59,10 +62,10 @@ def test_released_step_on_one_memory(parity, tag, momentum):
     np.testing.assert_allclose(torch.cat(memory()), a[f"{tag}_memory_after"], atol=1e-6)
 
 
-@pytest.mark.parametrize("tag,momentum", [("m01", 0.1), ("m09", 0.9)])
-@pytest.mark.parametrize("short", ["ir", "rgb"])
-def test_released_term_alone_and_clean_gradient(parity, tag, momentum, short):
-    a = parity("bmil_contrast")
+@parity.recorded("bmil_contrast", keys=r"(m\d+)_alone_(ir|rgb)_memory_after")
+def test_released_term_alone_and_clean_gradient(arrays, key):
+    a, (tag, short) = arrays, key
+    momentum = MOMENTUM[tag]
     memory, features = memory_of(a), t(a[f"inputs_{short}"]).requires_grad_()
     loss, _ = both_kinds(features, a[f"proxies_{short}"], a["proxy_labels"], memory(), a)
     loss.backward()

@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
 from torch.nn.functional import normalize
 
 from sdcl.memory.centres import cluster_centres, cluster_groups
 
 
-@pytest.mark.parametrize("kind", ["sysu", "regdb"])
-def test_released_centres(parity, kind):
+@parity.recorded("hil_centres", keys=r"(sysu|regdb)_centres")
+def test_released_centres(arrays, key):
     """Given the released partition, and with our own, whose groups may be numbered otherwise."""
-    a = parity("hil_centres")
+    a, (kind,) = arrays, key
     features, labels, expected = torch.from_numpy(a["features"]), a["labels"], a[f"{kind}_centres"]
     k = expected.shape[1] - 1
     centres = cluster_centres(features, labels, a[f"{kind}_kmeans_labels"], k)

@@ -1,8 +1,8 @@
 """Progressive graph matching's use of one memory by both modalities (PGM, CVPR 2023) against the released arrays."""
 
 import numpy as np
-import pytest
 import torch
+from helpers import parity
 
 from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory
@@ -12,9 +12,9 @@ def same_gradient(found, expected):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("kind", ["plain", "hard"])
-def test_two_iterations(parity, kind):
-    a = parity("pgm_memory")
+@parity.recorded("pgm_memory", keys=r"(plain|hard)_memory_after")
+def test_two_iterations(arrays, key):
+    a, (kind,) = arrays, key
     memory = ClusterMemory(torch.from_numpy(a["memory"]))
     for suffix, step in (("", ""), ("2", "step2_")):
         features, labels = torch.from_numpy(a[f"inputs{suffix}"]).requires_grad_(), a[f"targets{suffix}"]
@@ -26,10 +26,10 @@ def test_two_iterations(parity, kind):
         np.testing.assert_allclose(memory(), a[f"{kind}_{step}memory_after"], atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["plain", "hard"])
-def test_own_and_cross_term(parity, kind):
+@parity.recorded("pgm_memory", keys=r"(plain|hard)_pair_memory_after")
+def test_own_and_cross_term(arrays, key):
     """The cross term moves the rows first, with its whole weight; the own gradient meets them moved."""
-    a = parity("pgm_memory")
+    a, (kind,) = arrays, key
     memory, hardest = ClusterMemory(torch.from_numpy(a["memory"])), kind == "hard"
     temperature, momentum = float(a["temp"]), float(a["momentum"])
     own, cross, clean = (

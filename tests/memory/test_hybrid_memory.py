@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
 from torch.nn.functional import normalize
 
 from sdcl.losses.hybrid import hybrid_contrast
 from sdcl.memory.hybrid import HybridMemory, least_similar
+
+MOMENTUM = {"m01": 0.1, "m09": 0.9}
 
 
 def memory_of(rows):
@@ -16,11 +19,11 @@ def memory_of(rows):
     return memory
 
 
-@pytest.mark.parametrize("family", ["above", "below", "fresh"])
-@pytest.mark.parametrize("tag,momentum", [("m01", 0.1), ("m09", 0.9)])
-def test_released_steps(parity, family, tag, momentum):
+@parity.recorded("bmil_memory", keys=r"(above|below|fresh)_(m\d+)_memory_after")
+def test_released_steps(arrays, key):
     """Two iterations: loss, gradient, and what becomes of both kinds of rows."""
-    a = parity("bmil_memory")
+    a, (family, tag) = arrays, key
+    momentum = MOMENTUM[tag]
     memory = memory_of(a[f"{family}_memory"])
     for suffix, step in (("", ""), ("2", "step2_")):
         features = torch.from_numpy(a[f"{family}_inputs{suffix}"]).requires_grad_()

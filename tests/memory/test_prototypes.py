@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
 
 from sdcl.memory.prototypes import split_prototypes
 
 
-def test_released_prototypes_of_the_modalities(parity):
-    a = parity("bmil_epoch")
+@parity.recorded("bmil_epoch")
+def test_released_prototypes_of_the_modalities(arrays):
+    a = arrays
     for kind, visible in (("sysu", a["features_rgb"][a["subset1"]]), ("regdb", a["features_rgb"])):
         features = torch.from_numpy(np.concatenate((visible, a["features_ir"])))
         modality = np.repeat([0, 1], [len(visible), len(a["features_ir"])])

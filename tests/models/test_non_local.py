@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers import parity
 from helpers.recipe import released
 from torchvision.models import resnet50
 
@@ -18,9 +19,9 @@ def same(found, expected, tolerance):
     np.testing.assert_allclose(found.detach(), expected, atol=tolerance * np.abs(expected).max())
 
 
-def test_released_network(parity, tmp_path):
-    state, images, _ = released("agw_bmil")
-    arrays = parity("agw_bmil")
+@parity.recorded("agw_bmil")
+def test_released_network(arrays, tmp_path):
+    state, images, _ = released(arrays)
     torch.save(state, tmp_path / "agw.pth")
     with pytest.raises(ValueError, match="use --arch resnet50_nl"):
         load_weights(build_model("resnet50", height=288, width=144), tmp_path / "agw.pth")
