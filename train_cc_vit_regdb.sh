@@ -3,7 +3,7 @@
 # Target: visible to thermal R1 86.91 / mAP 78.92, thermal to visible 85.76 / 77.25 (the paper's table, mean of ten trials);
 #         the authors' released logs: 90.96 / 82.86 / mINP 67.60 and 89.98 / 81.73 / 64.77.
 # Cost:   their runs took 1 h 33 to 2 h 05 per trial on two A100 GPUs. This code has not yet been run on the real data set.
-# Needs:  data/regdb (python prepare_regdb.py) and weights/vit_base_ics_cfs_lup.pth (README, "Starting weights").
+# Needs:  data/regdb (python prepare_regdb.py) and weights/vit_base_ics_cfs_lup.pth (docs/weights.md).
 # Use:    sh train_cc_vit_regdb.sh [any flag of python -m sdcl.train]; GPUS=N chooses the number of processes;
 #         TRIALS="1 2" or --trial N trains some of the trials.
 set -eu

@@ -3,7 +3,7 @@
 # Target: all search R1 64.49 / mAP 63.24 / mINP 51.06, indoor search 71.37 / 76.90 / 73.50 (the paper's table);
 #         the authors' released log ends at 64.73 / 63.10 / 50.43, all search, at epoch 49.
 # Cost:   their run took 12 h 05 min on two A100 GPUs. This code has not yet been run on the real data set.
-# Needs:  data/sysu (python prepare_sysu.py) and weights/vit_base_ics_cfs_lup.pth (README, "Starting weights").
+# Needs:  data/sysu (python prepare_sysu.py) and weights/vit_base_ics_cfs_lup.pth (docs/weights.md).
 # Use:    sh train_cc_vit_sysu.sh [any flag of python -m sdcl.train]; GPUS=N chooses the number of processes.
 set -eu
 PYTHON=${PYTHON:-python}

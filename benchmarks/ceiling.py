@@ -36,8 +36,13 @@ class Supervised:
         self.memory, self.batch = settings.memory, settings.batch
         samples = open_dataset(settings.data.dataset, settings.data_dir, trial=settings.data.trial).train
         people = sorted(set.intersection(*({s.identity for s in rows} for rows in samples.values())))
-        number = {identity: n for n, identity in enumerate(people)}  # who is seen in one modality only is left out
-        self.labels = {m: PseudoLabels(np.array([number.get(s.identity, -1) for s in rows]), len(people)) for m, rows in samples.items()}
+        number = {
+            identity: n for n, identity in enumerate(people)
+        }  # who is seen in one modality only is left out
+        self.labels = {
+            m: PseudoLabels(np.array([number.get(s.identity, -1) for s in rows]), len(people))
+            for m, rows in samples.items()
+        }
 
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
         ids = {m: found.ids for m, found in self.labels.items()}
@@ -51,7 +56,10 @@ class Contrast(nn.Module):
         super().__init__()
         self.own = own
         self.memories = nn.ModuleDict(
-            {m: nn.ModuleDict({b: ClusterMemory(centroids(f, ids[m])) for b, f in features[m].items()}) for m in MODALITIES}
+            {
+                m: nn.ModuleDict({b: ClusterMemory(centroids(f, ids[m])) for b, f in features[m].items()})
+                for m in MODALITIES
+            }
         )
 
     def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
@@ -61,11 +69,15 @@ class Contrast(nn.Module):
                 rows = memory()
                 for query in MODALITIES:
                     people = torch.as_tensor(batch.labels[query][batch.local[query]], device=rows.device)
-                    terms[f"{query}_{key}_{branch}"] = cluster_contrast(features[query][branch], people, rows, self.own.temp)
+                    terms[f"{query}_{key}_{branch}"] = cluster_contrast(
+                        features[query][branch], people, rows, self.own.temp
+                    )
                 memory.update(everyone[key][branch], batch.labels[key], self.own.momentum)
         return terms
 
 
 if __name__ == "__main__":
     methods.METHODS["sdcl"] = Supervised
-    sys.exit(training.main([*sys.argv[1:], "--method", "sdcl"]))  # the last one counts: no other method runs under this name
+    sys.exit(
+        training.main([*sys.argv[1:], "--method", "sdcl"])
+    )  # the last one counts: no other method runs under this name

@@ -101,7 +101,10 @@ def sparse_labels(features: np.ndarray, device: str, backend: str, group: int = 
     phase = partial(_phase, times)
     parts = rows.split(group or len(rows))
     search = partial(neighbors.rank_lists, k=K1, backend=backend)
-    ranks = phase("nearest neighbours", lambda: torch.cat([search(part) + n * len(parts[0]) for n, part in enumerate(parts)]))
+    ranks = phase(
+        "nearest neighbours",
+        lambda: torch.cat([search(part) + n * len(parts[0]) for n, part in enumerate(parts)]),
+    )
     members = phase("sets", lambda: jaccard.reciprocal_sets(ranks, K1))
     weights = phase("weights", lambda: jaccard.neighbor_weights(rows, *members))
     expanded = phase("query expansion", lambda: jaccard.query_expansion(weights, ranks[:, :K2]))
@@ -134,7 +137,9 @@ def floors(run: dict, images: int, dimensions: int, device: str) -> dict[str, fl
     """Seconds by phase that this machine needs at least: each product once, each list, weight and term read once."""
     product, copy = common.product_rate(device), common.copy_rate(device)
     return {
-        "nearest neighbours": images**2 * dimensions / product,  # half of the 2 N^2 D: the products are symmetric
+        "nearest neighbours": images**2
+        * dimensions
+        / product,  # half of the 2 N^2 D: the products are symmetric
         "sets": images * K1 * K1 * 8 / copy,
         "weights": run["entries"] * dimensions * 4 / copy,
         "query expansion": run["expanded"] * 20 / copy,  # int64 cell, int32 value, int32 sum read and written
@@ -145,13 +150,22 @@ def floors(run: dict, images: int, dimensions: int, device: str) -> dict[str, fl
 def compare(images: int, args) -> None:
     """Dense and sparse at the same size, from the same rank lists."""
     features = synthetic_features(images, args.dimensions, args.seed).numpy()
-    sparse, sparse_memory = common.in_child(sparse_labels, [features], args.device, args.backend, threads=args.threads)
-    (ids, dense), dense_memory = common.in_child(dense_labels, [sparse["ranks"], features], threads=args.threads)
+    sparse, sparse_memory = common.in_child(
+        sparse_labels, [features], args.device, args.backend, threads=args.threads
+    )
+    (ids, dense), dense_memory = common.in_child(
+        dense_labels, [sparse["ranks"], features], threads=args.threads
+    )
     times = dict(sparse["times"])
     ours = {"sets and weights": times.pop("sets") + times.pop("weights"), **times}
     dense = {"nearest neighbours": ours["nearest neighbours"], **dense}  # the same rank lists
-    print(f"Dense form and sparse form, N = {images:,}, D = {args.dimensions}: labels {agreement(ids, sparse['ids'])}")
-    rows = [(name, common.seconds(dense[name]), common.seconds(ours[name]), f"{dense[name] / ours[name]:.1f}x") for name in dense]
+    print(
+        f"Dense form and sparse form, N = {images:,}, D = {args.dimensions}: labels {agreement(ids, sparse['ids'])}"
+    )
+    rows = [
+        (name, common.seconds(dense[name]), common.seconds(ours[name]), f"{dense[name] / ours[name]:.1f}x")
+        for name in dense
+    ]
     total, mine = sum(dense.values()), sum(ours.values())
     rows.append(("all", common.seconds(total), common.seconds(mine), f"{total / mine:.1f}x"))
     total, mine = total - dense["nearest neighbours"], mine - ours["nearest neighbours"]
@@ -175,7 +189,10 @@ def phases(images: int, args, backends: list[str]) -> None:
         print(
             f"Sparse form, N = {images:,}, D = {args.dimensions}, search by {backend}: {clusters} clusters, {memory / 2**20:.0f} MiB peak"
         )
-        rows = [(name, common.seconds(t), common.seconds(floor[name]) if name in floor else "") for name, t in run["times"].items()]
+        rows = [
+            (name, common.seconds(t), common.seconds(floor[name]) if name in floor else "")
+            for name, t in run["times"].items()
+        ]
         rows.append(("all", common.seconds(sum(run["times"].values())), common.seconds(sum(floor.values()))))
         common.table(("phase", "sparse", "floor"), rows)
 
@@ -185,16 +202,39 @@ def scaling(sizes: list[int], args) -> None:
     rows = []
     for images in sizes:
         features = synthetic_features(images, args.dimensions, args.seed).numpy()
-        run, memory = common.in_child(sparse_labels, [features], args.device, args.backend, threads=args.threads)
+        run, memory = common.in_child(
+            sparse_labels, [features], args.device, args.backend, threads=args.threads
+        )
         (ids, spent), _ = common.in_child(whole, [features], args.device, args.backend, threads=args.threads)
         times = run["times"]
         search = times.pop("nearest neighbours")
         rest = [common.seconds(t) for t in times.values()]
         rows.append(
-            (f"{images:,}", common.seconds(search), *rest, common.seconds(spent), common.mebibytes(memory), agreement(ids, run["ids"]))
+            (
+                f"{images:,}",
+                common.seconds(search),
+                *rest,
+                common.seconds(spent),
+                common.mebibytes(memory),
+                agreement(ids, run["ids"]),
+            )
         )
     print(f"Growth with N, D = {args.dimensions}")
-    common.table(("N", "search", "sets", "weights", "expansion", "min-sum", "DBSCAN", "pseudo_labels", "peak memory", "labels"), rows)
+    common.table(
+        (
+            "N",
+            "search",
+            "sets",
+            "weights",
+            "expansion",
+            "min-sum",
+            "DBSCAN",
+            "pseudo_labels",
+            "peak memory",
+            "labels",
+        ),
+        rows,
+    )
 
 
 def grouped_labels(groups: int, size: int, dimensions: int, seed: int, device: str) -> dict[str, object]:
@@ -207,7 +247,16 @@ def grouped_labels(groups: int, size: int, dimensions: int, seed: int, device: s
 def without_search(images: int, args) -> None:
     """Every phase but the search at a size whose N^2 products take too long here."""
     size = min(5_000, images)
-    run, memory = common.in_child(grouped_labels, [], images // size, size, args.dimensions, args.seed, args.device, threads=args.threads)
+    run, memory = common.in_child(
+        grouped_labels,
+        [],
+        images // size,
+        size,
+        args.dimensions,
+        args.seed,
+        args.device,
+        threads=args.threads,
+    )
     times = {name: t for name, t in run["times"].items() if name != "nearest neighbours"}
     features = images * args.dimensions * 4
     print(
@@ -215,23 +264,41 @@ def without_search(images: int, args) -> None:
         f"{run['clusters']} clusters, {memory / 2**20:.0f} MiB peak, with the copies of features of {features / 2**20:.0f} MiB"
     )
     common.table(
-        ("phase", "sparse"), [(name, common.seconds(t)) for name, t in [*times.items(), ("all but the search", sum(times.values()))]]
+        ("phase", "sparse"),
+        [
+            (name, common.seconds(t))
+            for name, t in [*times.items(), ("all but the search", sum(times.values()))]
+        ],
     )
 
 
 def main() -> None:
     parser = common.arguments(__doc__)
-    parser.add_argument("--images", type=int, default=22_258, help="N of the sparse form (SYSU-MM01's visible images)")
+    parser.add_argument(
+        "--images", type=int, default=22_258, help="N of the sparse form (SYSU-MM01's visible images)"
+    )
     parser.add_argument("--dimensions", type=int, default=1536)
-    parser.add_argument("--dense-images", type=int, default=5_000, help="N at which the dense form is compared")
-    parser.add_argument("--full", action="store_true", help="compare the dense form at --images: minutes and 8 GB")
+    parser.add_argument(
+        "--dense-images", type=int, default=5_000, help="N at which the dense form is compared"
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="compare the dense form at --images: minutes and 8 GB"
+    )
     parser.add_argument("--scaling", type=int, nargs="*", default=[], help="sizes of a table of growth")
-    parser.add_argument("--without-search", type=int, default=0, metavar="N", help="time everything else at this size")
+    parser.add_argument(
+        "--without-search", type=int, default=0, metavar="N", help="time everything else at this size"
+    )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--backend", default="torch", choices=neighbors.BACKENDS)
     args = parser.parse_args()
     if args.quick:
-        args.images, args.dimensions, args.dense_images, args.scaling, args.without_search = 900, 64, 600, [300, 600], 900
+        args.images, args.dimensions, args.dense_images, args.scaling, args.without_search = (
+            900,
+            64,
+            600,
+            [300, 600],
+            900,
+        )
     torch.set_num_threads(args.threads)
     print(common.machine(args.device))
     compare(args.images if args.full else args.dense_images, args)

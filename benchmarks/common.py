@@ -21,8 +21,14 @@ import torch
 def arguments(description: str) -> argparse.ArgumentParser:
     """A parser with the flags of every benchmark."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds only: shows that the script works, not how fast")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of the arithmetic (default: all cores)")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="tiny sizes, seconds only: shows that the script works, not how fast",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="threads of the arithmetic (default: all cores)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -57,7 +63,9 @@ def timed(work: Callable[[], Any], repeat: int = 1) -> tuple[Any, float]:
     return result, best
 
 
-def in_child(work: Callable[..., Any], arrays: Iterable[np.ndarray], *args: Any, threads: int = 1) -> tuple[Any, int]:
+def in_child(
+    work: Callable[..., Any], arrays: Iterable[np.ndarray], *args: Any, threads: int = 1
+) -> tuple[Any, int]:
     """Run `work(*arrays, *args)` in a fresh process.
 
     Returns:
@@ -77,7 +85,9 @@ def in_child(work: Callable[..., Any], arrays: Iterable[np.ndarray], *args: Any,
             return receiver.recv()
         except EOFError:
             child.join()
-            raise RuntimeError(f"{work.__name__} ended without a result (exit status {child.exitcode})") from None
+            raise RuntimeError(
+                f"{work.__name__} ended without a result (exit status {child.exitcode})"
+            ) from None
         finally:
             child.join()
 

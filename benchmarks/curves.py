@@ -63,8 +63,12 @@ def take_out_fast_forms() -> None:
     training.open_stores = with_paths
 
 
-def plain_neighbors(features: Tensor, neighbors: Tensor, bank: Tensor, temperature: float, late: Tensor | None) -> Tensor:
-    surprise = -F.log_softmax(similarity(F.normalize(features), bank, late) / temperature, dim=1).clamp(min=FLOOR)
+def plain_neighbors(
+    features: Tensor, neighbors: Tensor, bank: Tensor, temperature: float, late: Tensor | None
+) -> Tensor:
+    surprise = -F.log_softmax(similarity(F.normalize(features), bank, late) / temperature, dim=1).clamp(
+        min=FLOOR
+    )
     return ((surprise * neighbors).sum(1) / (1 + neighbors.sum(1))).mean()
 
 
@@ -77,7 +81,9 @@ def dense_pseudo_labels(
     return PseudoLabels(ids, int(ids.max()) + 1, eps)
 
 
-def views_from_files(store, rows: np.ndarray, views: list[Augmentation], seed: tuple[int, ...], local: slice) -> Tensor:
+def views_from_files(
+    store, rows: np.ndarray, views: list[Augmentation], seed: tuple[int, ...], local: slice
+) -> Tensor:
     """`sdcl.training.batches.load_views` by the released chain, image by image."""
     height, width = store.take(rows[:1]).shape[1:3]
     parts = []
@@ -87,7 +93,11 @@ def views_from_files(store, rows: np.ndarray, views: list[Augmentation], seed: t
             random.seed(word)
             torch.manual_seed(word)
             image = chain(Image.open(store.paths[row]).convert("RGB"))[None]
-            code = {"none": lambda rng: -1, "exchange": draw_channel_exchange, "adapt_gray": draw_channel_adapt_gray}[view.channel]
+            code = {
+                "none": lambda rng: -1,
+                "exchange": draw_channel_exchange,
+                "adapt_gray": draw_channel_adapt_gray,
+            }[view.channel]
             parts.append(apply_channel(image, [code(random.Random(word))]))
     return torch.cat(parts)[local]
 
@@ -108,10 +118,41 @@ def main() -> int:
         size = "--iters 2 --iters-unified 2 -b 8 --num-instances 2 --k1 5 --k1-visible-unified 5 --cra-k 4 --height 32 --width 16 --pad 2".split()
     if args.data_dir is None:
         args.data_dir = args.work / "data"
-        made = ["--layout", "sysu", "--set", "quick", "--seed", "0", "--out", str(args.data_dir), "--jobs", str(args.threads), *people]
-        subprocess.run([sys.executable, "-m", "sdcl.synthetic.dataset", *made], check=True, stdout=subprocess.DEVNULL)
-    flags = ["-d", "sysu", "--data-dir", str(args.data_dir), "--config", str(HERE.parent / "examples/quickstart.json"), "--report", "none"]
-    flags += ["--cache-dir", str(args.work / "cache"), "--epochs", str(args.epochs), "--unify-from", str(args.epochs // 2), *size]
+        made = [
+            "--layout",
+            "sysu",
+            "--set",
+            "quick",
+            "--seed",
+            "0",
+            "--out",
+            str(args.data_dir),
+            "--jobs",
+            str(args.threads),
+            *people,
+        ]
+        subprocess.run(
+            [sys.executable, "-m", "sdcl.synthetic.dataset", *made], check=True, stdout=subprocess.DEVNULL
+        )
+    flags = [
+        "-d",
+        "sysu",
+        "--data-dir",
+        str(args.data_dir),
+        "--config",
+        str(HERE.parent / "examples/quickstart.json"),
+        "--report",
+        "none",
+    ]
+    flags += [
+        "--cache-dir",
+        str(args.work / "cache"),
+        "--epochs",
+        str(args.epochs),
+        "--unify-from",
+        str(args.epochs // 2),
+        *size,
+    ]
     forms = {"fast": ["-m", "sdcl.train"], "plain": [__file__, "plain"]}
     curves, seconds = {}, {}
     for form, program in forms.items():
@@ -122,18 +163,30 @@ def main() -> int:
             environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
             seconds[form, seed] = time.perf_counter() - began if fresh else float("nan")
-            curves[form, seed] = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-            print(f"{form}, seed {seed}: " + (f"{seconds[form, seed]:.0f} s" if fresh else "continued, not timed"), flush=True)
+            curves[form, seed] = [
+                json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()
+            ]
+            print(
+                f"{form}, seed {seed}: "
+                + (f"{seconds[form, seed]:.0f} s" if fresh else "continued, not timed"),
+                flush=True,
+            )
     print(common.machine())
     seeds = range(1, args.seeds + 1)
     rows = [
-        [epoch, *(spread([value(curves[f, s][epoch], m) for s in seeds]) for m in (*SHOWN, "ARI") for f in forms)]
+        [
+            epoch,
+            *(spread([value(curves[f, s][epoch], m) for s in seeds]) for m in (*SHOWN, "ARI") for f in forms),
+        ]
         for epoch in range(args.epochs)
     ]
     common.table(("epoch", *(f"{m}, {f}" for m in (*SHOWN, "visible ARI") for f in forms)), rows)
     times = {f: statistics.mean(seconds[f, s] for s in seeds) for f in forms}
     if all(t == t for t in times.values()):  # a run that an earlier call began says nothing of time
-        common.table(("form", "a run", "ratio"), [(f, common.seconds(t), f"{times['plain'] / t:.1f}x") for f, t in times.items()])
+        common.table(
+            ("form", "a run", "ratio"),
+            [(f, common.seconds(t), f"{times['plain'] / t:.1f}x") for f, t in times.items()],
+        )
     return 0
 
 
@@ -145,7 +198,9 @@ def value(row: dict, name: str) -> float:
 
 
 def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.3g}" + (f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else "")
+    return f"{statistics.mean(values):.3g}" + (
+        f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,12 @@ from pathlib import Path
 import common
 import torch
 
-RELEASED = {"embed": 0.12, "cluster": 0.05, "train": 0.31, "test": 0.11}  # shares of the released run that its log names
+RELEASED = {
+    "embed": 0.12,
+    "cluster": 0.05,
+    "train": 0.31,
+    "test": 0.11,
+}  # shares of the released run that its log names
 SMALL = ["-a", "vit_mini", "--height", "96", "--width", "48", "--pad", "4", "--calibrate-necks"]
 
 
@@ -27,10 +32,26 @@ def main() -> None:
     parser.add_argument("flags", nargs="*", help="of sdcl.train, behind --")
     args = parser.parse_args()
     data, gpu = args.work / args.set, torch.cuda.is_available()
-    call("sdcl.synthetic.dataset", "--layout", "sysu", "--set", args.set, "--seed", "0", "--out", data, "--jobs", args.threads)
+    call(
+        "sdcl.synthetic.dataset",
+        "--layout",
+        "sysu",
+        "--set",
+        args.set,
+        "--seed",
+        "0",
+        "--out",
+        data,
+        "--jobs",
+        args.threads,
+    )
     own = [] if gpu else SMALL
     own += ["--pretrained", "none"] if gpu else []
-    own += ["--iters", "2", "-b", "16", "--num-instances", "4", "--k1", "15", "--eps", "0.6"] if args.quick else []
+    own += (
+        ["--iters", "2", "-b", "16", "--num-instances", "4", "--k1", "15", "--eps", "0.6"]
+        if args.quick
+        else []
+    )
     run = args.work / "run"
     flags = [
         "-d",
@@ -52,13 +73,24 @@ def main() -> None:
     steps = sum(row["iterations"].values())
     total = sum(row["seconds"].values())
     print(common.machine("cuda" if gpu else "cpu"))
-    rows = [(p, common.seconds(s), f"{s / total:.0%}", f"{RELEASED[p]:.0%}") for p, s in row["seconds"].items()]
-    rows.append((f"in all, {steps} steps", common.seconds(total), "100%", "59%; the rest is decoding, loops and ranking"))
+    rows = [
+        (p, common.seconds(s), f"{s / total:.0%}", f"{RELEASED[p]:.0%}") for p, s in row["seconds"].items()
+    ]
+    rows.append(
+        (
+            f"in all, {steps} steps",
+            common.seconds(total),
+            "100%",
+            "59%; the rest is decoding, loops and ranking",
+        )
+    )
     common.table(("phase of the epoch", "time", "share", "share in the released run"), rows)
 
 
 def call(module: str, *flags: object) -> None:
-    done = subprocess.run([sys.executable, "-m", module, *map(str, flags)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, flags)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
 

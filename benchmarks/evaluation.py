@@ -25,10 +25,18 @@ def synthetic_case(queries: int, gallery: int, people: int, seed: int) -> list[n
     query_ids, gallery_ids = np.arange(queries) % people, np.arange(gallery) % people
     similarity = generator.standard_normal((queries, gallery), np.float32)
     similarity += 2 * (query_ids[:, None] == gallery_ids)
-    return [similarity, query_ids, gallery_ids, generator.choice([3, 6], queries), generator.choice([1, 2, 4, 5], gallery)]
+    return [
+        similarity,
+        query_ids,
+        gallery_ids,
+        generator.choice([3, 6], queries),
+        generator.choice([1, 2, 4, 5], gallery),
+    ]
 
 
-def loop_metrics(similarity, query_ids, gallery_ids, query_cameras, gallery_cameras, sysu: bool, max_rank: int = 20) -> tuple:
+def loop_metrics(
+    similarity, query_ids, gallery_ids, query_cameras, gallery_cameras, sysu: bool, max_rank: int = 20
+) -> tuple:
     """The usual evaluator: sort all rows with their indices, then one query after another. -> (CMC, mAP, mINP)."""
     order = np.argsort(-similarity, axis=1, kind="stable")
     ranked_ids = gallery_ids[order]
@@ -56,7 +64,9 @@ def run_loop(*case_and_setting) -> tuple:
     return common.timed(lambda: loop_metrics(*case_and_setting))
 
 
-def run_ranked(similarity, query_ids, gallery_ids, query_cameras, gallery_cameras, sysu: bool, device: str) -> tuple:
+def run_ranked(
+    similarity, query_ids, gallery_ids, query_cameras, gallery_cameras, sysu: bool, device: str
+) -> tuple:
     on_device = torch.from_numpy(similarity).to(device)
     case = (on_device, query_ids, gallery_ids, query_cameras, gallery_cameras)
     settings = {"removed": same_room if sysu else None, "distinct_identities": sysu}
@@ -78,10 +88,18 @@ def main() -> None:
         (expected, plain), plain_memory = common.in_child(run_loop, case, sysu, threads=args.threads)
         (found, ours), memory = common.in_child(run_ranked, case, sysu, args.device, threads=args.threads)
         agree = all(np.allclose(left, right, atol=1e-9) for left, right in zip(expected, found, strict=True))
-        times = (common.seconds(plain), common.seconds(ours), f"{plain / ours:.0f}x", common.seconds(4 * queries * gallery / copy))
+        times = (
+            common.seconds(plain),
+            common.seconds(ours),
+            f"{plain / ours:.0f}x",
+            common.seconds(4 * queries * gallery / copy),
+        )
         memories = (common.mebibytes(plain_memory), common.mebibytes(memory))
         rows.append((name, f"{queries:,} x {gallery:,}", *times, *memories, "agree" if agree else "DIFFER"))
-    common.table(("case", "size", "loop", "rank_metrics", "ratio", "floor", "loop memory", "our memory", "metrics"), rows)
+    common.table(
+        ("case", "size", "loop", "rank_metrics", "ratio", "floor", "loop memory", "our memory", "metrics"),
+        rows,
+    )
 
 
 if __name__ == "__main__":

@@ -35,12 +35,18 @@ def color_histogram(image: np.ndarray) -> np.ndarray:
 def brightness_histogram(image: np.ndarray) -> np.ndarray:
     """32 levels of luminance of the same halves; (H, W, 3) uint8 -> (64,)."""
     middle = image[:, image.shape[1] // 4 : -(image.shape[1] // 4)].mean(2)
-    return np.sqrt(np.concatenate([np.bincount((h // 8).astype(np.int64).ravel(), minlength=32) for h in np.array_split(middle, 2)]))
+    return np.sqrt(
+        np.concatenate(
+            [np.bincount((h // 8).astype(np.int64).ravel(), minlength=32) for h in np.array_split(middle, 2)]
+        )
+    )
 
 
 def pixels(image: np.ndarray) -> np.ndarray:
     """Luminance of a thumbnail, standardised, so that gain and offset of a camera do not count; -> (ROWS * COLUMNS,)."""
-    small = np.asarray(Image.fromarray(image).convert("L").resize((COLUMNS, ROWS), Image.Resampling.BOX), float)
+    small = np.asarray(
+        Image.fromarray(image).convert("L").resize((COLUMNS, ROWS), Image.Resampling.BOX), float
+    )
     return ((small - small.mean()) / (small.std() + 1)).ravel()
 
 
@@ -67,8 +73,22 @@ def main() -> None:
     rows = []
     for layout, difficulty in SETS[:1] if args.quick else SETS:
         folder = args.work / f"{layout}_{args.set}_{difficulty}"
-        made = ["--layout", layout, "--set", args.set, "--difficulty", difficulty, "--seed", str(args.seed), "--out", str(folder)]
-        subprocess.run([sys.executable, "-m", "sdcl.synthetic.dataset", *made, *size, "--jobs", str(args.threads)], check=True)
+        made = [
+            "--layout",
+            layout,
+            "--set",
+            args.set,
+            "--difficulty",
+            difficulty,
+            "--seed",
+            str(args.seed),
+            "--out",
+            str(folder),
+        ]
+        subprocess.run(
+            [sys.executable, "-m", "sdcl.synthetic.dataset", *made, *size, "--jobs", str(args.threads)],
+            check=True,
+        )
         rows += [(f"{layout}, {difficulty}", *row) for row in rank_ones(layout, folder, args.seed)]
     common.table(("layout, difficulty", "protocol", "chance", *FEATURES), rows)
 
@@ -79,9 +99,17 @@ def rank_ones(layout: str, folder: Path, seed: int) -> list[tuple[str, ...]]:
     samples, protocols = dataset.test, dataset.protocols()
     images = {m: [np.asarray(Image.open(s.path).convert("RGB")) for s in samples[m]] for m in MODALITIES}
     random = np.random.default_rng(seed)
-    columns = [evaluate({m: unit_rows(random.standard_normal((len(x), 64))) for m, x in images.items()}, samples, protocols)]
+    columns = [
+        evaluate(
+            {m: unit_rows(random.standard_normal((len(x), 64))) for m, x in images.items()},
+            samples,
+            protocols,
+        )
+    ]
     for feature in FEATURES.values():
-        columns.append(evaluate({m: unit_rows([feature(i) for i in x]) for m, x in images.items()}, samples, protocols))
+        columns.append(
+            evaluate({m: unit_rows([feature(i) for i in x]) for m, x in images.items()}, samples, protocols)
+        )
     names = [f"{r.protocol.partition(',')[0]}, {r.direction}" for r in columns[0]]
     return [(name, *(f"{100 * r.metrics.cmc[0]:.1f}" for r in row)) for name, *row in zip(names, *columns)]
 

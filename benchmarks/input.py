@@ -27,9 +27,20 @@ from sdcl.data.image_cache import build_cache, open_store
 def plain_chain(height: int, width: int, pad: int = 10) -> T.Compose:
     """The released order of Pillow transforms, without the channel operations (which cost little)."""
     jitter = T.ColorJitter(0.5, 0.5, 0.5, 0.5)
-    steps = [jitter, T.Resize((height, width)), T.Pad(pad), T.RandomCrop((height, width)), T.RandomHorizontalFlip(), T.ToTensor()]
+    steps = [
+        jitter,
+        T.Resize((height, width)),
+        T.Pad(pad),
+        T.RandomCrop((height, width)),
+        T.RandomHorizontalFlip(),
+        T.ToTensor(),
+    ]
     return T.Compose(
-        [*steps, T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), T.RandomErasing(0.5, (0.02, 0.4), (0.3, 1 / 0.3), ERASE_FILL)]
+        [
+            *steps,
+            T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            T.RandomErasing(0.5, (0.02, 0.4), (0.3, 1 / 0.3), ERASE_FILL),
+        ]
     )
 
 
@@ -38,7 +49,9 @@ def write_images(folder: Path, count: int, seed: int) -> list[str]:
     generator = np.random.default_rng(seed)
     paths = []
     for i in range(count):
-        coarse = Image.fromarray(generator.integers(0, 256, (30, 12, 3), np.uint8)).resize((120, 300), Image.Resampling.BICUBIC)
+        coarse = Image.fromarray(generator.integers(0, 256, (30, 12, 3), np.uint8)).resize(
+            (120, 300), Image.Resampling.BICUBIC
+        )
         coarse.save(folder / f"{i:05}.jpg", quality=90)
         paths.append(str(folder / f"{i:05}.jpg"))
     return paths
@@ -52,7 +65,10 @@ def main() -> None:
     print(common.machine(args.device))
     count, (height, width) = (16, (32, 16)) if args.quick else (512, (288, 144))
     batch = {"visible": count // 2, "infrared": count // 4}
-    views = {"visible": [augmentation("visible", v) for v in ("plain", "exchanged")], "infrared": [augmentation("infrared", "plain")]}
+    views = {
+        "visible": [augmentation("visible", v) for v in ("plain", "exchanged")],
+        "infrared": [augmentation("infrared", "plain")],
+    }
     with tempfile.TemporaryDirectory() as name:
         paths = write_images(Path(name), count, args.seed)
         random.seed(args.seed)
@@ -72,24 +88,46 @@ def main() -> None:
             parts = []
             for m, size in batch.items():
                 images = size // len(views[m])
-                parts += [augment(store.take(np.arange(images)), view, list(range(images))) for view in views[m]]
+                parts += [
+                    augment(store.take(np.arange(images)), view, list(range(images))) for view in views[m]
+                ]
             return parts
 
         equal = same_pixels(paths[:8], store, height, width)
         (_, slow), cpu_slow = timed_core(plain)
         (_, fast), cpu_fast = timed_core(ours)
     header = (f"a batch of {rows} rows", "time", "core-seconds", "ratio", "pixels")
-    store_row = ("decoded store, batched augmentation", common.seconds(fast), f"{cpu_fast:.3g}", f"{slow / fast:.1f}x", equal)
-    common.table(header, [("files and Pillow, one process", common.seconds(slow), f"{cpu_slow:.3g}", "1.0x", ""), store_row])
+    store_row = (
+        "decoded store, batched augmentation",
+        common.seconds(fast),
+        f"{cpu_fast:.3g}",
+        f"{slow / fast:.1f}x",
+        equal,
+    )
+    common.table(
+        header,
+        [("files and Pillow, one process", common.seconds(slow), f"{cpu_slow:.3g}", "1.0x", ""), store_row],
+    )
     bytes_each = height * width * 3
-    rows = [(f"{count} images", common.seconds(built), f"{built / count * 1e3:.2g} ms", f"{34_167 * bytes_each / 1e9:.1f} GB")]
+    rows = [
+        (
+            f"{count} images",
+            common.seconds(built),
+            f"{built / count * 1e3:.2g} ms",
+            f"{34_167 * bytes_each / 1e9:.1f} GB",
+        )
+    ]
     common.table(("building the store", "time", "an image", "SYSU-MM01's training images"), rows)
 
 
 def same_pixels(paths: list[str], store, height: int, width: int) -> str:
     """Whether the store holds what opening and resizing the file gives."""
     direct = [np.asarray(TF.resize(Image.open(p).convert("RGB"), [height, width])) for p in paths]
-    return "agree" if np.array_equal(store.take(np.arange(len(paths))).cpu().numpy(), np.stack(direct)) else "DIFFER"
+    return (
+        "agree"
+        if np.array_equal(store.take(np.arange(len(paths))).cpu().numpy(), np.stack(direct))
+        else "DIFFER"
+    )
 
 
 def timed_core(work) -> tuple[tuple, float]:

@@ -32,7 +32,9 @@ def loop_update(bank: torch.Tensor, values: torch.Tensor, rows: np.ndarray, mome
         bank[row] /= bank[row].norm()
 
 
-def run(bank: np.ndarray, values: np.ndarray, rows: np.ndarray, plain: bool, device: str) -> tuple[np.ndarray, float]:
+def run(
+    bank: np.ndarray, values: np.ndarray, rows: np.ndarray, plain: bool, device: str
+) -> tuple[np.ndarray, float]:
     """-> (the bank after one update, seconds of the fastest of 20)."""
     update = loop_update if plain else sequential_update
     start, on_device = torch.from_numpy(bank).to(device), torch.from_numpy(values).to(device)
@@ -55,14 +57,32 @@ def main() -> None:
         batch, size, dimensions = (batch // 8, 30, 32) if args.quick else (batch, size, DIMENSIONS)
         bank = F.normalize(torch.randn(size, dimensions, generator=generator)).numpy()
         values = torch.randn(batch, dimensions, generator=generator).numpy()
-        targets = torch.randperm(size, generator=generator)[: -(-batch // repeats)].repeat_interleave(repeats)[:batch].numpy()
-        (expected, plain), plain_memory = common.in_child(run, [bank, values, targets], True, args.device, threads=args.threads)
-        (found, ours), memory = common.in_child(run, [bank, values, targets], False, args.device, threads=args.threads)
+        targets = (
+            torch.randperm(size, generator=generator)[: -(-batch // repeats)]
+            .repeat_interleave(repeats)[:batch]
+            .numpy()
+        )
+        (expected, plain), plain_memory = common.in_child(
+            run, [bank, values, targets], True, args.device, threads=args.threads
+        )
+        (found, ours), memory = common.in_child(
+            run, [bank, values, targets], False, args.device, threads=args.threads
+        )
         agree = np.allclose(expected, found, atol=1e-6)
         floor = 12 * batch * dimensions / copy  # the sample and its row read, the row written
         times = (common.seconds(plain), common.seconds(ours), f"{plain / ours:.1f}x", common.seconds(floor))
-        rows.append((name, *times, common.mebibytes(plain_memory), common.mebibytes(memory), "agree" if agree else "DIFFER"))
-    common.table(("update", "loop", "sequential_update", "ratio", "floor", "loop memory", "our memory", "banks"), rows)
+        rows.append(
+            (
+                name,
+                *times,
+                common.mebibytes(plain_memory),
+                common.mebibytes(memory),
+                "agree" if agree else "DIFFER",
+            )
+        )
+    common.table(
+        ("update", "loop", "sequential_update", "ratio", "floor", "loop memory", "our memory", "banks"), rows
+    )
 
 
 if __name__ == "__main__":

@@ -39,20 +39,40 @@ ROWS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path("logs/methods"), help="folder with data/, where the runs go")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("logs/methods"), help="folder with data/, where the runs go"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--ablation-seeds", type=int, default=3, help="of the rows of SDCL with a part off")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once; each takes its share of the cores")
     parser.add_argument(
-        "--weight", choices=WEIGHTS, default="identity", help="which starting weight of the package: the weaker one leaves more to gain"
+        "--weight",
+        choices=WEIGHTS,
+        default="identity",
+        help="which starting weight of the package: the weaker one leaves more to gain",
     )
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help="only these rows of the table")
-    parser.add_argument("--out", type=Path, help="default: docs/METHODS_TABLE.md, with --weight tracks docs/METHODS_TABLE_TRACKS.md")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=ROWS,
+        default=list(ROWS),
+        metavar="ROW",
+        help="only these rows of the table",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="default: docs/METHODS_TABLE.md, with --weight tracks docs/METHODS_TABLE_TRACKS.md",
+    )
     own = parser.parse_args()
     name = "METHODS_TABLE.md" if own.weight == "identity" else "METHODS_TABLE_TRACKS.md"
     out, weight = own.out or HERE.parent / "docs" / name, ASSETS / WEIGHTS[own.weight]
-    tasks = [(r, s) for s in range(1, own.seeds + 1) for r in own.rows if s <= own.ablation_seeds or "," not in r]
+    tasks = [
+        (r, s) for s in range(1, own.seeds + 1) for r in own.rows if s <= own.ablation_seeds or "," not in r
+    ]
     threads = max(1, (os.cpu_count() or 1) // own.jobs)
     with ThreadPoolExecutor(own.jobs) as pool:
         found = dict(zip(tasks, pool.map(lambda task: run(own.work, weight, *task, threads), tasks)))
@@ -65,7 +85,17 @@ def main() -> int:
 def run(work: Path, weight: Path, row: str, seed: int, threads: int) -> dict[str, float]:
     """Train one row with one seed. Returns the all-search metrics after the last epoch."""
     folder = work / f"runs_{weight.stem}" / f"{row.replace(', ', '_').replace(' ', '_')}_{seed}"
-    command = [sys.executable, "-m", "sdcl.train", "-d", "sysu", "--data-dir", str(work / "data"), "--cache-dir", str(work / "cache")]
+    command = [
+        sys.executable,
+        "-m",
+        "sdcl.train",
+        "-d",
+        "sysu",
+        "--data-dir",
+        str(work / "data"),
+        "--cache-dir",
+        str(work / "cache"),
+    ]
     command += [
         "--logs-dir",
         str(folder),

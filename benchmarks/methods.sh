@@ -1,5 +1,5 @@
 #!/bin/sh
-# The table of docs/METHODS_TABLE.md: every method, and SDCL with each part off, on the medium synthetic set, 3 seeds.
+# The table of docs/methods/synthetic_table.md: every method, and SDCL with each part off, on the medium synthetic set, 3 seeds.
 # Cost: 30 runs; about an hour on 2 CPU cores. Flags: python benchmarks/methods.py --help
 set -eu
 PYTHON=${PYTHON:-python}

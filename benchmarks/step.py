@@ -40,13 +40,22 @@ def model_step(model: nn.Module, images: dict[str, Tensor], bf16: bool) -> dict[
 
 def model_rows(args) -> list[tuple]:
     torch.manual_seed(args.seed)
-    model = build_model(args.arch, height=args.height, width=args.width, drop_path=0.0).to(args.device).train()
+    model = (
+        build_model(args.arch, height=args.height, width=args.width, drop_path=0.0).to(args.device).train()
+    )
     sizes = {"visible": 2 * args.batch, "infrared": args.batch}
     images = {m: torch.randn(n, 3, args.height, args.width, device=args.device) for m, n in sizes.items()}
     count = sum(sizes.values())
-    products = {bf16: common.product_rate(args.device, dtype=torch.bfloat16 if bf16 else torch.float32) for bf16 in (False, True)}
+    products = {
+        bf16: common.product_rate(args.device, dtype=torch.bfloat16 if bf16 else torch.float32)
+        for bf16 in (False, True)
+    }
     forward, rows, reference, slowest = ClassTokenBlock.forward, [], None, None
-    forms = (("float32, whole blocks", whole_block, False), ("float32", forward, False), ("bf16", forward, True))
+    forms = (
+        ("float32, whole blocks", whole_block, False),
+        ("float32", forward, False),
+        ("bf16", forward, True),
+    )
     for name, form, bf16 in forms:
         ClassTokenBlock.forward = form
         with FlopCounterMode(display=False) as counter:
@@ -57,7 +66,16 @@ def model_rows(args) -> list[tuple]:
         error = float((found - reference).norm() / reference.norm())
         flops = counter.get_total_flops()
         rate = f"{flops / spent / 1e12:.3g} TFLOP/s, {flops / spent / products[bf16]:.0%}"
-        rows.append((name, f"{flops / count / 1e9:.3g} GFLOP", common.seconds(spent), f"{slowest / spent:.2f}x", rate, f"{error:.1e}"))
+        rows.append(
+            (
+                name,
+                f"{flops / count / 1e9:.3g} GFLOP",
+                common.seconds(spent),
+                f"{slowest / spent:.2f}x",
+                rate,
+                f"{error:.1e}",
+            )
+        )
     ClassTokenBlock.forward = forward
     return rows
 
@@ -85,8 +103,15 @@ def loss_rows(args) -> list[tuple]:
         kept = held(lambda loss=loss: loss(features.clone().requires_grad_(), neighbors, bank))
         (value, gradient), spent = common.timed(step, repeat=args.repeat)
         first = first or (value, gradient, spent, kept)
-        agree = torch.allclose(value, first[0], rtol=1e-4) and torch.allclose(gradient, first[1], atol=1e-4 * float(first[1].abs().max()))
-        times = (common.seconds(spent), f"{first[2] / spent:.2f}x", common.mebibytes(kept), "agree" if agree else "DIFFER")
+        agree = torch.allclose(value, first[0], rtol=1e-4) and torch.allclose(
+            gradient, first[1], atol=1e-4 * float(first[1].abs().max())
+        )
+        times = (
+            common.seconds(spent),
+            f"{first[2] / spent:.2f}x",
+            common.mebibytes(kept),
+            "agree" if agree else "DIFFER",
+        )
         rows.append((f"{name}, {args.batch} x {args.images:,}", *times))
     return rows
 
@@ -112,8 +137,24 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=str if name == "arch" else int)
     args = parser.parse_args()
     big = args.device == "cuda" and not args.quick
-    sizes = {"arch": "vit_base", "height": 288, "width": 144, "batch": 128, "images": 22_258, "dim": 768, "repeat": 10}
-    small = {"arch": "vit_mini", "height": 96, "width": 48, "batch": 32, "images": 22_258, "dim": 768, "repeat": 3}
+    sizes = {
+        "arch": "vit_base",
+        "height": 288,
+        "width": 144,
+        "batch": 128,
+        "images": 22_258,
+        "dim": 768,
+        "repeat": 10,
+    }
+    small = {
+        "arch": "vit_mini",
+        "height": 96,
+        "width": 48,
+        "batch": 32,
+        "images": 22_258,
+        "dim": 768,
+        "repeat": 3,
+    }
     tiny = {"arch": "vit_mini", "height": 32, "width": 16, "batch": 4, "images": 300, "dim": 32, "repeat": 2}
     for name, value in (tiny if args.quick else sizes if big else small).items():
         if getattr(args, name) is None:
@@ -129,7 +170,10 @@ def main() -> None:
         "relative difference of the features",
     )
     common.table(header, model_rows(args))
-    common.table(("neighbour loss, forward and backward", "time", "ratio", "kept for backward", "values"), loss_rows(args))
+    common.table(
+        ("neighbour loss, forward and backward", "time", "ratio", "kept for backward", "values"),
+        loss_rows(args),
+    )
 
 
 if __name__ == "__main__":

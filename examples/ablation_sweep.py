@@ -1,13 +1,14 @@
-"""SDCL with each of some parts switched off, over seeds, on synthetic people: mean ± standard deviation, and paired tests.
+"""Ablation: SDCL without each of some parts, over seeds, on synthetic images: mean ± standard deviation, paired tests.
 
     python examples/ablation_sweep.py --without cnl cra --seeds 3
-    python examples/ablation_sweep.py --without shallow --seeds 2 --epochs 10 --lr 3e-5     # further flags go to every training
+    python examples/ablation_sweep.py --without shallow --seeds 2 --epochs 10 --lr 3e-5
 
-A part is any switch of `python -m sdcl.train`; each row is the whole method but for one of them. A run that is complete is not repeated and
-one that was stopped goes on, so rows and seeds can be added later. The numbers are a renderer's and say nothing about real data sets.
+A part is a switch of `sdcl train`; each row of the table is SDCL with one of them off. Further flags go to every
+training. A finished run is not repeated and a stopped one continues, so rows and seeds can be added later.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -15,31 +16,47 @@ from sdcl import train
 from sdcl.cli import report
 from sdcl.synthetic.dataset import build
 
-flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-flags.add_argument("--without", nargs="+", default=["cnl", "cra"], metavar="PART", help="switched off, one a row (default cnl cra)")
-flags.add_argument("--seeds", type=int, default=3, help="runs of each row")
-flags.add_argument("--identities", type=int, default=60, help="people to train on; 0.4 times as many others are searched for")
-flags.add_argument("--data-dir", type=Path, default=Path("logs/examples"), help="where people are drawn and runs are kept")
-own, more = flags.parse_known_args()
+BUDGET = {
+    "epochs": 6,
+    "unify_from": 3,
+    "iters": 20,
+    "iters_unified": 20,
+    "optimizer": "adam",
+    "eval_step": 1000,
+}
 
-people, out = own.data_dir / f"people_{own.identities}", own.data_dir / "ablation"
-build(people, "sysu", "quick", identities=own.identities)
-# The settings of the quick start, for fewer steps; they come first, so that what was said on the command line overrides them.
-budget = "--epochs 6 --unify-from 3 --iters 20 --iters-unified 20 --optimizer adam --lr 1e-4 --eval-step 1000".split()
-shared = ["--config", str(Path(__file__).parent / "quickstart.json"), "--data-dir", str(people), "--cache-dir", str(own.data_dir / "cache")]
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+)
+add = parser.add_argument
+add("--without", nargs="+", default=["cnl", "cra"], metavar="PART", help="parts, one a row (default cnl cra)")
+add("--seeds", type=int, default=3, help="runs of each row")
+add("--identities", type=int, default=60, help="identities to train on; 0.4 times as many others are tested")
+add("--data-dir", type=Path, default=Path("logs/examples"), help="folder of images and runs")
+args, train_flags = parser.parse_known_args()
+
+images, out = args.data_dir / f"identities_{args.identities}", args.data_dir / "ablation"
+build(images, "sysu", "quick", identities=args.identities)
+# A settings file may name settings that a switched-off part would read; flags may not.
+config = json.loads((Path(__file__).parent / "quickstart.json").read_text()) | BUDGET
+out.mkdir(parents=True, exist_ok=True)
+(out / "config.json").write_text(json.dumps(config, indent=2))
+shared = ["--config", str(out / "config.json"), "--data-dir", str(images)]
+shared += ["--cache-dir", str(args.data_dir / "cache"), *train_flags]
 
 runs = []
-for part in ["", *own.without]:
-    for seed in range(1, own.seeds + 1):
-        run = out / f"{'without_' + part if part else 'whole'}_{seed}"
+for part in ["", *args.without]:
+    for seed in range(1, args.seeds + 1):
+        run = out / f"{f'without_{part}' if part else 'whole'}_{seed}"
         switch = [f"--no-{part}"] if part else []
         print(f"---- {run.name}", flush=True)
-        status = train.main([*shared, *budget, *more, *switch, "--seed", str(seed), "--logs-dir", str(run)])
-        if status:
-            sys.exit(status)
+        exit_code = train.main([*shared, *switch, "--seed", str(seed), "--logs-dir", str(run)])
+        if exit_code:
+            sys.exit(exit_code)
         runs.append(str(run))
 
-# Runs of equal settings but for the seed are one group; what differs between the groups is found by the report, not said here.
-status = report.main([*runs, "--out", str(out / "comparison.html")])
-print((out / "comparison.md").read_text() if status == 0 else "no comparison")
-sys.exit(status)
+# The report groups runs that differ in the seed only, and lists the settings that differ between groups.
+exit_code = report.main([*runs, "--out", str(out / "comparison.html")])
+if exit_code == 0:
+    print((out / "comparison.md").read_text())
+sys.exit(exit_code)

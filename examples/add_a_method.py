@@ -1,84 +1,128 @@
-"""A method of one's own in one file, trained by the machinery that all methods share, beside the baseline.
+"""Add a method in one file, and train it beside the baseline.
 
     python examples/add_a_method.py
-    python examples/add_a_method.py --epochs 10 --arch resnet_mini --pretrained none     # every flag of python -m sdcl.train
+    python examples/add_a_method.py --min-similarity 0.3 --epochs 10     # every flag of `sdcl train`
 
-The idea, the smallest that crosses the modalities: where a visible and an infrared cluster are each other's nearest, they are taken to be
-one person, and share a label and a memory row. All other clusters stay beside them in the same memory, as negatives.
-A method that shall stay goes into `sdcl/methods/`; README, "Add a method".
+The method: where a visible and an infrared cluster are each other's nearest, they are taken for one identity
+and share a label and a prototype. All other clusters keep a label of their own in the same memory.
+A package can offer its method to `sdcl train --method NAME` by an entry point of the group "sdcl.methods".
 """
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from sdcl.config.settings import Settings, parse
-from sdcl.datasets.sample import MODALITIES
+from sdcl import METHODS, config
+from sdcl.config.fields import Bounds, setting
+from sdcl.datasets import MODALITIES
 from sdcl.memory import centroids
-from sdcl.methods import METHODS, Stage
-from sdcl.methods.cluster_contrast import ClusterContrast, cluster_each, shared
-from sdcl.methods.interface import Extract, Features, Once, Rows
+from sdcl.methods import Stage, parts
+from sdcl.methods.interface import Extract, Features, Indexes, Once, label_sets
 from sdcl.synthetic.dataset import build
 from sdcl.train import train
 
-# The settings of the quick start, for fewer steps; what is said on the command line overrides them.
-SMALL = "--method baseline --no-shallow --second-view --epochs 6 --iters 20 --optimizer adam --lr 1e-4 --eval-step 1000".split()
 
+@dataclass(frozen=True)
+class NearestSettings:
+    """Each field is a flag of `sdcl train --method nearest`."""
 
-def unite(features: Features, ids: Rows) -> Rows:
-    """One label space for both modalities: nearest pairs of clusters share a label, the other visible clusters come after the infrared ones.
-
-    Args:
-        features: modality -> branch -> (N, D). ids: modality -> int (N,), -1 is an outlier.
-
-    Returns:
-        modality -> int (N,), numbered without a gap over both, because row r of the memory belongs to the r-th label.
-    """
-    visible, infrared = (centroids(features[m]["deep"], ids[m]) for m in MODALITIES)  # (Kv, D), (Kr, D)
-    likeness = visible @ infrared.T
-    partner = likeness.argmax(1)  # (Kv,)
-    own = torch.arange(len(visible), device=partner.device)
-    label = torch.where(likeness.argmax(0)[partner] == own, partner, len(infrared) + own).cpu().numpy()
-    both = np.concatenate([np.where(ids["visible"] < 0, -1, label[ids["visible"]]), ids["infrared"]])
-    gapless = np.where(both < 0, -1, np.searchsorted(np.unique(both[both >= 0]), both))
-    return dict(zip(MODALITIES, np.split(gapless, [len(ids["visible"])])))
+    min_similarity: float = setting(0.0, "least cosine similarity of merged clusters", bounds=Bounds(-1, 1))
 
 
 class Nearest:
-    """What `sdcl.methods.interface.Method` asks for: one stage per epoch."""
+    """One stage per epoch: "nearest". See `sdcl.methods.interface.Method`."""
 
+    title, paper = "Mutually nearest clusters", ""
+    SETTINGS = NearestSettings
+    # Values that differ from the defaults, for each data set; here for a small model and a few rendered images.
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
+        "sysu": {
+            **{
+                "arch": "vit_mini",
+                "shallow": False,
+                "calibrate_necks": True,
+                "height": 96,
+                "width": 48,
+                "pad": 4,
+            },
+            **{
+                "batch_size": 32,
+                "num_instances": 4,
+                "bn_replicas": 1,
+                "epochs": 6,
+                "iters": 20,
+                "eval_step": 1000,
+            },
+            **{"eps": 0.5, "k1": 15, "optimizer": "adam", "lr": 1e-4, "momentum": 0.9, "momentum_first": 0.9},
+        }
+    }
+    branches, agw, unit_views = ("deep",), "resnet50", True
     restarts: tuple[int, ...] = ()
-    unit_views = True
 
-    def __init__(self, settings: Settings, cameras: Rows):
+    def __init__(self, settings: config.Settings, cameras: Indexes):
+        self.nearest: NearestSettings = settings.method
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
 
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
         features = extract()
-        found = cluster_each(features, self.cluster, once, epoch)
-        ids = once(lambda: unite(features, {m: found[m].ids for m in MODALITIES}))
-        contrast = ClusterContrast(shared(features, ids), self.memory, first=epoch == 0)
-        yield Stage("nearest", ids, self.batch.iters, contrast, found)
+        clusters = parts.cluster_each(features, self.cluster, once, epoch)
+        labels = once(
+            lambda: merge(features, {m: clusters[m].ids for m in MODALITIES}, self.nearest.min_similarity)
+        )
+        source = parts.joint_source(features, labels)  # one memory for both modalities
+        contrast = parts.ClusterContrast(source, self.memory, first=epoch == 0)
+        yield Stage("nearest", labels, self.batch.iters, {"contrast": contrast}, label_sets(clusters))
+
+    def steps_per_epoch(self) -> int:
+        return self.batch.iters
 
 
-flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-flags.add_argument("--identities", type=int, default=60, help="people to train on; 0.4 times as many others are searched for")
-flags.add_argument("--data-dir", type=Path, default=Path("logs/examples"), help="where people are drawn and runs are kept")
-own, more = flags.parse_known_args()
+def merge(features: Features, labels: Indexes, min_similarity: float) -> Indexes:
+    """One label space for both modalities: infrared labels, then those of the visible clusters without a partner.
 
-people = own.data_dir / f"people_{own.identities}"
-build(people, "sysu", "quick", identities=own.identities)
-quick = ["--config", str(Path(__file__).parent / "quickstart.json"), "--data-dir", str(people), "--cache-dir", str(own.data_dir / "cache")]
-settings, _, _ = parse([*quick, *SMALL, *more], "add_a_method.py", __doc__)
-METHODS["nearest"] = Nearest
-results = {}
-for name in ("baseline", "nearest"):
-    run = replace(settings.run, method=name, logs_dir=str(own.data_dir / "own_method" / name))
-    row = train(replace(settings, run=run))
-    results[name] = next(r for r in row["test"] if "all-search" in r["protocol"])
-for name, result in results.items():
-    print(f"{name}: Rank-1 {result['R1']:.1f}, mAP {result['mAP']:.1f}")
+    Args:
+        features: modality -> branch -> (N, D). labels: modality -> int (N,), -1 is an outlier.
+
+    Returns:
+        modality -> int (N,), numbered without gaps, because prototype r of the memory belongs to label r.
+    """
+    visible, infrared = (centroids(features[m]["deep"], labels[m]) for m in MODALITIES)  # (Kv, D), (Kr, D)
+    similarity = visible @ infrared.T
+    best, partner = similarity.max(1)  # (Kv,)
+    clusters = torch.arange(len(visible), device=partner.device)
+    mutual = (similarity.argmax(0)[partner] == clusters) & (best >= min_similarity)
+    label = torch.where(mutual, partner, len(infrared) + clusters).cpu().numpy()
+    joint = np.concatenate(
+        [np.where(labels["visible"] < 0, -1, label[labels["visible"]]), labels["infrared"]]
+    )
+    gapless = np.where(joint < 0, -1, np.searchsorted(np.unique(joint[joint >= 0]), joint))
+    return dict(zip(MODALITIES, np.split(gapless, [len(labels["visible"])])))
+
+
+if __name__ == "__main__":
+    METHODS.register("nearest", Nearest)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--identities", type=int, default=60, help="identities to train on")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path("logs/examples"), help="folder of images and runs"
+    )
+    args, train_flags = parser.parse_known_args()
+
+    folder = args.data_dir / f"identities_{args.identities}"
+    build(folder, "sysu", "quick", identities=args.identities)
+    flags = ["--method", "nearest", "--data-dir", str(folder), "--cache-dir", str(args.data_dir / "cache")]
+    settings, _, _ = config.parse([*flags, *train_flags], "add_a_method.py", __doc__)
+    results = {}
+    for name, method in (("baseline", METHODS["baseline"].SETTINGS()), ("nearest", settings.method)):
+        run = replace(settings.run, method=name, logs_dir=str(args.data_dir / "add_a_method" / name))
+        row = train(replace(settings, run=run, method=method))
+        results[name] = next(r for r in row["test"] if "all-search" in r["protocol"])
+    for name, result in results.items():
+        print(f"{name}: Rank-1 {result['R1']:.1f}, mAP {result['mAP']:.1f}")

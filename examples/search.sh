@@ -1,5 +1,5 @@
 #!/bin/sh
-# Search one's own images with a trained model: who on the infrared images is on the visible ones? Seconds on a CPU for some hundred images.
+# Search your own images with a trained model: who on the infrared images is on the visible ones? Seconds on a CPU for some hundred images.
 #   WEIGHTS=logs/sdcl_sysu QUERY=night GALLERY=day sh examples/search.sh
 # QUERY and GALLERY are folders of cropped people. REFERENCE, if given, holds infrared images of people who are surely not in GALLERY (99 or
 # more): from them comes the threshold of "not in the gallery" at a false-accept rate of 1 %. Further flags go to the search, such as --rerank.

@@ -3,7 +3,7 @@
 # Target: none that is sure. Re-runs by others disagree: one lists R1 46.90 / mAP 52.40 visible to infrared and 43.40 / 48.20 infrared to
 #         visible; another 38.86 / 45.19 / 46.34 / 43.35, its column order unclear. They do not say by which convention (test_sdcl_llcm.sh).
 # Cost:   unknown; 0.9 times the images of SYSU-MM01. This code has not yet been run on the real data set.
-# Needs:  data/llcm (python -m sdcl.datasets.llcm) and weights/vit_base_ics_cfs_lup.pth (README, "Starting weights").
+# Needs:  data/llcm (sdcl prepare llcm) and weights/vit_base_ics_cfs_lup.pth (docs/weights.md).
 # Use:    as train_cc_vit_sysu.sh, whose launch this shares: any flag of python -m sdcl.train (--method gur, adca or baseline for the
 #         others); GPUS=N chooses the number of processes.
 set -eu

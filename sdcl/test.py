@@ -1,4 +1,8 @@
-"""Test: checkpoint -> CMC, mAP, mINP by the data set's protocol. `python -m sdcl.test --help`."""
+"""Test trained models by the protocols of their data set: checkpoint -> CMC, mAP, mINP. `sdcl test --help`.
+
+A model of RegDB is trained for each of ten splits of the people (trials); the results of several trials are
+averaged.
+"""
 
 from __future__ import annotations
 
@@ -8,132 +12,131 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sdcl.cli.report import say_report
-from sdcl.config.settings import Settings, describe, flat, from_flat, parse
-from sdcl.datasets import Dataset, open_dataset, source_of
+from sdcl.config import Settings, flat, from_saved, parse
+from sdcl.config.fields import flag_of
+from sdcl.config.settings import comma_separated, model_names
+from sdcl.datasets import open_dataset, source_of
 from sdcl.evaluation.protocols import Result, mean_results
 from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, results_table, to_json
 from sdcl.inference.test_set import TestSet
-from sdcl.models.pretrained import model_of
-from sdcl.runtime import checkpoint, distributed
-from sdcl.runtime.errors import UserError
+from sdcl.inference.trained_model import TrainedModel
+from sdcl.reporting.write import report_after_run
+from sdcl.runtime import distributed
+from sdcl.runtime.errors import CheckpointError, SettingError
 from sdcl.runtime.files import write_text
 from sdcl.runtime.program import program
 
-# What a checkpoint's own settings decide, whatever the command line of the test says by default.
-FROM_CHECKPOINT = ("method", "dataset", "arch", "shallow", "drop_path", "height", "width")
-
 
 @program
-def main(argv: list[str] | None = None) -> int:
-    """Command line entry. Exit codes: 0 tested, 2 bad input (the message says why)."""
-    settings, origin, said = parse(argv, "python -m sdcl.test", "Test a trained model.")
-    test(settings, said, describe(settings, origin))
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program. Exit codes: 0 tested, 2 bad input."""
+    settings, _, given = parse(argv, "sdcl test", "Test trained models by the protocols of their data set.")
+    processes = distributed.start(settings.run.device)
+    runs = trial_settings(settings, "trial" in given)
+    results = [evaluate_run(run, given, processes) for run in runs]
     distributed.stop()
-    for folder in result_folders(settings, said):
-        say_report(folder, settings.run.report)
+    if not processes.main:
+        return 0
+    for run, of_run in zip(runs, results):
+        write_results(run.run_dir, of_run)
+    folders = [run.run_dir for run in runs]
+    if len(runs) == 1:
+        print(results_table(results[0]))
+    else:
+        means = mean_results(results)
+        print(results_table(means))
+        folders.append(settings.run_dir.parent)
+        write_results(folders[-1], means, [run.data.trial for run in runs])
+    print(f"written: {folders[-1]}/test.json, test.md, test.tex")
+    for folder in folders:
+        report_after_run(folder, settings.run.report)
     return 0
 
 
-def test(settings: Settings, said: dict[str, Any], text: str = "") -> list[Result]:
-    """Test one model, or on RegDB the models of several trials, each on its own split. Writes test.json, .md and .tex.
-
-    Of several trials each folder gets its own results, and the folder around them the means, the deviations and every trial's numbers.
-    """
-    processes = distributed.start(settings.run.device)
-    trials, folders = tested_trials(settings, said), result_folders(settings, said)
-    datasets, results = zip(*(test_one(of_trial(settings, trial), said, processes) for trial in trials))
-    means = mean_results(results) if len(results) > 1 else results[0]
-    if processes.main:
-        for notice in datasets[0].notices:
-            print(f"note: {notice}")
-        print(results_table(means))
-        for folder, one in zip(folders, results):
-            write_results(folder, one)
-        if len(trials) > 1:
-            write_results(folders[-1], means, trials)
-        print(f"written: {folders[-1]}/test.json, test.md, test.tex")
-    return means
+def trial_settings(settings: Settings, one_trial: bool) -> list[Settings]:
+    """The settings of each tested run: of --trial if given, else of --trials if the data set has trials."""
+    trials = [settings.data.trial]
+    if source_of(settings.data.dataset).trials and not one_trial:
+        trials = numbers(settings.test.trials)
+    return [dataclasses.replace(settings, data=dataclasses.replace(settings.data, trial=t)) for t in trials]
 
 
-test.__test__ = False  # not a pytest function
+def evaluate_run(settings: Settings, given: dict[str, Any], processes: distributed.Processes) -> list[Result]:
+    """Test the model of --checkpoint, or of the run folder, by all protocols of its data set.
 
-
-def tested_trials(settings: Settings, said: dict[str, Any]) -> list[int]:
-    """The trial of --trial, else those of --trials, if the data set has trials."""
-    several = source_of(settings.data.dataset).trials and "trial" not in said
-    return numbers(settings.test.trials) if several else [settings.data.trial]
-
-
-def of_trial(settings: Settings, trial: int) -> Settings:
-    return dataclasses.replace(settings, data=dataclasses.replace(settings.data, trial=trial))
-
-
-def result_folders(settings: Settings, said: dict[str, Any]) -> list[Path]:
-    """The run folder of each tested trial; where there are several, the folder around them last."""
-    folders = [of_trial(settings, trial).run_dir for trial in tested_trials(settings, said)]
-    return [*folders, settings.run_dir.parent] if len(folders) > 1 else folders
-
-
-def test_one(settings: Settings, said: dict[str, Any], processes: distributed.Processes) -> tuple[Dataset, list[Result]]:
-    """The data set, and results of one checkpoint on it.
+    Args:
+        given: flags of the command line; they may not contradict the checkpoint.
 
     Raises:
-        ValueError: no checkpoint, or one of another RegDB trial than the test's: its training people are this test's people.
+        CheckpointError: no checkpoint, or one whose training people are among the test's.
+        SettingError: a flag that describes another network than the checkpoint's.
+        DataError: no test images.
     """
-    path = Path(settings.test.checkpoint) if settings.test.checkpoint else settings.run_dir / checkpoint.LAST
-    state = checkpoint.load(path)
-    trained = state["settings"]
-    refuse_leak(trained, settings, path)
-    clash = [n for n in FROM_CHECKPOINT if n in said and said[n] != trained[n]]
-    if clash:
-        raise UserError(
-            f"{path} was trained with " + ", ".join(f"--{n.replace('_', '-')} {trained[n]}" for n in clash) + "; leave that out"
-        )
-    settings = from_flat(flat(settings) | {n: trained[n] for n in FROM_CHECKPOINT})
-    model = model_of(settings)
-    model.load_state_dict(state["model"])
-    model.to(processes.device).eval()
+    trained = TrainedModel.open(settings.test.checkpoint or settings.run_dir)
+    refuse_leak(trained, settings)
+    network = {name: flat(trained.settings)[name] for name in model_names()}
+    contradicted = [n for n, value in network.items() if n in given and flat(settings)[n] != value]
+    if contradicted:
+        flags = ", ".join(f"{flag_of(name)} {network[name]}" for name in contradicted)
+        raise SettingError(f"{trained.path} was trained with {flags}; leave that out")
+    settings = from_saved(flat(settings) | network)
+    data = settings.data
+    dataset = open_dataset(
+        data.dataset, settings.data_dir, trial=data.trial, allow_incomplete=data.allow_incomplete
+    )
     if processes.main:
-        print(f"testing {path}: epoch {state['epoch']}, {trained['method']} {trained['dataset']}, {trained['arch']}")
-    d = settings.data
-    dataset = open_dataset(d.dataset, settings.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete)
-    return dataset, TestSet(dataset, settings, processes).evaluate(model, processes.bf16(settings.run.precision))
+        origin = f"{settings.run.method} {data.dataset}, {settings.model.arch}"
+        print(f"testing {trained.path}: epoch {trained.epoch}, {origin}")
+        for note in (*([trained.note] if trained.note else []), *dataset.notices):
+            print(f"note: {note}")
+    trained.model.to(processes.device)
+    test_set = TestSet(dataset, settings, processes)
+    return test_set.evaluate(trained.model, processes.bf16(settings.run.precision))
 
 
-test_one.__test__ = False
+def refuse_leak(trained: TrainedModel, settings: Settings) -> None:
+    """Refuse a model of another data set, or of another trial, whose training people are among the test's.
 
-
-def refuse_leak(trained: dict[str, Any], settings: Settings, path: Path) -> None:
-    source = source_of(settings.data.dataset)
-    if source_of(trained["dataset"]) != source:
-        raise UserError(f"{path} was trained on {trained['dataset']}, this test is of {settings.data.dataset}: say -d {trained['dataset']}")
-    if source.trials and trained["trial"] != settings.data.trial:
-        raise UserError(
-            f"{path} was trained on {source.title} trial {trained['trial']}, this test is of trial {settings.data.trial}: people it trained "
-            f"on would be tested. Say --trial {trained['trial']}, or name the checkpoint of trial {settings.data.trial}"
+    Raises:
+        CheckpointError: naming the flag that makes the test fit.
+    """
+    source, path = source_of(settings.data.dataset), trained.path
+    theirs, ours = trained.settings.data, settings.data
+    if source_of(theirs.dataset) != source:
+        raise CheckpointError(
+            f"{path} was trained on {theirs.dataset}, this test is of {ours.dataset}: say -d {theirs.dataset}"
+        )
+    if source.trials and theirs.trial != ours.trial:
+        raise CheckpointError(
+            f"{path} was trained on {source.title} trial {theirs.trial}, this test is of trial {ours.trial}: "
+            f"people it "
+            f"trained on would be tested. Say --trial {theirs.trial}, or name the checkpoint of trial "
+            f"{ours.trial}"
         )
 
 
 def write_results(folder: Path, results: list[Result], trials: Sequence[int] = ()) -> None:
-    """test.json, test.md and test.tex; of means over `trials` each trial's numbers, too, below the rows that papers have."""
-    folder.mkdir(parents=True, exist_ok=True)  # --checkpoint may name one of another folder
+    """Write test.json, test.md and test.tex.
+
+    Args:
+        trials: numbers of the trials that `results` are means of; their results are listed below the means.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
     markdown = markdown_rows(results) + (f"\n\n{markdown_trials(results, trials)}" if trials else "")
-    for name, text in (("json", to_json(results, trials)), ("md", markdown), ("tex", latex_rows(results, header=True))):
-        write_text(folder / f"test.{name}", text + "\n")
-
-
-def listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    write_text(folder / "test.json", to_json(results, trials) + "\n")
+    write_text(folder / "test.md", markdown + "\n")
+    write_text(folder / "test.tex", latex_rows(results, header=True) + "\n")
 
 
 def numbers(text: str) -> list[int]:
-    """ "1-3,7" -> [1, 2, 3, 7]. ValueError for anything else."""
+    """ "1-3,7" -> [1, 2, 3, 7]. Raises SettingError for anything else."""
     try:
-        spans = [[int(n) for n in part.split("-")] for part in listed(text)]
+        spans = [[int(n) for n in part.split("-")] for part in comma_separated(text)]
         return [n for span in spans for n in range(span[0], span[-1] + 1)]
     except ValueError:
-        raise UserError(f"--trials must look like 1-10 or 1,3,5, got {text!r}") from None
+        raise SettingError(f"--trials must look like 1-10 or 1,3,5, got {text!r}") from None
 
 
 if __name__ == "__main__":

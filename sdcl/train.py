@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from sdcl.cli.report import say_report
 from sdcl.config import METHODS, Settings, differences_from_recipe, parse
 from sdcl.datasets import open_dataset
 from sdcl.inference.test_set import TestSet
-from sdcl.models.pretrained import starting_model
+from sdcl.models.pretrained import pretrained_model
+from sdcl.reporting.write import report_after_run
 from sdcl.runtime import distributed
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.interruption import Interruption
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         train(settings, differences_from_recipe(settings, origin), processes, interruption)
     distributed.stop()
     if processes.main:
-        say_report(settings.run_dir, settings.run.report)
+        report_after_run(settings.run_dir, settings.run.report)
     return 0
 
 
@@ -81,7 +81,7 @@ def train(
 
     # model and method
     torch.manual_seed(settings.run.seed)
-    model, loaded = starting_model(settings)
+    model, loaded = pretrained_model(settings)
     log.line(loaded)
     model.to(processes.device)
     method = METHODS[settings.run.method](settings, images.cameras)

@@ -21,7 +21,16 @@ def flags(data, tmp_path):
     """Flags of a small run, in its own folder."""
 
     def make(dataset, *more, cache=tmp_path / "cache"):
-        where = ["-d", dataset, "--data-dir", str(data[dataset]), "--logs-dir", str(tmp_path / "run"), "--cache-dir", str(cache)]
+        where = [
+            "-d",
+            dataset,
+            "--data-dir",
+            str(data[dataset]),
+            "--logs-dir",
+            str(tmp_path / "run"),
+            "--cache-dir",
+            str(cache),
+        ]
         return [*where, *small(method_in(more), dataset), *more]
 
     return make

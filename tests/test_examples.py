@@ -39,9 +39,18 @@ def said(place):
     """Program -> what it printed."""
 
     def run(name):
-        command = [sys.executable, str(EXAMPLES / f"{name}.py"), *PEOPLE, "--data-dir", str(place), *COMMANDS[name]]
+        command = [
+            sys.executable,
+            str(EXAMPLES / f"{name}.py"),
+            *PEOPLE,
+            "--data-dir",
+            str(place),
+            *COMMANDS[name],
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, capture_output=True, text=True, cwd=place, env=environment, timeout=300)
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=place, env=environment, timeout=300
+        )
 
     first, *others = COMMANDS
     done = {first: run(first)}  # draws the people
@@ -64,19 +73,28 @@ def test_method_trains_and_says_what_it_did(said, name):
     before, after = scores(text, "before"), scores(text, "after")
     assert all(0 < value <= 100 for value in before + after)
     assert before != after  # the weights moved
-    epochs = re.findall(r"^epoch \d+: (\d+) visible clusters and \d+ outliers, (\d+) infrared clusters", text, re.M)
+    epochs = re.findall(
+        r"^epoch \d+: (\d+) visible clusters and \d+ outliers, (\d+) infrared clusters", text, re.M
+    )
     assert len(epochs) == 2 and all(int(count) >= 2 for counts in epochs for count in counts)
     losses = [float(value) for line in re.findall(r"loss (.*)$", text, re.M) for value in line.split(", ")]
     assert losses and all(math.isfinite(value) and value > 0 for value in losses)
 
 
 def test_both_stages_of_a_method_were_reached(said):
-    assert [int(n) > 0 for n in re.findall(r"(\d+) pairs of clusters", said["adca_synthetic"])] == [False, True]
+    assert [int(n) > 0 for n in re.findall(r"(\d+) pairs of clusters", said["adca_synthetic"])] == [
+        False,
+        True,
+    ]
     assert said["gur_synthetic"].count("clusters of both modalities") == 1  # until epoch 1 of 2
     trained = re.findall(
-        r"^epoch .* (\d+) visible clusters .* (\d+) infrared clusters .* trained on (\d+) labels", said["sdcl_synthetic"], re.M
+        r"^epoch .* (\d+) visible clusters .* (\d+) infrared clusters .* trained on (\d+) labels",
+        said["sdcl_synthetic"],
+        re.M,
     )
-    assert trained[0][2] == trained[0][0] and int(trained[1][2]) <= int(trained[1][1])  # own labels, then infrared ones
+    assert trained[0][2] == trained[0][0] and int(trained[1][2]) <= int(
+        trained[1][1]
+    )  # own labels, then infrared ones
 
 
 def test_search_says_who_is_not_there(said):

@@ -22,7 +22,9 @@ def place(tmp_path_factory):
     """The same six people to train on as two folders, as a table without identities, and as one with them; two people to test in both."""
     root = raw_trees.own(tmp_path_factory.mktemp("place") / "own", train=range(1, 7), test=(7, 8), images=4)
     header, *lines = (root / "images.csv").read_text().splitlines()
-    nameless = [",".join([*cells[:3], "", ""]) if not (cells := line.split(","))[4] else line for line in lines]
+    nameless = [
+        ",".join([*cells[:3], "", ""]) if not (cells := line.split(","))[4] else line for line in lines
+    ]
     (root / "nameless.csv").write_text("\n".join([header, *nameless]) + "\n")
     (root / "images.csv").rename(root / "named.csv")
     return root
@@ -33,7 +35,14 @@ def line(place, tmp_path):
     """Flags that say where: of the data (the two folders, or a table) and of the run."""
 
     def make(data="", *more):
-        where = ["--data-dir", place / data, "--logs-dir", tmp_path / "run", "--cache-dir", tmp_path / "cache"]
+        where = [
+            "--data-dir",
+            place / data,
+            "--logs-dir",
+            tmp_path / "run",
+            "--cache-dir",
+            tmp_path / "cache",
+        ]
         return [str(word) for word in ["-d", "own", *where, *more]]
 
     return make
@@ -42,19 +51,38 @@ def line(place, tmp_path):
 def test_two_folders_without_any_identity(line, place, tmp_path, capsys):
     assert train_program.main(line("", *SMALL)) == 0
     said = capsys.readouterr().out
-    assert "64 visible images of 2 cameras and 32 infrared images of 1 camera" in said and "no labelled test image" in said
+    assert (
+        "64 visible images of 2 cameras and 32 infrared images of 1 camera" in said
+        and "no labelled test image" in said
+    )
     assert "64 of 64 visible and 32 of 32 infrared training images have no identity" in said
     for row in rows(tmp_path / "run"):
         assert "test" not in row and not any(BY_IDENTITY & labels.keys() for labels in row["labels"].values())
-        assert all({"clusters", "outliers", "camera_purity"} <= labels.keys() for labels in row["labels"].values())
+        assert all(
+            {"clusters", "outliers", "camera_purity"} <= labels.keys() for labels in row["labels"].values()
+        )
     assert test_program.main(line()) == 2
     error = capsys.readouterr().err
     assert "no labelled test image" in error and "path,camera,modality[,identity][,split]" in error
     assert not (tmp_path / "run/test.json").exists()
     assert report.main([str(tmp_path / "run")]) == 0
     page = (tmp_path / "run/report.html").read_text()
-    assert "no labelled test image" in page and "Rand index (" not in page and "Clusters" in page and "purity 1.00" not in page
-    night = ["--weights", tmp_path / "run", "--images", place / "infrared", "--modality", "infrared", "--out", tmp_path / "night.npz"]
+    assert (
+        "no labelled test image" in page
+        and "Rand index (" not in page
+        and "Clusters" in page
+        and "purity 1.00" not in page
+    )
+    night = [
+        "--weights",
+        tmp_path / "run",
+        "--images",
+        place / "infrared",
+        "--modality",
+        "infrared",
+        "--out",
+        tmp_path / "night.npz",
+    ]
     assert embed.main([*map(str, night), "--device", "cpu"]) == 0
     assert len(embed.read(tmp_path / "night.npz").paths) == 32
     card = ["--weights", tmp_path / "run", "--out", tmp_path / "export", "--format", "safetensors"]
@@ -83,14 +111,19 @@ def test_a_table_with_identities_and_the_same_weights_without(line, tmp_path, ca
     assert all(torch.equal(value, weights[name]) for name, value in state(tmp_path / "nameless").items())
     for with_, without in zip(named, rows(tmp_path / "nameless"), strict=True):
         assert with_["test"] == without["test"] and with_["losses"] == without["losses"]
-        kept = {name: {k: v for k, v in labels.items() if k not in BY_IDENTITY} for name, labels in with_["labels"].items()}
+        kept = {
+            name: {k: v for k, v in labels.items() if k not in BY_IDENTITY}
+            for name, labels in with_["labels"].items()
+        }
         assert kept == without["labels"]
     assert report.main([str(tmp_path / "nameless")]) == 0
     page = (tmp_path / "nameless/report.html").read_text()
     assert "the training images have no identities" in page and "All test images." in page
 
 
-@pytest.mark.parametrize("method,stage", [("gur", "cameras_1_3"), ("adca", "aggregated"), ("baseline", "contrast")])
+@pytest.mark.parametrize(
+    "method,stage", [("gur", "cameras_1_3"), ("adca", "aggregated"), ("baseline", "contrast")]
+)
 def test_the_other_methods(line, tmp_path, method, stage):
     assert train_program.main(line("nameless.csv", *small(method))) == 0
     trained = rows(tmp_path / "run")
@@ -98,7 +131,13 @@ def test_the_other_methods(line, tmp_path, method, stage):
 
 
 def test_the_example_scripts(line, tmp_path):
-    environment = {**os.environ, "GPUS": "1", "PYTHON": sys.executable, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "GPUS": "1",
+        "PYTHON": sys.executable,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
     for name, more in (("train", [*SMALL, "--epochs", "1"]), ("test", [])):
         command = ["sh", str(ROOT / f"examples/{name}_own_data.sh"), *line("named.csv", *more)[2:]]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -114,6 +153,11 @@ def test_what_too_few_images_say(tmp_path, capsys):
     few = raw_trees.own(tmp_path / "more", train=(1, 2, 3, 4), test=(), images=2)
     assert train_program.main(["-d", "own", "--data-dir", str(few), *where, "--min-samples", "9"]) == 2
     error = capsys.readouterr().err
-    assert "0 cluster(s) among 16 visible images" in error and "So few images need shorter lists: try --k1 4 --k2 2" in error
-    assert doctor.main(["-d", "own", "--data-dir", str(few), *where, "--no-timing"]) == 1  # a warning: it can be tried
+    assert (
+        "0 cluster(s) among 16 visible images" in error
+        and "So few images need shorter lists: try --k1 4 --k2 2" in error
+    )
+    assert (
+        doctor.main(["-d", "own", "--data-dir", str(few), *where, "--no-timing"]) == 1
+    )  # a warning: it can be tried
     assert "modalities have fewer training images than four rank lists" in capsys.readouterr().out

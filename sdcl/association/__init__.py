@@ -1,4 +1,4 @@
-"""PSEUDO-LABELS ACROSS MODALITIES."""
+"""Pseudo-labels and prototypes linked across modalities: CMA of ADCA, CRA of SDCL, CAE and CMLU of GUR."""
 
 import lazy_loader
 

@@ -9,6 +9,6 @@ from .ranking import majority_of_neighbors as majority_of_neighbors
 from .transfer import transfer_labels as transfer_labels
 from .unification import association_embedding as association_embedding
 from .unification import heterogeneous_scores as heterogeneous_scores
-from .unification import own_slices as own_slices
+from .unification import memory_slices as memory_slices
 from .unification import propagate_labels as propagate_labels
 from .unification import released_slices as released_slices

@@ -1,6 +1,10 @@
-"""Cross-modality memory aggregation (CMA, ADCA, MM 2022): pull the visible clusters' memory rows to those of their infrared partners.
+"""Cross-modality memory aggregation (CMA) of ADCA: mix visible prototypes with matched infrared ones.
 
-Nv, Nr images, Cv, Cr clusters of the two modalities, D dimensions. Chunked: nothing Nv x Nr is held.
+Yang et al., Augmented Dual-Contrastive Aggregation Learning, ACM MM 2022,
+https://doi.org/10.1145/3503161.3548198.
+
+Legend: Nv, Nr visible and infrared images, Cv, Cr clusters, D dimensions. Work is chunked: nothing Nv x Nr is
+held.
 """
 
 from __future__ import annotations
@@ -11,66 +15,84 @@ from torch import Tensor
 
 from sdcl.runtime.validation import as_features, as_labels
 
-CHUNK = 1024
+CHUNK = 1024  # images
 
 
 @torch.no_grad()
 def count_matches(
-    visible: Tensor, infrared: Tensor, visible_labels: np.ndarray, infrared_labels: np.ndarray, threshold: float = 0.5
+    visible: Tensor,
+    infrared: Tensor,
+    visible_labels: np.ndarray,
+    infrared_labels: np.ndarray,
+    threshold: float = 0.5,
 ) -> np.ndarray:
-    """How many pairs of images reach the threshold, for every pair of clusters.
+    """Number of similar pairs of images for every pair of clusters.
 
     Args:
-        visible, infrared: (Nv, D), (Nr, D), compared by their dot products as they are. visible_labels, infrared_labels: int, with -1.
-        threshold: least dot product, inclusive.
+        visible, infrared: (Nv, D), (Nr, D), compared by their dot products without normalisation.
+        visible_labels, infrared_labels: int (Nv,), (Nr,), -1 being an outlier.
+        threshold: smallest dot product that counts, inclusive.
 
     Returns:
-        int64 (P, 3): visible label, infrared label, count; most frequent first, of equally frequent ones the pair that holds the
-        most similar images. Outliers (-1) are counted like a cluster.
+        int64 (P, 3): visible label, infrared label, count; most frequent first, of equally frequent ones the
+        pair with the most similar images. Outliers (-1) are counted like a cluster.
+
+    Raises:
+        ValueError: features are not a non-empty matrix, or not one label for each image.
     """
     visible, infrared = as_features("visible", visible), as_features("infrared", infrared)
-    rows = torch.as_tensor(as_labels("visible_labels", visible_labels, len(visible)), device=visible.device) + 1  # 0 collects the outliers
-    columns = torch.as_tensor(as_labels("infrared_labels", infrared_labels, len(infrared)), device=visible.device) + 1
+    device = visible.device
+    # classes from 0, which collects the outliers
+    rows = torch.as_tensor(as_labels("visible_labels", visible_labels, len(visible)), device=device) + 1
+    columns = torch.as_tensor(as_labels("infrared_labels", infrared_labels, len(infrared)), device=device) + 1
     size = int(rows.max()) + 1, int(columns.max()) + 1
-    counts = torch.zeros(size, dtype=torch.int64, device=visible.device)
-    nearest = torch.full(size, -torch.inf, device=visible.device)
+    counts = torch.zeros(size, dtype=torch.int64, device=device)
+    nearest = torch.full(size, -torch.inf, device=device)
     member = torch.nn.functional.one_hot(columns, size[1]).float()  # (Nr, Cr + 1)
-    for part in torch.arange(len(visible), device=visible.device).split(CHUNK):
+    for part in torch.arange(len(visible), device=device).split(CHUNK):
         similarity = visible[part] @ infrared.T  # (c, Nr)
         reached = (similarity >= threshold).float() @ member  # (c, Cr + 1), exact: integers below 2^24
         counts.index_add_(0, rows[part], reached.long())
-        best = torch.full((len(part), size[1]), -torch.inf, device=visible.device)
+        best = torch.full((len(part), size[1]), -torch.inf, device=device)
         best.scatter_reduce_(1, columns.expand(len(part), -1), similarity, "amax")
         nearest.scatter_reduce_(0, rows[part][:, None].expand(-1, size[1]), best, "amax")
-    counts, nearest = counts.cpu().numpy(), nearest.cpu().numpy()
-    found = np.argwhere(counts > 0)
-    order = np.lexsort((-nearest[tuple(found.T)], -counts[tuple(found.T)]))
-    found = found[order]
-    return np.column_stack([found - 1, counts[tuple(found.T)]]).astype(np.int64)
+    pairs = counts.nonzero().cpu().numpy()  # (P, 2)
+    frequency, largest = (table.cpu().numpy()[tuple(pairs.T)] for table in (counts, nearest))
+    order = np.lexsort((-largest, -frequency))
+    return np.column_stack([pairs - 1, frequency])[order].astype(np.int64)
 
 
 def one_to_one(table: np.ndarray) -> np.ndarray:
-    """Walk through the table and keep each pair whose two clusters are both still free. -> int64 (A, 2) visible, infrared label."""
-    taken: tuple[set[int], set[int]] = (set(), set())
+    """Greedy one-to-one matching of clusters, in the order of the table.
+
+    Args:
+        table: int (P, 3) of `count_matches`; rows with an outlier (-1) are skipped.
+
+    Returns:
+        int64 (A, 2), visible and infrared label.
+    """
+    matched: tuple[set[int], set[int]] = (set(), set())
     pairs = []
     for a, b, _ in table.tolist():
-        if a >= 0 and b >= 0 and a not in taken[0] and b not in taken[1]:
+        if a >= 0 and b >= 0 and a not in matched[0] and b not in matched[1]:
             pairs.append((a, b))
-            taken[0].add(a)
-            taken[1].add(b)
+            matched[0].add(a)
+            matched[1].add(b)
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def aggregate(visible: Tensor, infrared: Tensor, pairs: np.ndarray, weight: float = 0.9) -> Tensor:
-    """M_v[a] <- (1 - weight) M_v[a] + weight M_r[b] for each matched (a, b); not brought back to unit length, as in the released code.
+    """M_v[a] <- (1 - weight) M_v[a] + weight M_r[b] for each matched (a, b); not normalised, as released.
 
     Args:
-        visible: (Cv, D) rows, left as they are. infrared: (Cr, D). pairs: int (A, 2).
+        visible, infrared: prototypes (Cv, D), (Cr, D), which stay as they are.
+        pairs: int (A, 2), matched visible and infrared clusters.
+        weight: of the infrared prototype, 0 to 1.
 
     Returns:
-        (Cv, D), a new tensor.
+        (Cv, D), the new visible prototypes.
     """
     a, b = torch.as_tensor(pairs, device=visible.device).T
-    moved = visible.clone()
-    moved[a] = (1 - weight) * visible[a] + weight * infrared[b]
-    return moved
+    mixed = visible.clone()
+    mixed[a] = (1 - weight) * visible[a] + weight * infrared[b]
+    return mixed

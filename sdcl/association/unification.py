@@ -1,6 +1,9 @@
-"""What GUR (ICCV 2023) links images by: memories of other cameras and modalities (CAE), and labels of the other modality (CMLU).
+"""Cross-memory association embedding (CAE) and cross-modality label unification (CMLU) of GUR.
 
-N images, D dimensions, C clusters. Chunked: nothing N x N is held.
+Yang et al., Towards Grand Unified Representation Learning for Unsupervised Visible-Infrared Person
+Re-Identification, ICCV 2023, https://doi.org/10.1109/ICCV51070.2023.01016.
+
+Legend: N images, Nq queries, Nk keys, D dimensions, C clusters. Work is chunked: nothing Nq x Nk is held.
 """
 
 from __future__ import annotations
@@ -15,40 +18,50 @@ from torch import Tensor
 
 from sdcl.runtime.validation import as_features, as_labels, at_least_one
 
-CHUNK = 1024
+CHUNK = 1024  # images
 
 
 @torch.no_grad()
 def association_embedding(
-    features: Tensor, memories: Sequence[Tensor], scale: float = 20.0, slices: Sequence[tuple[int, int]] | None = None
+    features: Tensor,
+    memories: Sequence[Tensor],
+    scale: float = 20.0,
+    slices: Sequence[tuple[int, int]] | None = None,
 ) -> Tensor:
-    """Cross-memory association embedding (CAE): an image described by how it resembles the clusters of each memory.
+    """CAE: describe an image by its similarities to the clusters of each memory.
 
-    [softmax(scale unit(f) . M_1^T), softmax(scale unit(f) . M_2^T), ...], not brought to unit length.
+    [softmax(scale unit(f) M_1^T), softmax(scale unit(f) M_2^T), ...], not normalised as a whole.
 
     Args:
-        features: (N, D), any norm. memories: (C_m, D) each, brought to unit rows.
-        slices: columns of each softmax among all sum(C_m); None gives every memory its own.
+        features: (N, D), any norm.
+        memories: (C_m, D) each, normalised by row here.
+        scale: inverse temperature of the softmax.
+        slices: first and end column of each softmax among all sum(C_m); None: one for each memory.
 
     Returns:
-        float32 (N, sum of the slices' widths); each row sums to the number of its non-empty slices.
+        float32 (N, sum of the widths of the slices); each row sums to the number of non-empty slices.
+
+    Raises:
+        ValueError: no memory, or memories that are not matrices.
     """
     if not len(memories):
         raise ValueError("an association embedding needs at least one memory")
     stack = F.normalize(as_features("memories", torch.cat(list(memories))))  # (sum C_m, D)
-    likeness = scale * F.normalize(features.float()) @ stack.T
-    return torch.cat([likeness[:, a:b].softmax(1) for a, b in slices or own_slices([len(m) for m in memories])], dim=1)
+    similarity = scale * F.normalize(features.float()) @ stack.T  # (N, sum C_m)
+    slices = slices or memory_slices([len(m) for m in memories])
+    return torch.cat([similarity[:, a:b].softmax(1) for a, b in slices], dim=1)
 
 
-def own_slices(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Columns of each memory in the stack of all."""
+def memory_slices(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """First and end column of each memory in the stack of all, from their numbers of clusters."""
     return list(pairwise(accumulate(sizes, initial=0)))
 
 
 def released_slices(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """The columns that the released code takes for the memories: it adds up sizes that were added up already.
+    """`memory_slices` as the released code computes them, by a cumulative sum of cumulative sums.
 
-    From the second memory on a slice begins too late and is too long, and the last one takes what is left, which can be nothing.
+    From the second memory on a slice begins too late and is too long; the last one takes the remaining
+    columns, if any.
     """
     total = sum(sizes)
     ends = list(accumulate(accumulate(sizes)))[:-1]
@@ -58,27 +71,40 @@ def released_slices(sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 @torch.no_grad()
 def heterogeneous_scores(queries: Tensor, keys: Tensor, key_labels: np.ndarray, k: int = 20) -> Tensor:
-    """CMLU's heterogeneous affinity: each query's weight on every key cluster.
+    """Heterogeneous affinity of CMLU: the weight of each query on every key cluster.
 
-    Softmax over all keys of the cosine (no temperature), of which the k largest count, not brought back to sum 1.
+    Softmax of the cosines to all keys (temperature 1), of which the k largest are summed by cluster, without
+    renormalisation.
 
     Args:
-        queries, keys: (Nq, D), (Nk, D), any norm. key_labels: int (Nk,) with -1.
+        queries, keys: (Nq, D), (Nk, D), any norm.
+        key_labels: int (Nk,), -1 being an outlier.
+        k: number of keys that count; cut to Nk.
 
     Returns:
-        float32 (Nq, C + 1); column 0 collects the outliers as a class of its own, column c + 1 is cluster c.
+        float32 (Nq, C + 1); column 0 collects the outliers as one class, column c + 1 is cluster c.
+
+    Raises:
+        ValueError: no key, not one label for each key, or k below 1.
     """
     at_least_one(k=k)
     units = F.normalize(as_features("keys", keys))
     classes = torch.as_tensor(as_labels("key_labels", key_labels, len(units)), device=units.device) + 1
     count, k = int(classes.max()) + 1, min(k, len(classes))
-    found = []
+    scores = []
     for part in F.normalize(queries.float()).split(CHUNK):
         weight, nearest = (part @ units.T).softmax(1).topk(k, dim=1)  # (c, k)
-        found.append(torch.zeros(len(part), count, device=units.device).scatter_add_(1, classes[nearest], weight))
-    return torch.cat(found)
+        empty = torch.zeros(len(part), count, device=units.device)
+        scores.append(empty.scatter_add_(1, classes[nearest], weight))
+    return torch.cat(scores)
 
 
 def propagate_labels(queries: Tensor, keys: Tensor, key_labels: np.ndarray, k: int = 20) -> np.ndarray:
-    """Labels for one modality (visible) from the heterogeneous affinity to the other. -> int64 (Nq,), -1 included; first maximum."""
+    """CMLU: the key cluster with the largest heterogeneous affinity, of equal ones the first.
+
+    Arguments and errors as those of `heterogeneous_scores`.
+
+    Returns:
+        int64 (Nq,), labels of the key clusters or -1.
+    """
     return (heterogeneous_scores(queries, keys, key_labels, k).argmax(1) - 1).cpu().numpy()

@@ -10,7 +10,6 @@ import hashlib
 import importlib
 import io
 import json
-import math
 import os
 import shutil
 import statistics
@@ -22,17 +21,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from sdcl.config.settings import Settings, parser, resolve
+from sdcl.config import METHODS, Settings, parser, resolve
 from sdcl.data.image_cache import FORMATS, MAX_PIXELS
 from sdcl.datasets import UNKNOWN, Dataset, Sample, open_dataset
 from sdcl.datasets.images import SUFFIXES_OF
 from sdcl.datasets.sample import identities_of
-from sdcl.models.pretrained import starting_model
+from sdcl.models.pretrained import pretrained_model
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.errors import UserError, writing
 from sdcl.runtime.files import printable
@@ -46,8 +46,8 @@ VERDICTS = (
     "a run would fail or give wrong numbers; see the errors above",
 )
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "sklearn", "faiss")
-# Mean difference between an image's largest and smallest colour channel, of 255: no infrared camera has more than COLOURFUL, no visible
-# one less than GREY.
+# Mean difference between an image's largest and smallest colour channel, of 255: no infrared camera has more
+# than COLOURFUL, no visible one less than GREY.
 COLOURFUL, GREY = 8.0, 1.0
 MIN_WIDTH, MIN_HEIGHT = 8, 16  # pixels
 MAX_SIDE = 4096  # pixels
@@ -61,7 +61,8 @@ class Finding:
     """One line of the report.
 
     Args:
-        severity: note, warning or error. what: the finding, one sentence. where: files or folders. remedy: what to do.
+        severity: note, warning or error. what: the finding, one sentence. where: files or folders. remedy:
+            what to do.
     """
 
     severity: str
@@ -75,7 +76,8 @@ class ImageFacts:
     """What reading one image file gave.
 
     Args:
-        digest: SHA-256 of the content. colour: mean difference between the largest and the smallest channel, of 255.
+        digest: SHA-256 of the content. colour: mean difference between the largest and the smallest channel,
+            of 255.
         problem: why a run would refuse the file; "" if it would not.
     """
 
@@ -122,7 +124,7 @@ def unreadable(facts: list[ImageFacts]) -> list[Finding]:
 
 
 def duplicates(facts: list[ImageFacts]) -> list[Finding]:
-    """Equal contents: across splits (the test is seen in training), across identities (a wrong label), within one."""
+    """Equal contents: across splits (a leaked test), across identities (a wrong label), within one."""
     groups = defaultdict(list)
     for f in facts:
         if f.digest:
@@ -255,7 +257,7 @@ def differences(settings: Settings, dataset: Dataset) -> list[Finding]:
 
 
 def shared_identities(dataset: Dataset) -> list[Finding]:
-    """Identities of both splits, if the data set numbers them over both; else only contents can tell (`duplicates`)."""
+    """Identities of both splits, if the data set numbers them over both; else see `duplicates`."""
     source = dataset.source
     if not source.shared_identities:
         return []
@@ -277,7 +279,10 @@ def small_sets(settings: Settings, dataset: Dataset) -> list[Finding]:
         for m, samples in dataset.train.items()
         if len(samples) < 4 * settings.cluster.k1
     ]
-    what = f"modalities have fewer training images than four rank lists of --k1 {settings.cluster.k1}; clusters may all merge"
+    what = (
+        f"modalities have fewer training images than four rank lists of --k1 {settings.cluster.k1}; "
+        "clusters may all merge"
+    )
     return counted(WARNING, what, few, dataset.source.small_remedy)
 
 
@@ -299,7 +304,10 @@ def disk(settings: Settings, dataset: Dataset) -> list[Finding]:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    text = f"decoded images take {need / 1e9:.2f} GB (as much memory again if they stay cached), {free / 1e9:.1f} GB are free"
+    text = (
+        f"decoded images take {need / 1e9:.2f} GB (as much memory again if they stay cached), "
+        f"{free / 1e9:.1f} GB are free"
+    )
     remedy = "free space or choose another --cache-dir" if need > free else ""
     return [Finding(ERROR if need > free else NOTE, text, (str(folder),), remedy)]
 
@@ -344,7 +352,7 @@ def examine_data(settings: Settings, dataset: Dataset) -> list[Finding]:
 
 def examine_weights(settings: Settings) -> list[Finding]:
     """Load the pretrained weights, as tensors only, into the recipe's model."""
-    model, loaded = starting_model(settings)
+    model, loaded = pretrained_model(settings)
     values = model.state_dict()
     broken = [n for n, v in values.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     severity = WARNING if settings.model.pretrained == "none" else NOTE
@@ -391,7 +399,7 @@ def examine_machine(settings: Settings) -> list[Finding]:
 
 
 def examine_cost(settings: Settings, dataset: Dataset) -> list[Finding]:
-    """Estimated hours and memory of the whole run on one device of this machine, scaled from one step of a few random images."""
+    """Estimate hours and memory of the run on one device of this machine, from a step of a few images."""
     device = torch.device("cuda" if torch.cuda.is_available() and settings.run.device != "cpu" else "cpu")
     seconds, activations = time_of_an_image(settings, device)
     visible = settings.batch.batch_size_visible or settings.batch.batch_size
@@ -403,19 +411,22 @@ def examine_cost(settings: Settings, dataset: Dataset) -> list[Finding]:
     return [
         Finding(
             NOTE,
-            f"about {hours:.1f} hours of model arithmetic on one {device.type} device ({settings.optim.epochs} epochs of {per_epoch} steps of "
-            f"{batch} images at {seconds * 1e3:.1f} ms an image, and embedding {embedded:,} images an epoch), and about "
-            f"{activations * batch / 1e9:.1f} GB of activations in a step over all devices; a rough estimate, measured on "
+            f"about {hours:.1f} hours of model arithmetic on one {device.type} device "
+            f"({settings.optim.epochs} epochs of {per_epoch} steps of "
+            f"{batch} images at {seconds * 1e3:.1f} ms an image, and embedding {embedded:,} images an "
+            f"epoch), and about "
+            f"{activations * batch / 1e9:.1f} GB of activations in a step over all devices; a rough "
+            f"estimate, measured on "
             f"{TIMED_IMAGES} random images",
         )
     ]
 
 
 def time_of_an_image(settings: Settings, device: torch.device) -> tuple[float, float]:
-    """(seconds, bytes of activations) of one image in a training step: the second of two steps of `TIMED_IMAGES` random images."""
+    """(seconds, bytes of activations) of one image in a training step, of `TIMED_IMAGES` random images."""
     settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, pretrained="none"))
     bf16 = Processes(0, 1, 0, device).bf16(settings.run.precision)
-    model = starting_model(settings)[0].to(device).train()
+    model = pretrained_model(settings)[0].to(device).train()
     size = (TIMED_IMAGES // 2, 3, settings.data.height, settings.data.width)
     images = {"visible": torch.randn(*size, device=device), "infrared": torch.randn(*size, device=device)}
     saved: dict[int, int] = {}  # address -> bytes of what autograd keeps for the backward pass
@@ -444,15 +455,9 @@ def time_of_an_image(settings: Settings, device: torch.device) -> tuple[float, f
 
 
 def steps_per_epoch(settings: Settings, dataset: Dataset) -> int:
-    """Estimated optimiser steps of an epoch."""
-    if settings.run.method != "gur":
-        return settings.batch.iters
-    pairs = (
-        math.prod(len({s.camera for s in samples}) for samples in dataset.train.values())
-        if settings.gur.intra_camera
-        else 0
-    )
-    return 2 * settings.batch.iters + pairs * settings.gur.camera_iters
+    """Optimiser steps of an epoch, as the method estimates them."""
+    cameras = {m: np.array([s.camera for s in samples]) for m, samples in dataset.train.items()}
+    return METHODS[settings.run.method](settings, cameras).steps_per_epoch()
 
 
 # ------------------------------------------------------------------ program

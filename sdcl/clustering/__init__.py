@@ -1,4 +1,4 @@
-"""FEATURES -> PSEUDO-LABELS, within one modality."""
+"""Pseudo-labels from features within one set of images: neighbours, Jaccard distance, DBSCAN."""
 
 import lazy_loader
 

@@ -91,7 +91,7 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
             added.add(one.name)
     for method in METHODS:
         group = result.add_argument_group(f"method {method}")
-        for one in fields_of(method_class(method).Settings, "method"):
+        for one in fields_of(method_class(method).SETTINGS, "method"):
             if one.name not in added:
                 others = [m for m in readers_of(one.name) if m != method]
                 add_argument(group, one, "".join(f"; also --method {m}" for m in others))

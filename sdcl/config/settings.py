@@ -330,7 +330,7 @@ class TestSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a run. method: the settings dataclass of the chosen method, `METHODS[run.method].Settings`."""
+    """All settings of a run. method: the settings dataclass of the chosen method, `METHODS[run.method].SETTINGS`."""
 
     run: RunSettings = field(default_factory=RunSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -346,7 +346,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.method is None:
-            object.__setattr__(self, "method", method_class(self.run.method).Settings())
+            object.__setattr__(self, "method", method_class(self.run.method).SETTINGS())
 
     @property
     def run_dir(self) -> Path:
@@ -372,7 +372,7 @@ def _shared_groups() -> dict[str, type]:
 
 def groups(method: str) -> dict[str, type]:
     """Attribute of `Settings` -> dataclass, for one method."""
-    return {**_shared_groups(), "method": method_class(method).Settings}
+    return {**_shared_groups(), "method": method_class(method).SETTINGS}
 
 
 def fields_by_name(method: str | None = None) -> dict[str, NamedField]:
@@ -384,7 +384,7 @@ def fields_by_name(method: str | None = None) -> dict[str, NamedField]:
     shared = {one.name: one for one in iterate(_shared_groups())}
     result = dict(shared)
     for name in [method] if method else METHODS:
-        for one in fields_of(method_class(name).Settings, "method"):
+        for one in fields_of(method_class(name).SETTINGS, "method"):
             if one.name in shared:
                 raise SettingError(
                     f"setting {one.name!r} of method {name!r} has the name of a shared setting; rename it"
@@ -395,7 +395,7 @@ def fields_by_name(method: str | None = None) -> dict[str, NamedField]:
 
 def readers_of(name: str) -> list[str]:
     """Methods that have a setting of this name of their own; none for a shared setting."""
-    return [m for m in METHODS if any(one.name == name for one in fields_of(method_class(m).Settings))]
+    return [m for m in METHODS if any(one.name == name for one in fields_of(method_class(m).SETTINGS))]
 
 
 def from_flat(values: Mapping[str, Any]) -> Settings:
@@ -541,11 +541,3 @@ def _spelled(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return flag_of(name) if value else flag_of(name).replace("--", "--no-", 1)
     return f"{flag_of(name)} {value}"
-
-
-def __getattr__(name: str) -> Any:  # TEMPORARY until every import names sdcl.config
-    from sdcl.config import command_line
-
-    if name in ("parse", "resolve", "describe", "parser"):
-        return getattr(command_line, name)
-    raise AttributeError(name)

@@ -1,7 +1,7 @@
 """Data sets: which images there are, and by which protocols they are tested.
 
-open_dataset("sysu", "data/sysu") -> Dataset       everything read once
-DATASETS                                           name -> DataSource; a further data set is one file and one entry here
+`open_dataset("sysu", "data/sysu")` reads everything once and gives a `Dataset`. `DATASETS` is the registry: a
+further data set is one file and one entry here (docs/EXTENDING.md).
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ def open_dataset(
 
 
 def source_of(name: str) -> DataSource:
-    """The registry entry of a name or an alias, such as "own" in old checkpoints. Raises DataError for an unknown one."""
+    """The registry entry of a name, or of an alias such as "own" in old checkpoints.
+
+    Raises:
+        DataError: no data set has this name.
+    """
     if name in DATASETS:
         return DATASETS[name]
     for source in DATASETS.values():

@@ -1,7 +1,7 @@
-"""Data set, evaluation protocol and registry entry: values that the rest of the package takes instead of a data set's name.
+"""Data set, evaluation protocol and registry entry, which the rest of the package takes instead of a name.
 
     DataSource.open(folder) -> Dataset: training images, test images, facts
-    Dataset.protocols(options) -> [Protocol]: query, gallery, removal rule and draws of each row of a results table
+    Dataset.protocols(options) -> [Protocol]: query, gallery, removal rule and draws of each row of a table
 
 Q queries, G gallery images.
 """
@@ -23,13 +23,13 @@ MIN_TRAIN_IMAGES = 4  # of a modality: two clusters of two images
 
 # ------------------------------------------------------------------ removal rules
 
-# (query ids (Q, 1), query cameras (Q, 1), gallery ids (1, G), gallery cameras (1, G)) -> bool (Q, G), True is removed.
-# Rules use operators only, so that NumPy arrays and tensors on any device can be given.
+# (query ids (Q, 1), query cameras (Q, 1), gallery ids (1, G), gallery cameras (1, G)) -> bool (Q, G), True is
+# removed. Rules use operators only, so that NumPy arrays and tensors on any device can be given.
 RemovalRule = Callable[[Any, Any, Any, Any], Any]
 
 
 def same_room(query_ids: Any, query_cameras: Any, gallery_ids: Any, gallery_cameras: Any) -> Any:
-    """SYSU-MM01: cameras 2 and 3 share a room, so camera-3 queries do not see camera 2, whatever the identity."""
+    """SYSU-MM01: cameras 2 and 3 share a room, so camera-3 queries do not see camera 2."""
     return (query_cameras == 3) & (gallery_cameras == 2)
 
 
@@ -41,7 +41,7 @@ def same_room_reversed(query_ids: Any, query_cameras: Any, gallery_ids: Any, gal
 def same_identity_and_camera(
     query_ids: Any, query_cameras: Any, gallery_ids: Any, gallery_cameras: Any
 ) -> Any:
-    """LLCM and single-modality re-identification (Market-1501): the person must be found by another camera."""
+    """LLCM and single-modality re-identification (Market-1501): another camera must find the person."""
     return (query_ids == gallery_ids) & (query_cameras == gallery_cameras)
 
 
@@ -56,8 +56,8 @@ class ProtocolOptions:
         modes: search modes of SYSU-MM01, of "all" and "indoor".
         shots: gallery images per identity and camera of SYSU-MM01; 1 is single-shot, 10 the usual multi-shot.
         draws: random draws that are averaged; papers report 10.
-        official_draws: draw by SYSU-MM01's rand_perm_cam.mat, as its MATLAB evaluator does, instead of the seeds of the
-            Python evaluators. The two give slightly different numbers.
+        official_draws: draw by SYSU-MM01's rand_perm_cam.mat, as its MATLAB evaluator does, instead of the
+            seeds of the Python evaluators. The two give slightly different numbers.
     """
 
     modes: tuple[str, ...] = ("all", "indoor")
@@ -89,7 +89,8 @@ class Protocol:
         removed: which gallery images a query does not see; None: it sees all.
         distinct_identities: CMC over distinct identities (SYSU-MM01, LLCM) instead of images (RegDB).
         draws: one or more.
-        extra: a view for the report that the data set's protocol does not define; no metrics are computed of it.
+        extra: a view for the report that the data set's protocol does not define; no metrics are computed of
+            it.
         note: one sentence for the report: what is in the gallery and what is removed.
     """
 
@@ -105,7 +106,9 @@ class Protocol:
 
 
 def whole_galleries(name: str, test: Split, words: dict[str, str]) -> list[Protocol]:
-    """Protocols of all images of one modality against all of the other, in both directions: no draws, no removal, plain CMC.
+    """Protocols of all images of one modality against all of the other, in both directions.
+
+    Nothing is drawn or removed; the CMC counts images.
 
     Args:
         words: modality -> what the direction calls it.
@@ -113,10 +116,17 @@ def whole_galleries(name: str, test: Split, words: dict[str, str]) -> list[Proto
     rows = {m: all_rows(test, m) for m in MODALITIES}
     return [
         Protocol(
-            name, f"{words[q]} to {words[g]}", q, g, None, False, (Draw(rows[q], rows[g]),), note="All test images."
+            name,
+            f"{words[q]} to {words[g]}",
+            query=q,
+            gallery=g,
+            removed=None,
+            distinct_identities=False,
+            draws=(Draw(rows[q], rows[g]),),
+            note="All test images.",
         )
         for q, g in (MODALITIES, MODALITIES[::-1])
-    ]  # fmt: skip
+    ]
 
 
 def all_rows(test: Split, modality: str) -> np.ndarray:
@@ -139,7 +149,8 @@ class Dataset:
 
     Args:
         source: the registry entry that read it. data_dir: its folder or, of custom images, perhaps its table.
-        train: modality -> training samples. test: modality -> test samples; empty if there is no labelled test image.
+        train: modality -> training samples. test: modality -> test samples; empty if there is no labelled
+            test image.
         trial: split number, None if the data set has one split only.
         synthetic: the images are rendered, as the folder's manifest says.
         differences: how images and split files differ from the published data set, a sentence each.
@@ -174,7 +185,7 @@ class Dataset:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What every run on these images prints: sentences for people only, no program reads a fact from them."""
+        """What every run on these images prints, for people only: no program reads a fact from it."""
         if self.complete:
             return self.remarks
         listed = "; ".join(self.differences)
@@ -195,7 +206,8 @@ class Dataset:
             count = len(self.train.get(m, ()))
             if count < MIN_TRAIN_IMAGES:
                 raise DataError(
-                    f"{self.data_dir} has {count} {m} images to train on; at least {MIN_TRAIN_IMAGES} of each modality are "
+                    f"{self.data_dir} has {count} {m} images to train on; at least {MIN_TRAIN_IMAGES} of "
+                    f"each modality are "
                     "needed, and hundreds make sense"
                 )
 
@@ -204,16 +216,19 @@ class Dataset:
         remedy = self.source.test_remedy
         if not any(self.test.values()):
             raise DataError(
-                f"{self.data_dir} has no labelled test image; a test needs images of both modalities. {remedy}"
+                f"{self.data_dir} has no labelled test image; a test needs images of both modalities. "
+                f"{remedy}"
             )
         for m in MODALITIES:
             if not self.test.get(m):
                 raise DataError(
-                    f"{self.data_dir} has no {m} test image; each modality is searched for in the other. {remedy}"
+                    f"{self.data_dir} has no {m} test image; each modality is searched for in the other. "
+                    f"{remedy}"
                 )
         if not set.intersection(*(identities_of({m: self.test[m]}) for m in MODALITIES)):
             raise DataError(
-                f"no identity in {self.data_dir} has test images of both modalities, so no query has a match; check the identities"
+                f"no identity in {self.data_dir} has test images of both modalities, so no query has a "
+                f"match; check the identities"
             )
 
 
@@ -222,15 +237,16 @@ class DataSource(ABC):
     """A data set that the package can read: an entry of the registry.
 
     Args:
-        name: on the command line. title: in print. aliases: further names on the command line and in old checkpoints.
+        name: on the command line. title: in print. aliases: further names on the command line and in old
+            checkpoints.
         protocols: (data set, options) -> rows of its results table.
         trials: split numbers, if a model is trained for each of several splits.
-        reads: names of the settings that only some data sets read ("trial", "trials", "modes", "shots", "draws",
-            "official_draws").
+        reads: names of the settings that only some data sets read ("trial", "trials", "modes", "shots",
+            "draws", "official_draws").
         recipe_of: the data set whose recipes are used; "": it has recipes under its own name.
         test_remedy: how to add test images, if the user can.
-        shared_identities: severity ("error" or "warning") of identities that are in both splits, for `sdcl doctor`; "" where
-            each split counts its identities anew. shared_remedy: what to do about them.
+        shared_identities: severity ("error" or "warning") of identities that are in both splits, for `sdcl
+            doctor`; "" where each split counts its identities anew. shared_remedy: what to do about them.
         small_remedy: what to do about very few training images.
     """
 

@@ -1,13 +1,15 @@
-"""Custom images: two folders or a table. `-d custom --data-dir DIR` (or `--data-dir FILE.csv`); docs/OWN_DATA.md shows both.
+"""Custom images, in two folders or a table: `-d custom --data-dir DIR_OR_CSV` (docs/datasets/custom.md).
 
-    DIR/visible, DIR/infrared   images at any depth, for training; the first folder below these is the camera, without one it is camera 1
-    DIR/images.csv              a line `path,camera,modality[,identity][,split]` per image, paths from the table's own folder
+    DIR/visible, DIR/infrared   images at any depth, for training; the first folder below is the camera, for
+                                images without a folder it is camera 1
+    DIR/images.csv              a line `path,camera,modality[,identity][,split]` per image; paths count from
+                                the table's folder
 
-Identities may be unknown. Nothing that training reads depends on them, not even the order of the images: with and without them it
-gives the same weights.
+Identities may be unknown. Nothing that training reads depends on them, not even the order of the images: with
+and without them it gives the same weights.
 
-Protocol: all test images of one modality against all of the other, in both directions, as RegDB's; a query whose person the other
-modality does not show counts nowhere.
+Protocol: all test images of one modality against all of the other, in both directions, as RegDB's; a query
+whose person the other modality does not show counts nowhere.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class CustomSource(DataSource):
     """Images of the user's, with or without labels."""
 
     def open(self, data_dir: Path, trial: int = 1, allow_incomplete: bool = False) -> Dataset:
-        """Read the table or the folders; there are no published numbers to differ from. Raises DataError for what cannot be used."""
+        """Read the table or the folders. Raises DataError for what cannot be used."""
         root, rows = list_rows(data_dir)
         both, cameras = samples_of(root, rows)
         test = both["test"] if any(both["test"].values()) else {}
@@ -79,7 +81,8 @@ class CustomSource(DataSource):
 def samples_of(root: Path, rows: list[Row]) -> tuple[dict[str, Split], dict[str, int]]:
     """(split -> modality -> samples in the order of camera and path, camera's name -> number).
 
-    A camera or identity keeps its number where all of them have one; else it is numbered by the order of the names.
+    A camera or identity keeps its number where all of them have one; else it is numbered by the order of the
+    names.
     """
     cameras = numbers({row.camera for row in rows}, CAMERA)
     identities = numbers({row.identity for row in rows if row.identity}, PERSON) | {"": UNKNOWN}
@@ -107,7 +110,8 @@ def remarks(data_dir: Path, both: dict[str, Split], cameras: dict[str, int]) -> 
         lines[0] += f"; cameras are numbered by the order of their names: {named}"
     if len(cameras) > MANY_CAMERAS:
         lines.append(
-            f"{len(cameras)} cameras are many: if the folders are people, put them one level lower, or list the images in {TABLE}"
+            f"{len(cameras)} cameras are many: if the folders are people, put them one level lower, or list "
+            f"the images in {TABLE}"
         )
     unknown = [
         f"{n} of {len(r)} {m}"
@@ -116,7 +120,8 @@ def remarks(data_dir: Path, both: dict[str, Split], cameras: dict[str, int]) -> 
     ]
     if unknown:
         lines.append(
-            f"{' and '.join(unknown)} training images have no identity: adjusted Rand index, purity and the true number of "
+            f"{' and '.join(unknown)} training images have no identity: adjusted Rand index, purity and the "
+            f"true number of "
             "identities are left out where such an image counts. Training never reads an identity"
         )
     if not tested:
@@ -126,7 +131,8 @@ def remarks(data_dir: Path, both: dict[str, Split], cameras: dict[str, int]) -> 
     shared = identities_of(both["train"]) & identities_of(both["test"])
     if shared:
         lines.append(
-            f"{plural(len(shared), 'identity')} in both the training and the test split: the test is not one of new people"
+            f"{plural(len(shared), 'identity')} in both the training and the test split: the test is not one "
+            f"of new people"
         )
     return lines
 
@@ -147,7 +153,7 @@ SOURCE = CustomSource(
     test_remedy=f"List them in a table, each with its identity and the split 'test' (columns {HEADER})",
     shared_identities="warning",
     shared_remedy="give each person to one of the splits, if the test is to be one of new people",
-    small_remedy="lower --k1, --k1-visible-unified, --cra-k, --num-instances and --eps, as docs/OWN_DATA.md says",
+    small_remedy="lower --k1, --k1-visible-unified, --cra-k, --num-instances and --eps (docs/datasets/custom.md)",
 )
 
 
@@ -164,7 +170,8 @@ def list_rows(data_dir: Path) -> tuple[Path, list[Row]]:
         return data_dir.parent, read_table(data_dir)
     if not data_dir.is_dir():
         raise DataError(
-            f"no data at {data_dir}; name with --data-dir a folder with {TABLE}, or with the folders {' and '.join(MODALITIES)}"
+            f"no data at {data_dir}; name with --data-dir a folder with {TABLE}, or with the folders "
+            f"{' and '.join(MODALITIES)}"
         )
     if (data_dir / TABLE).is_file():
         return data_dir, read_table(data_dir / TABLE)
@@ -172,7 +179,8 @@ def list_rows(data_dir: Path) -> tuple[Path, list[Row]]:
     if lacking:
         there = sorted(p.name + "/" * p.is_dir() for p in data_dir.iterdir() if not p.name.startswith("."))
         raise DataError(
-            f"{data_dir} holds neither {TABLE} nor the folder {' and the folder '.join(lacking)}; there is: {_some(there) or 'nothing'}. "
+            f"{data_dir} holds neither {TABLE} nor the folder {' and the folder '.join(lacking)}; there is: "
+            f"{_some(there) or 'nothing'}. "
             f"Rename what is meant, or name a table with --data-dir FILE.csv ({HEADER})"
         )
     return data_dir, [row for m in MODALITIES for row in read_folder(data_dir, m)]
@@ -192,7 +200,8 @@ def read_folder(root: Path, modality: str) -> list[Row]:
     """Images below ROOT/MODALITY; the first folder of their path is the camera's name, "1" without folders.
 
     Raises:
-        DataError: no images, images of kinds that are not read, links to folders, or images both beside and in camera folders.
+        DataError: no images, images of kinds that are not read, links to folders, or images both beside and
+            in camera folders.
     """
     top = root / modality
     paths = sorted(
@@ -203,14 +212,15 @@ def read_folder(root: Path, modality: str) -> list[Row]:
     loose = [p for p in paths if "/" not in p]
     if loose and len(loose) < len(paths):
         raise DataError(
-            f"{top} holds images in folders, one per camera, and {len(loose)} beside them, such as {loose[0]!r}; "
+            f"{top} holds images in folders, one per camera, and {len(loose)} beside them, such as "
+            f"{loose[0]!r}; "
             "move these into their camera's folder"
         )
     return [Row(f"{modality}/{p}", "1" if loose else p.partition("/")[0], modality) for p in paths]
 
 
 def _refuse_others(place: str, folders: list[str], files: list[str]) -> None:
-    """DataError for a link to a folder and for an image of a format that is not read: both would be left out silently."""
+    """DataError for links to folders and images of other formats, which would be left out silently."""
     for name in folders:
         path = os.path.join(place, name)
         if os.path.islink(path):
@@ -220,7 +230,8 @@ def _refuse_others(place: str, folders: list[str], files: list[str]) -> None:
     for name in files:
         if os.path.splitext(name)[1].lower() in OTHER_IMAGES:
             raise DataError(
-                f"{os.path.join(place, name)} is an image of a format that is not read ({READ} are); convert it or move it"
+                f"{os.path.join(place, name)} is an image of a format that is not read ({READ} are); convert "
+                f"it or move it"
             )
 
 
@@ -231,7 +242,8 @@ def read_table(path: Path) -> list[Row]:
     """The images of a table, each line checked.
 
     Raises:
-        DataError: not comma-separated UTF-8, wrong columns, or lines that cannot be used: the first ten of them, each with its reason.
+        DataError: not comma-separated UTF-8, wrong columns, or lines that cannot be used: the first ten of
+            them, each with its reason.
     """
     lines = _lines(path)
     header = next(lines, (1, []))[1]
@@ -266,7 +278,7 @@ def read_table(path: Path) -> list[Row]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of each line that is not empty, the header first with blanks around its words removed."""
+    """(line number, cells) of each line that is not empty; the header comes first, its words stripped."""
     try:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")  # spreadsheets write a byte order mark first
@@ -275,7 +287,8 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}, line {line}: byte {content[error.start]:#04x} is not UTF-8; save the table as CSV in UTF-8"
+            f"{path}, line {line}: byte {content[error.start]:#04x} is not UTF-8; save the table as CSV in "
+            f"UTF-8"
         ) from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     first = True
@@ -289,12 +302,13 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    """DataError unless these are the columns, in any order. A misspelled optional one would be overlooked otherwise."""
+    """DataError unless these are the columns, in any order; a misspelled optional one is refused, too."""
     where = f"{path}, line 1"
     for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(header) == 1 and sign in header[0]:
             raise DataError(
-                f"{where}: the columns are separated by {name}; save the table with commas between them ({HEADER})"
+                f"{where}: the columns are separated by {name}; save the table with commas between them "
+                f"({HEADER})"
             )
     known = REQUIRED + OPTIONAL
     for name in header:
@@ -328,7 +342,10 @@ def _fault(root: Path, row: Row) -> str:
     if not row.camera:
         return "the camera is empty; write its number or name, 1 if there is only one"
     if row.split in ("query", "gallery"):
-        return f"the split must be train or test, got {row.split!r}; write test: such an image is both, a query and in a gallery"
+        return (
+            f"the split must be train or test, got {row.split!r}; "
+            "write test: such an image is both a query and in a gallery"
+        )
     if row.split not in ("train", "test"):
         return f"the split must be train or test (or empty: train), got {row.split!r}"
     if row.identity.lower() in NOBODY:

@@ -1,6 +1,6 @@
 """Image files on disk: the formats that are read, and the one listing of a folder.
 
-Formats are a closed list: Pillow is never asked to open a kind that may run another program (EPS) or that was not tested.
+The formats are a closed list, so that Pillow never opens one that may run another program (EPS).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def is_image(name: str | Path) -> bool:
 
 
 def list_images(folder: Path, *, recursive: bool = False, visit: Visit | None = None) -> list[Path]:
-    """Sorted paths of the image files of a folder; hidden files and folders and other kinds of files are left out.
+    """Sorted paths of the image files of a folder; hidden files and folders are left out.
 
     Args:
         recursive: also below its subfolders. Links to folders are not followed.
@@ -52,5 +52,6 @@ def list_images(folder: Path, *, recursive: bool = False, visit: Visit | None = 
 
 def _refuse(error: OSError) -> None:
     raise DataError(
-        f"folder {printable(str(error.filename))} cannot be listed: {error.strerror}; check its name and permissions"
+        f"folder {printable(str(error.filename))} cannot be listed: {error.strerror}; check its name and "
+        f"permissions"
     )

@@ -1,16 +1,19 @@
 """LLCM (Zhang and Wang, CVPR 2023): folders and split files, known counts, and protocol.
 
-    idx/train_vis.txt, idx/train_nir.txt       a line `path label` per image, such as nir/0001/0001_c01_s185535_f7010_nir.jpg
-    idx/test_id.txt                            comma-separated identity numbers, in
-    test_vis/camC/IIII/, test_nir/camC/IIII/   images; cameras 1 to 9 are visible, all of them but 3 near-infrared, too
+    idx/train_vis.txt, idx/train_nir.txt      a line `path label` per image, such as
+                                              nir/0001/0001_c01_s185535_f7010_nir.jpg
+    idx/test_id.txt                           comma-separated identity numbers
+    test_vis/camC/IIII/, test_nir/camC/IIII/  test images; visible: cameras 1 to 9, near-infrared: all but 3
 
-A camera has one number in both modalities, as the protocol needs it. In the training lists it stands in a folder name (cam1) or in the
-file name (_c01_); the folder of an image is its person's number, of which there are 1,064 over both splits.
+A camera has one number in both modalities, as the protocol needs it. In the training lists it stands in a
+folder name (cam1) or in the file name (_c01_); the folder of an image is its person's number, of which there
+are 1,064 over both splits.
 
-Protocol: all test images of one modality query one random image per identity and camera of the other, in both directions; a query does
-not see its identity in its own camera; CMC over distinct identities; mean of ten draws. The released test program, asked for visible to
-infrared, swaps the two: its queries are the drawn infrared images, its gallery all visible ones. Papers report either as "visible to
-infrared", so both are computed, and their names say which is which.
+Protocol: all test images of one modality query one random image per identity and camera of the other, in both
+directions; a query does not see its own identity in its own camera; CMC over distinct identities; mean of ten
+draws. The released test program, asked for visible to infrared, swaps the two: its queries are the drawn
+infrared images, its gallery all visible ones. Papers report either as "visible to infrared", so both are
+computed, and their names say which is which.
 """
 
 from __future__ import annotations
@@ -89,7 +92,8 @@ def compare(train: Split, test: Split) -> list[str]:
             others = sorted({s.camera for s in samples[m]} - set(cameras))
             if others:
                 lines.append(
-                    f"{split}: {m} images of camera {', '.join(map(str, others))}; LLCM's are {', '.join(map(str, cameras))}"
+                    f"{split}: {m} images of camera {', '.join(map(str, others))}; LLCM's are "
+                    f"{', '.join(map(str, cameras))}"
                 )
     both = _people(train) & _people(test)
     if both:
@@ -141,8 +145,8 @@ def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:
 def draw(samples: Sequence[Sample], trial: int) -> list[int]:
     """Indices of one draw of a modality's test images: one for each identity and camera.
 
-    The draw of the data set's released evaluator: a Mersenne Twister seeded with the trial, identities ascending, cameras ascending, one
-    choice from each sorted file list. The global generator is not touched.
+    The draw of the data set's released evaluator: a Mersenne Twister seeded with the trial, identities
+    ascending, cameras ascending, one choice from each sorted file list. The global generator is not touched.
     """
     rng = random.Random(trial)
     return [rng.choice(rows) for rows in by_identity_and_camera(samples, CAMERAS["visible"])]

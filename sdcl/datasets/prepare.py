@@ -1,7 +1,7 @@
-"""`sdcl prepare sysu|regdb|llcm`: verify a downloaded data set and write the Market-1501 layout of the released ADCA, GUR and SDCL code.
+"""`sdcl prepare sysu|regdb|llcm`: verify a downloaded data set and write the layout of the released code.
 
-Files are hard links where the file system allows it, else copies; downloaded files are only read. The output folder may be the
-downloaded one itself. `sdcl.datasets.published` describes the layout and reads it.
+Files are hard links where the file system allows it, else copies; downloaded files are only read. The output
+folder may be the downloaded one itself. `sdcl.datasets.published` describes the layout and reads it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ QUERIES_PER_IDENTITY = 4  # of the released code's single-modality evaluator
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line entry; the first argument is the data set. Exit codes: 0 prepared, 2 not (the message says why)."""
+    """Command line entry; the first argument is the data set. Exit codes: 0 prepared, 2 bad input."""
     flags = parser().parse_args(argv)
     source = DATASETS[flags.dataset]
     assert isinstance(source, PublishedSource)

@@ -1,9 +1,11 @@
 """Published data sets: read as downloaded or as prepared, and verified against their known counts.
 
-as downloaded   folders and split files of the authors' archive, read by the data set's own file
-prepared        Market-1501 layout that the released ADCA, GUR and SDCL code reads, written by `sdcl prepare`:
-                ROOT/rgb_modify[/TRIAL]/{bounding_box_train,query,bounding_box_test}/IIII_cC_NAME, ir_modify the same,
-                and ROOT/prepared.json
+As downloaded, a data set has the folders and split files of its authors' archive, which its own file reads.
+As prepared by `sdcl prepare`, it has the Market-1501 layout that the released code of ADCA, GUR and SDCL reads:
+
+    ROOT/rgb_modify[/TRIAL]/{bounding_box_train,query,bounding_box_test}/IIII_cC_NAME
+    ROOT/ir_modify[/TRIAL]/...
+    ROOT/prepared.json
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ class PublishedSource(DataSource):
     """A data set that is downloaded from its authors and can be prepared.
 
     Args:
-        read: (root, "train" or "test", trial) -> samples, and a sentence for everything that split files name and folders lack.
+        read: (root, "train" or "test", trial) -> samples, and a sentence for everything that split files name
+            and folders lack.
         find: data folder -> root of the downloaded layout, or None.
         known: expected counts, keys as `count` gives.
         compare: (train, test) -> how they differ from the data set's further known numbers.
@@ -47,7 +50,7 @@ class PublishedSource(DataSource):
     extras: tuple[str, ...] = ()
 
     def open(self, data_dir: Path, trial: int = 1, allow_incomplete: bool = False) -> Dataset:
-        """Read the prepared layout if there is one, else the downloaded one. Raises DataError as `DataSource.open`."""
+        """Read the prepared layout if there is one, else the downloaded one. Raises DataError."""
         require_folder(self, data_dir)
         number = self.require_trial(trial)
         manifest, root = read_manifest(data_dir), self.find(data_dir)
@@ -79,7 +82,8 @@ class PublishedSource(DataSource):
 
 def _synthetic_remark(data_dir: Path, manifest: dict[str, Any]) -> str:
     return (
-        f"{data_dir} is synthetic ({manifest['version']}, set {manifest['set']}, difficulty {manifest['difficulty']}, "
+        f"{data_dir} is synthetic ({manifest['version']}, set {manifest['set']}, difficulty "
+        f"{manifest['difficulty']}, "
         f"seed {manifest['seed']}): its numbers are not those of the real data set"
     )
 
@@ -118,7 +122,8 @@ def require_complete(differences: list[str], folder: Path, allow_incomplete: boo
     if differences and not allow_incomplete:
         raise DataError(
             f"{folder} differs from the published data set:\n  " + "\n  ".join(differences) + "\n"
-            "Unpack the original archive again, or continue with --allow-incomplete (every later run will report it)"
+            "Unpack the original archive again, or continue with --allow-incomplete (every later run will "
+            "report it)"
         )
 
 
@@ -126,7 +131,8 @@ def require_folder(source: PublishedSource, data_dir: Path) -> None:
     """Raise DataError if there is no data folder."""
     if not data_dir.is_dir():
         raise DataError(
-            f"no data folder at {data_dir}; put {source.title} there ({source.expects}) or name its folder with --data-dir"
+            f"no data folder at {data_dir}; put {source.title} there ({source.expects}) or name its folder "
+            f"with --data-dir"
         )
 
 
@@ -138,7 +144,10 @@ def _first(values: list[int]) -> str:
 
 
 def read_downloaded(source: PublishedSource, root: Path, trial: int) -> tuple[dict[str, Split], list[str]]:
-    """Both splits of the downloaded layout, and how they differ from the known counts, or from a synthetic set's own manifest."""
+    """Both splits of the downloaded layout, and how they differ from the known counts.
+
+    The known counts of a synthetic set are those of its manifest.
+    """
     both, lines = {}, []
     for split in SPLITS:
         both[split], absent = source.read(root, split, trial)
@@ -149,13 +158,18 @@ def read_downloaded(source: PublishedSource, root: Path, trial: int) -> tuple[di
 
 
 def read_synthetic(source: PublishedSource, root: Path) -> dict[str, Any] | None:
-    """The manifest of a synthetic set, or None. Raises DataError for another data set's, and for a file that is none."""
+    """The manifest of a synthetic set, or None.
+
+    Raises:
+        DataError: a manifest of another data set, or a file that is not a manifest.
+    """
     manifest = read_json(root / SYNTHETIC)
     if manifest is None:
         return None
     if manifest.get("layout") != source.name:
         raise DataError(
-            f"{root / SYNTHETIC} says layout {manifest.get('layout')!r}, this is {source.name!r}; check -d and --data-dir"
+            f"{root / SYNTHETIC} says layout {manifest.get('layout')!r}, this is {source.name!r}; check -d "
+            f"and --data-dir"
         )
     if not set(source.known) <= set(manifest.get("counts", ())):
         raise DataError(f"{root / SYNTHETIC} lacks counts; make the synthetic set again")
@@ -171,12 +185,14 @@ def read_prepared(
     """Both splits of the prepared layout.
 
     Raises:
-        DataError: no prepared layout, one of another data set or without this trial, or one that changed since it was written.
+        DataError: no prepared layout, one of another data set or without this trial, or one that changed
+            since it was written.
     """
     if not all((data_dir / folder).is_dir() for folder in FOLDERS.values()):
         folders = ", ".join(FOLDERS.values())
         raise DataError(
-            f"{source.title} is not in {data_dir}, neither as downloaded ({source.expects}) nor prepared ({folders})"
+            f"{source.title} is not in {data_dir}, neither as downloaded ({source.expects}) nor prepared "
+            f"({folders})"
         )
     if manifest and manifest["dataset"] != source.title:
         raise DataError(
@@ -212,7 +228,8 @@ def _read_folder(folder: Path, modality: str) -> list[Sample]:
         match = NAME.match(path.name)
         if not match:
             raise DataError(
-                f"{path}: a prepared image is named IDENTITY_cCAMERA_..., this one is not; remove it or prepare again"
+                f"{path}: a prepared image is named IDENTITY_cCAMERA_..., this one is not; remove it or "
+                f"prepare again"
             )
         samples.append(Sample(str(path.absolute()), int(match[1]), int(match[2]), modality))
     return in_order(samples)

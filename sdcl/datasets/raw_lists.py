@@ -1,4 +1,4 @@
-"""Split files, the images they list, and folders of one camera and identity, as downloaded data sets have them."""
+"""Split files, the images they list, and folders of one camera and identity."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
     """(line number, image name, label) of a split file.
 
     Raises:
-        DataError: the file is missing, or a line is malformed, names an image twice, or points outside the data set.
+        DataError: the file is missing, or a line is malformed, names an image twice, or points outside the
+            data set.
     """
     _require(path)
     found: dict[str, tuple[int, str, int]] = {}
@@ -50,7 +51,8 @@ def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
             raise DataError(f"split file {path}, line {number}: {name} lies outside {root}")
         if name in found:
             raise DataError(
-                f"split file {path}, line {number}: {name} was listed in line {found[name][0]} already; remove one of them"
+                f"split file {path}, line {number}: {name} was listed in line {found[name][0]} already; "
+                f"remove one of them"
             )
         found[name] = (number, name, int(label))
     return list(found.values())
@@ -59,7 +61,8 @@ def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
 def listed_samples(
     path: Path, root: Path, modality: str, camera_of: Callable[[str], int | None]
 ) -> tuple[list[Sample], list[str]]:
-    """Samples of a split file, and a sentence for each image that it lists and `root` lacks. An identity is the label in the file.
+    """Samples of a split file, and a sentence for each image that it lists and `root` lacks. An identity is
+    the label in the file.
 
     Args:
         camera_of: image name as listed -> camera, or None where the name does not tell.
@@ -72,7 +75,8 @@ def listed_samples(
         camera = camera_of(name)
         if camera is None:
             raise DataError(
-                f"split file {path}, line {number}: {name} does not tell its camera; copy the file from the original archive"
+                f"split file {path}, line {number}: {name} does not tell its camera; copy the file from the "
+                f"original archive"
             )
         if os.path.isfile(root / name):  # False, not an error, for a name too long for the file system
             rows.append(Sample(str((root / name).absolute()), label, camera, modality))
@@ -84,7 +88,7 @@ def listed_samples(
 def folder_samples(
     root: Path, cameras: Iterable[int], identities: Iterable[int], modality: str
 ) -> list[Sample]:
-    """Samples of ROOT/camC/IIII for these cameras and identities; a folder that is not there holds no image."""
+    """Samples of ROOT/camC/IIII for these cameras and identities; folders may be missing."""
     folders = [(i, c, root / f"cam{c}" / f"{i:04d}") for c in cameras for i in identities]
     return in_order(
         Sample(str(p.absolute()), i, c, modality)
@@ -95,7 +99,7 @@ def folder_samples(
 
 
 def without_images(identities: Iterable[int], samples: dict[str, list[Sample]], where: str) -> list[str]:
-    """A sentence naming the identities of the split files `where` that have no image in any modality, if there are such."""
+    """A sentence with the identities of the split files `where` that have no image, if there are any."""
     absent = sorted(set(identities) - {s.identity for rows in samples.values() for s in rows})
     named = ", ".join(f"{i:04d}" for i in absent[:10])
     return [f"{len(absent)} identities of {where} have no image: {named}"] if absent else []
@@ -104,5 +108,6 @@ def without_images(identities: Iterable[int], samples: dict[str, list[Sample]], 
 def _require(path: Path) -> None:
     if not path.is_file():
         raise DataError(
-            f"split file {path} is missing; copy the {path.parent.name} folder of the original archive beside the images"
+            f"split file {path} is missing; copy the {path.parent.name} folder of the original archive "
+            f"beside the images"
         )

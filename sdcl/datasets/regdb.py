@@ -1,9 +1,10 @@
 """RegDB (Nguyen et al., Sensors 2017): split files, known counts, and protocol.
 
-idx/{train,test}_{visible,thermal}_{1..10}.txt, a line `relative/path.bmp label` per image. Camera 1 is visible, 2 thermal.
+idx/{train,test}_{visible,thermal}_{1..10}.txt, a line `relative/path.bmp label` per image. Camera 1 is
+visible, 2 thermal.
 
-Protocol: a model is trained on each of ten splits; all test images of one modality against all of the other, in both directions;
-plain CMC; mean of the ten splits.
+Protocol: a model is trained on each of ten splits; all test images of one modality against all of the other,
+in both directions; plain CMC; mean of the ten splits.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def find(data_dir: Path) -> Path | None:
 
 
 def read(root: Path, split: str, trial: int) -> tuple[Split, list[str]]:
-    """Samples of "train" or "test" of a trial, and listed images that are not there. An identity is the label in the split file.
+    """Samples of "train" or "test" of a trial, and listed images that are not there. An identity is the label
+    in the split file.
 
     Raises:
         DataError: a missing split file or a malformed line.

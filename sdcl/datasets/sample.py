@@ -16,9 +16,10 @@ class Sample:
 
     Args:
         path: absolute path of the image file.
-        identity: person number, unique within a split, or `UNKNOWN`. Read by evaluation and reports, never by training.
-        camera: camera number as the data set counts (SYSU-MM01: 1..6; RegDB: 1 visible, 2 infrared; LLCM: 1..9 in both
-            modalities).
+        identity: person number, unique within a split, or `UNKNOWN`. Read by evaluation and reports, never by
+            training.
+        camera: camera number as the data set counts (SYSU-MM01: 1..6; RegDB: 1 visible, 2 infrared; LLCM:
+            1..9 in both modalities).
         modality: "visible" or "infrared".
     """
 
@@ -32,12 +33,15 @@ Split = dict[str, list[Sample]]  # modality -> samples
 
 
 def in_order(samples: Iterable[Sample]) -> list[Sample]:
-    """Sort by identity, camera and file name: the order of every published data set, whatever a directory listing gives."""
+    """Sort by identity, camera and file name: the order of published data sets, on every file system."""
     return sorted(samples, key=lambda s: (s.identity, s.camera, Path(s.path).name))
 
 
 def by_identity_and_camera(samples: Sequence[Sample], cameras: Iterable[int]) -> list[list[int]]:
-    """Group the indices of `samples` by identity (ascending) and camera (in the order of `cameras`); pairs without image are left out."""
+    """Indices of `samples`, grouped by identity (ascending) and camera (in the order of `cameras`).
+
+    Pairs of identity and camera without an image are left out.
+    """
     groups: dict[tuple[int, int], list[int]] = {}
     for index, s in enumerate(samples):
         groups.setdefault((s.identity, s.camera), []).append(index)

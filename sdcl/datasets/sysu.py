@@ -2,8 +2,9 @@
 
 cam{1..6}/IIII/NNNN.jpg and exp/{train,val,test}_id.txt; cameras 1, 2, 4, 5 are visible, 3 and 6 infrared.
 
-Protocol: infrared queries, visible gallery; all-search (cameras 1, 2, 4, 5) and indoor-search (1, 2); one random image per identity
-and camera, or several (multi-shot); camera-3 queries do not see camera 2; CMC over distinct identities; mean of ten gallery draws.
+Protocol: infrared queries, visible gallery; all-search (cameras 1, 2, 4, 5) and indoor-search (1, 2); one
+random image per identity and camera, or several (multi-shot); camera-3 queries do not see camera 2; CMC over
+distinct identities; mean of ten gallery draws.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def find(data_dir: Path) -> Path | None:
 
 
 def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
-    """Samples of "train" (training and validation identities, as everybody trains) or "test", and identities without any image.
+    """Samples of "train" (training and validation identities, as everybody trains) or "test", and identities
+    without any image.
 
     Raises:
         DataError: a missing or malformed split file.
@@ -75,7 +77,8 @@ def compare(train: Split, test: Split) -> list[str]:
         counts = (len(samples), len({s.identity for s in samples}))
         if counts != (images, identities):
             lines.append(
-                f"cam{camera}, training: expected {images:,} images of {identities} identities, found {counts[0]:,} of {counts[1]}"
+                f"cam{camera}, training: expected {images:,} images of {identities} identities, found "
+                f"{counts[0]:,} of {counts[1]}"
             )
     for mode, expected in KNOWN_GALLERIES.items():
         size = len({(s.identity, s.camera) for s in test["visible"] if s.camera in GALLERY_CAMERAS[mode]})
@@ -101,7 +104,8 @@ def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:
         permutations = load_permutations(dataset.data_dir)
         if permutations is None:
             raise DataError(
-                f"--official-draws needs {dataset.data_dir}/exp/rand_perm_cam.mat; copy it there from the data set"
+                f"--official-draws needs {dataset.data_dir}/exp/rand_perm_cam.mat; copy it there from the "
+                f"data set"
             )
     infrared = all_rows(dataset.test, "infrared")
     rows = []
@@ -122,8 +126,10 @@ def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:
                     removed=same_room,
                     distinct_identities=True,
                     draws=tuple(Draw(infrared, np.array(gallery, np.int64)) for gallery in galleries),
-                    note=f"{mode.capitalize()}-search, {shot}, the first gallery draw; camera 3 does not see camera 2, which is in the "
-                    "same room.",
+                    note=(
+                        f"{mode.capitalize()}-search, {shot}, the first gallery draw; camera 3 does not see "
+                        "camera 2, which is in the same room."
+                    ),
                 )
             )
     return [*rows, _visible_to_infrared(dataset)]
@@ -139,7 +145,10 @@ def _visible_to_infrared(dataset: Dataset) -> Protocol:
         distinct_identities=True,
         draws=(Draw(all_rows(dataset.test, "visible"), all_rows(dataset.test, "infrared")),),
         extra=True,
-        note="An extra view that the protocol does not have: the gallery is every infrared test image; camera 2 does not see camera 3.",
+        note=(
+            "An extra view that the protocol does not have: the gallery is every infrared test image; "
+            "camera 2 does not see camera 3."
+        ),
     )
 
 
@@ -152,20 +161,23 @@ def draw_gallery(
 ) -> list[int]:
     """Indices of one gallery draw: `shots` images per identity and camera.
 
-    Without `permutation` this is the draw of the Python evaluators of AGW, ADCA, GUR and SDCL: a Mersenne Twister seeded with the trial, identities
-    ascending, cameras in the order 1, 2, 4, 5 (indoor: 1, 2), one choice from each sorted file list. They define single-shot only;
-    several shots are drawn here by the same generator's `sample`. The global generator is not touched.
+    Without `permutation` this is the draw of the Python evaluators of AGW, ADCA, GUR and SDCL: a Mersenne
+    Twister seeded with the trial, identities ascending, cameras in the order 1, 2, 4, 5 (indoor: 1, 2), one
+    choice from each sorted file list. They define single-shot only; several shots are drawn here by the same
+    generator's `sample`. The global generator is not touched.
 
     Args:
         samples: visible test samples in their order. trial: 0..9.
-        permutation: the official draw (`load_permutations`): image numbers, the first `shots` of the trial's row are taken.
+        permutation: the official draw (`load_permutations`): image numbers, the first `shots` of the trial's
+            row are taken.
 
     Raises:
         DataError: an unknown mode, no shots, or the permutation names an image that is not there.
     """
     if mode not in GALLERY_CAMERAS or shots < 1:
         raise DataError(
-            f"a SYSU-MM01 gallery is of mode {' or '.join(GALLERY_CAMERAS)} with 1 shot or more, got {mode!r}, {shots}"
+            f"a SYSU-MM01 gallery is of mode {' or '.join(GALLERY_CAMERAS)} with 1 shot or more, got "
+            f"{mode!r}, {shots}"
         )
     rng = random.Random(trial)
     drawn: list[int] = []
@@ -191,17 +203,20 @@ def _permuted(
         or not set(official[trial][:shots].tolist()) <= numbers.keys()
     ):
         raise DataError(
-            f"rand_perm_cam.mat names images of camera {first.camera}, identity {first.identity:04d}, draw {trial}, that the data set does "
-            "not have; it belongs to the original SYSU-MM01. Leave --official-draws out to use the seeded draws"
+            f"rand_perm_cam.mat names images of camera {first.camera}, identity {first.identity:04d}, draw "
+            f"{trial}, that the data set does "
+            "not have; it belongs to the original SYSU-MM01. Leave --official-draws out to use the seeded "
+            "draws"
         )
     return [numbers[n] for n in official[trial][:shots].tolist()]
 
 
 def load_permutations(data_dir: Path) -> Permutations | None:
-    """The official draws of exp/rand_perm_cam.mat: a cell per camera, in it a cell per identity, in it (draws, images).
+    """The official draws of exp/rand_perm_cam.mat: a cell per camera, in it a cell per identity, in it
+    (draws, images).
 
-    The numbers are read as file numbers (NNNN.jpg), as the public Python evaluators do; the MATLAB evaluator reads them as rows, which
-    is the same where an identity's files are numbered without a gap.
+    The numbers are read as file numbers (NNNN.jpg), as the public Python evaluators do; the MATLAB evaluator
+    reads them as rows, which is the same where an identity's files are numbered without a gap.
 
     Returns:
         None when the file is absent.

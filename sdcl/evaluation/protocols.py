@@ -53,8 +53,8 @@ def evaluate(
         features: modality -> unit rows (N, D) of all test images.
         test: modality -> the test samples in the same order.
         protocols: as `Dataset.protocols` gives.
-        rerank: re-rank each gallery with these parameters before removed images are dropped, which the result's name says;
-            None ranks by cosine similarity.
+        rerank: re-rank each gallery with these parameters before removed images are dropped, which the
+            result's name says; None ranks by cosine similarity.
 
     Raises:
         ValueError: features that do not fit the samples or are not unit rows.
@@ -69,7 +69,8 @@ def evaluate(
             rows[protocol.query][draw.query],
             rows[protocol.gallery][draw.gallery],
         )  # (Q, D), (G, D)
-        # float64 products: TF32 and autocast, which a training run may have switched on, would reorder near neighbours
+        # float64 products: TF32 and autocast, which a training run may have switched on, would reorder near
+        # neighbours
         return rank_metrics(
             -reranked(query, gallery, rerank) if rerank else query.double() @ gallery.double().T,  # (Q, G)
             identities[protocol.query][draw.query],
@@ -93,10 +94,12 @@ def evaluate(
 
 
 def mean_results(trials: Sequence[Sequence[Result]]) -> list[Result]:
-    """Row-wise mean over separately trained models, e.g. RegDB's ten trials; `per_draw` keeps each trial's own mean.
+    """Row-wise mean over separately trained models, e.g. RegDB's ten trials; `per_draw` keeps each trial's
+    own mean.
 
     Raises:
-        ValueError: no trials, or trials whose rows are not the same protocols and directions in the same order.
+        ValueError: no trials, or trials whose rows are not the same protocols and directions in the same
+            order.
     """
     if not trials:
         raise ValueError("no trials to average")

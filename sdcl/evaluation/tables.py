@@ -1,4 +1,4 @@
-"""Results as text, Markdown, LaTeX and JSON, in percent and in the column order of the papers: R1 R5 R10 R20 mAP mINP."""
+"""Result tables as text, Markdown, LaTeX and JSON, in percent, in the order of the papers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ COLUMNS = ("R1", "R5", "R10", "R20", "mAP", "mINP")
 
 def percentages(metrics: Metrics) -> tuple[float, ...]:
     """The six numbers of `COLUMNS`, in percent. ValueError if the CMC is shorter than 20."""
-    return tuple(100 * value for value in (metrics.r1, metrics.r5, metrics.r10, metrics.r20, metrics.mAP, metrics.mINP))
+    values = (metrics.r1, metrics.r5, metrics.r10, metrics.r20, metrics.mAP, metrics.mINP)
+    return tuple(100 * value for value in values)
 
 
 def results_table(results: Sequence[Result]) -> str:
     """Plain aligned text: a header, and a line per result."""
-    rows = [[*COLUMNS, "protocol", "direction"]] + [[*_cells(result), result.protocol, result.direction] for result in results]
+    rows = [[*COLUMNS, "protocol", "direction"]]
+    rows += [[*_cells(result), result.protocol, result.direction] for result in results]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -33,9 +35,11 @@ def results_table(results: Sequence[Result]) -> str:
 
 def markdown_rows(results: Sequence[Result], header: bool = True) -> str:
     """Lines of a Markdown table: protocol, direction, the six numbers."""
-    lines = [f"| protocol | direction | {' | '.join(COLUMNS)} |", "|---|---|" + "---:|" * len(COLUMNS)] if header else []
-    lines += [f"| {result.protocol} | {result.direction} | {' | '.join(_cells(result))} |" for result in results]
-    return "\n".join(lines)
+    head = [f"| protocol | direction | {' | '.join(COLUMNS)} |", "|---|---|" + "---:|" * len(COLUMNS)]
+    rows = [
+        f"| {result.protocol} | {result.direction} | {' | '.join(_cells(result))} |" for result in results
+    ]
+    return "\n".join(head + rows if header else rows)
 
 
 def latex_rows(results: Sequence[Result], header: bool = False) -> str:
@@ -48,8 +52,9 @@ def latex_rows(results: Sequence[Result], header: bool = False) -> str:
 
 
 def markdown_trials(results: Sequence[Result], trials: Sequence[int]) -> str:
-    """Lines of a Markdown table: each trial's six numbers, and below a direction's trials their mean and sample standard deviation."""
-    lines = [f"| protocol | direction | trial | {' | '.join(COLUMNS)} |", "|---|---|---:|" + "---:|" * len(COLUMNS)]
+    """Lines of a Markdown table: numbers of each trial, then mean and sample deviation of each direction."""
+    head = f"| protocol | direction | trial | {' | '.join(COLUMNS)} |"
+    lines = [head, "|---|---|---:|" + "---:|" * len(COLUMNS)]
     for row in to_rows(results):
         head = f"| {row['protocol']} | {row['direction']} |"
         for trial, one in zip(trials, row["per_draw"], strict=True):
@@ -60,9 +65,9 @@ def markdown_trials(results: Sequence[Result], trials: Sequence[int]) -> str:
 
 
 def to_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """What `to_json` writes, as plain values: names, counts, the six percentages, and the same six for each draw or trial.
+    """Results as JSON values: names, counts, the six percentages, and the same six for each draw or trial.
 
-    "std" is the sample standard deviation over these, where there are several.
+    "std" is the sample standard deviation over draws or trials, if there are several.
     """
     return [
         {
@@ -80,8 +85,13 @@ def to_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def to_json(results: Sequence[Result], trials: Sequence[int] = ()) -> str:
-    """JSON list, one object per result, numbers in percent and unrounded; `trials` says which trial each of "per_draw" is."""
-    return json.dumps([row | ({"trials": list(trials)} if trials else {}) for row in to_rows(results)], indent=2)
+    """JSON list with one object per result, numbers in percent and unrounded.
+
+    Args:
+        trials: trial numbers of the entries of "per_draw", if they are trials.
+    """
+    numbers = {"trials": list(trials)} if trials else {}
+    return json.dumps([row | numbers for row in to_rows(results)], indent=2)
 
 
 def _cells(result: Result) -> list[str]:

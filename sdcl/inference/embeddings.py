@@ -1,10 +1,11 @@
 """Embeddings of a folder of images: computed, saved, loaded, and compared only with others of the same model.
 
-    folder -> images, sorted by path -> test preprocessing of the model -> mean of image and horizontal flip -> unit rows
+    folder -> images, sorted by path -> test preprocessing of the model -> mean of image and horizontal flip
+    -> unit rows
 
-Files hold the rows, the paths of the images below the folder, the settings that made them and the fingerprint of the weights. As .npz:
-`embeddings` float32 (N, D), `paths` text (N,), `about` JSON text. As .safetensors: the tensor `embeddings`; `paths` and `about` are
-JSON text in its metadata.
+Files hold the rows, the paths of the images below the folder, the settings that made them and the fingerprint
+of the weights. As .npz: `embeddings` float32 (N, D), `paths` text (N,), `about` JSON text. As .safetensors:
+the tensor `embeddings`; `paths` and `about` are JSON text in its metadata.
 
 N images, D dimensions, H height, W width.
 """
@@ -27,12 +28,12 @@ from safetensors.numpy import save as safetensors_bytes
 from tqdm import tqdm
 
 from sdcl.data.image_cache import decode
+from sdcl.datasets import SUFFIXES, list_images
 from sdcl.inference.trained_model import TrainedModel
 from sdcl.runtime.devices import uses_bf16
 from sdcl.runtime.errors import DataError, SettingError, UserError
 from sdcl.runtime.files import printable, write_bytes
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")  # in any case; other files in a folder are ignored
 EMBEDDING_SUFFIXES = (".npz", ".safetensors")
 CHUNK = 1024  # decoded images held in memory
 COMPARABLE = ("weights", "height", "width", "resize")  # facts that two sets must share to be compared
@@ -46,7 +47,8 @@ class Embeddings:
     Args:
         rows: float32 (N, D) of unit length.
         paths: N paths below `about["root"]`.
-        about: root, modality, weights (fingerprint), height, width, resize, and for information arch, method, precision, ...
+        about: root, modality, weights (fingerprint), height, width, resize, and for information arch, method,
+            precision, ...
     """
 
     rows: np.ndarray
@@ -59,27 +61,18 @@ class Embeddings:
         return [os.path.join(self.about["root"], path) for path in self.paths]
 
 
-def list_images(folder: Path) -> list[str]:
-    """Sorted paths, below the folder, of the files with an image suffix; links to folders are not followed.
+def image_paths(folder: Path) -> list[str]:
+    """Sorted paths, below the folder, of its image files at any depth; hidden ones are left out.
 
     Raises:
         DataError: no folder, one that cannot be listed, or one without images.
     """
     if not folder.is_dir():
         raise DataError(f"{printable(folder)} is no folder of images")
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"folder {printable(error.filename)} cannot be listed: {error.strerror}")
-
-    paths = [
-        os.path.relpath(os.path.join(parent, name), folder)
-        for parent, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-        if name.lower().endswith(IMAGE_SUFFIXES)
-    ]
+    paths = sorted(path.relative_to(folder).as_posix() for path in list_images(folder, recursive=True))
     if not paths:
-        raise DataError(f"there is no image below {printable(folder)} ({', '.join(IMAGE_SUFFIXES)})")
-    return sorted(paths)
+        raise DataError(f"there is no image below {printable(folder)} ({', '.join(SUFFIXES)})")
+    return paths
 
 
 def embed_folder(
@@ -108,7 +101,7 @@ def embed_folder(
     if batch_size < 1 or workers < 1:
         raise SettingError(f"--batch-size and --workers must be above 0, got {batch_size} and {workers}")
     folder = Path(folder)
-    root, paths = (folder.parent, [folder.name]) if folder.is_file() else (folder, list_images(folder))
+    root, paths = (folder.parent, [folder.name]) if folder.is_file() else (folder, image_paths(folder))
     d = trained.settings.data
     parts: list[np.ndarray] = []
     embedded: list[str] = []
@@ -168,7 +161,8 @@ def _report_unreadable(errors: Sequence[str], skip: bool) -> None:
     listed = "\n  ".join(errors)
     if errors and not skip:
         raise DataError(
-            f"{len(errors)} image(s) cannot be used; replace them, or leave them out with --skip-unreadable:\n  {listed}"
+            f"{len(errors)} image(s) cannot be used; replace them, or leave them out with "
+            f"--skip-unreadable:\n  {listed}"
         )
     if errors:
         print(
@@ -177,7 +171,9 @@ def _report_unreadable(errors: Sequence[str], skip: bool) -> None:
 
 
 def save_embeddings(path: Path, embeddings: Embeddings) -> None:
-    """Write embeddings atomically; the suffix, .npz or .safetensors, decides the format. Raises OutputError."""
+    """Write embeddings atomically; the suffix, .npz or .safetensors, decides the format. Raises
+    OutputError.
+    """
     if path.suffix == ".npz":
         buffer = io.BytesIO()
         paths, about = np.array(embeddings.paths), np.array(json.dumps(embeddings.about))
@@ -229,6 +225,7 @@ def refuse_mixture(a: Embeddings, b: Embeddings) -> None:
     ]
     if differences:
         raise DataError(
-            f"embeddings of {printable(a.about['root'])} and of {printable(b.about['root'])} cannot be compared: "
+            f"embeddings of {printable(a.about['root'])} and of {printable(b.about['root'])} cannot be "
+            "compared: "
             f"{'; '.join(differences)}. Embed both with the same --weights"
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sdcl.data.augment import normalize
-from sdcl.data.image_cache import ImageStore
+from sdcl.data.image_cache import ImageCache
 from sdcl.models.backbone import Backbone
 from sdcl.runtime.distributed import gather_shares, share_of
 
@@ -20,7 +20,7 @@ from sdcl.runtime.distributed import gather_shares, share_of
 @torch.no_grad()
 def extract_features(
     model: Backbone,
-    images: ImageStore,
+    images: ImageCache,
     modality: str,
     *,
     batch_size: int,
@@ -29,7 +29,8 @@ def extract_features(
     rows: np.ndarray | None = None,
     unit_views: bool = False,
 ) -> dict[str, Tensor]:
-    """Compute the features of a cache's images in eval mode. Each process embeds a share of them and receives all.
+    """Compute the features of a cache's images in eval mode. Each process embeds a share of them and receives
+    all.
 
     Args:
         modality: "visible" or "infrared", whose stem the images go through.
@@ -93,13 +94,14 @@ def joined(features: dict[str, Tensor]) -> Tensor:
 
 @torch.no_grad()
 def calibrate_necks(
-    model: Backbone, caches: dict[str, ImageStore], *, batch_size: int, bf16: bool, seed: int
+    model: Backbone, caches: dict[str, ImageCache], *, batch_size: int, bf16: bool, seed: int
 ) -> None:
     """Set the running statistics of the BN necks to those of pretrained features on unlabelled images.
 
-    Pretrained weights hold no necks. Their running statistics would begin at mean 0 and variance 1, so the first clustering and the
-    first memories would be made of features that were never standardised, while the first training steps standardise theirs. Both
-    modalities are mixed in each batch, in proportion and in random order; statistics are averaged over the batches.
+    Pretrained weights hold no necks. Their running statistics would begin at mean 0 and variance 1, so the
+    first clustering and the first memories would be made of features that were never standardised, while the
+    first training steps standardise theirs. Both modalities are mixed in each batch, in proportion and in
+    random order; statistics are averaged over the batches.
     """
     necks = model.necks
     momenta = [neck.momentum for neck in necks]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
-
 from sdcl.config.settings import Settings, TestSettings
 from sdcl.data.image_cache import build_cache, open_store
 from sdcl.datasets import Dataset, ProtocolOptions
 from sdcl.evaluation.protocols import Result, evaluate
 from sdcl.evaluation.rerank import Rerank
-from sdcl.inference.extract import embed, joined
+from sdcl.inference.extract import extract_features, joined
+from sdcl.models.backbone import Backbone
 from sdcl.runtime.distributed import Processes, barrier
 
 
@@ -46,13 +45,13 @@ class TestSet:
             barrier()
             self.stores[m] = open_store(*where, processes.device, workers=data.workers, title=f"test {m}")
 
-    def evaluate(self, model: nn.Module, bf16: bool) -> list[Result]:
+    def evaluate(self, model: Backbone, bf16: bool) -> list[Result]:
         """Embed every test image once; all protocols and draws use the same features."""
         size = self.settings.test_batch_size
-        features = {
-            m: joined(embed(model, store, m, batch_size=size, bf16=bf16, title="test")).cpu()
-            for m, store in self.stores.items()
-        }
+        features = {}
+        for m, store in self.stores.items():
+            branches = extract_features(model, store, m, batch_size=size, bf16=bf16, title="test")
+            features[m] = joined(branches).cpu()  # (N, D)
         return evaluate(features, self.samples, self.protocols, Rerank() if self.settings.rerank else None)
 
 

@@ -1,4 +1,4 @@
-"""A trained model: network, settings and provenance, opened from a run folder, a checkpoint or an exported file.
+"""A trained model with its settings and provenance, from a run folder, a checkpoint or an exported file.
 
 N images, D dimensions, H height, W width.
 """
@@ -18,16 +18,17 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from sdcl.config.settings import Settings, fields_by_name, from_flat
-from sdcl.data.augment import normalize, standardize
-from sdcl.data.image_cache import FILTERS, ImageStore, decode
-from sdcl.datasets.sample import MODALITIES
+from sdcl.config import Settings, from_saved
+from sdcl.data.augment import normalize
+from sdcl.data.augment_gpu import standardize
+from sdcl.data.image_cache import FILTERS, ImageCache, decode
+from sdcl.datasets import MODALITIES
 from sdcl.inference.extract import extract_features, flip_averaged, joined
 from sdcl.models.backbone import Backbone
 from sdcl.models.pretrained import model_of
 from sdcl.runtime import checkpoint
 from sdcl.runtime.devices import choose_device, uses_bf16
-from sdcl.runtime.errors import CheckpointError, WeightError
+from sdcl.runtime.errors import CheckpointError, UserError, WeightError
 
 METADATA = "sdcl"  # key of the JSON text in the metadata of exported files
 Images = Tensor | np.ndarray | Sequence[str | Path | Image.Image | np.ndarray]
@@ -80,7 +81,9 @@ class TrainedModel:
 
     @classmethod
     def open(cls, path: Path | str) -> TrainedModel:
-        """Open a run folder (its newest readable checkpoint), a checkpoint, or a safetensors file of `sdcl export`. On the CPU.
+        """Open a run folder, a checkpoint, or a safetensors file of `sdcl export`, on the CPU.
+
+        Of a run folder the newest readable checkpoint is taken. Checkpoints of version 0.1 open too.
 
         Raises:
             CheckpointError: no checkpoint there, a damaged one, or settings that this version cannot read.
@@ -92,13 +95,17 @@ class TrainedModel:
             state, note = checkpoint.latest(path)
             if state is None:
                 raise CheckpointError(
-                    f"no checkpoint in {path}; name a run folder (RegDB: its trial_N), a checkpoint or an exported file"
+                    f"no checkpoint in {path}; name a run folder (RegDB: its trial_N), a checkpoint or an "
+                    "exported file"
                 )
         elif path.suffix == ".safetensors":
             state = _exported_state(path)
         else:
             state = checkpoint.load(path)
-        settings = settings_of(state["settings"], path)
+        try:
+            settings = from_saved(state["settings"])
+        except UserError as error:
+            raise CheckpointError(f"{path}: {error}") from None
         model = model_of(settings)
         try:
             model.load_state_dict(state["model"])
@@ -124,7 +131,10 @@ class TrainedModel:
         return next(self.model.parameters()).device
 
     def to(self, device: str | torch.device = "auto") -> TrainedModel:
-        """Move the network to "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:N", and return this object.
+        """Move the network and return this object.
+
+        Args:
+            device: "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:N".
 
         Raises:
             SettingError: a device that is not there.
@@ -139,9 +149,9 @@ class TrainedModel:
 
         Args:
             images: one of
-                paths or PIL images, any size: resized to the settings' height and width with the test filter;
-                uint8 RGB (N, H, W, 3), array or tensor, or a list of (H, W, 3) arrays: resized alike if they differ in size;
-                float (N, 3, height, width), array or tensor: RGB in [0, 1] at the settings' size, not standardised.
+                - paths or PIL images of any size, resized to the settings' size with the test filter;
+                - uint8 RGB (N, H, W, 3), array or tensor, or a list of (H, W, 3) arrays, resized alike;
+                - float RGB in [0, 1] (N, 3, height, width), array or tensor, at the settings' size.
             modality: "visible" or "infrared".
             precision: "fp32", "bf16", or "auto" as in training.
 
@@ -169,13 +179,14 @@ class TrainedModel:
                 rows[first : first + batch_size] = joined(features).cpu().numpy()
         if not np.isfinite(rows).all():
             raise WeightError(
-                f"{self.path} gives features that are not finite; the model diverged, take an earlier checkpoint"
+                f"{self.path} gives features that are not finite; the model diverged, take an earlier "
+                "checkpoint"
             )
         return rows
 
     def features(
         self,
-        images: ImageStore,
+        images: ImageCache,
         modality: str,
         *,
         batch_size: int | None = None,
@@ -184,7 +195,7 @@ class TrainedModel:
         unit_views: bool = False,
         title: str = "images",
     ) -> dict[str, Tensor]:
-        """Compute raw features of a decoded cache, as training and tests do; `joined` makes test features of them.
+        """Compute the raw features of a decoded cache; `joined` turns them into test features.
 
         Args:
             batch_size, precision: None: those of the settings.
@@ -217,7 +228,8 @@ class TrainedModel:
                 return standardize(array.to(self.device, torch.float32))
             if array.dtype != torch.uint8 or array.ndim != 4 or array.shape[3] != 3:
                 raise ValueError(
-                    f"images must be uint8 (N, H, W, 3) or float (N, 3, H, W), got {array.dtype} {tuple(array.shape)}"
+                    f"images must be uint8 (N, H, W, 3) or float (N, 3, H, W), got {array.dtype} "
+                    f"{tuple(array.shape)}"
                 )
             if array.shape[1:3] == (d.height, d.width):
                 return normalize(array.to(self.device))
@@ -244,19 +256,6 @@ class TrainedModel:
         return np.asarray(image.convert("RGB").resize((d.width, d.height), FILTERS[d.resize_test]))
 
 
-def settings_of(values: dict[str, Any], path: Path) -> Settings:
-    """Build the settings that a checkpoint or config.json recorded; settings that this version does not have are ignored.
-
-    Raises:
-        CheckpointError: a value that no setting can have.
-    """
-    known = fields_by_name()
-    try:
-        return from_flat({name: value for name, value in values.items() if name in known})
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} holds a setting that this version cannot read: {error}") from None
-
-
 def weights_fingerprint(model: nn.Module) -> str:
     """Short hash of the names, types, shapes and values of all tensors."""
     digest = hashlib.sha256()
@@ -279,12 +278,13 @@ def _exported_state(path: Path) -> dict[str, Any]:
         raise WeightError(f"weight file {path} cannot be read: {error}") from None
     except (KeyError, TypeError, ValueError):
         raise WeightError(
-            f"{path} holds weights without the settings they were trained with; name a run folder, a checkpoint or a file of `sdcl export`"
+            f"{path} holds weights without the settings they were trained with; name a run folder, a "
+            "checkpoint or a file of `sdcl export`"
         ) from None
 
 
 def _recorded_provenance(path: Path) -> Provenance:
-    """Facts about the training images from the environment.json beside a checkpoint; unknown where there is none."""
+    """Facts from the environment.json beside a checkpoint; unknown where there is none."""
     file = (path if path.is_dir() else path.parent) / "environment.json"
     try:
         return _provenance(json.loads(file.read_text(encoding="utf-8")))

@@ -1,4 +1,10 @@
-"""Cluster contrast (ClusterNCE): cross-entropy of a feature against all rows of a memory. B batch, K rows, D dimensions."""
+"""ClusterNCE loss: cross-entropy of features against all prototypes of a cluster memory.
+
+Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 2022,
+https://arxiv.org/abs/2103.11568.
+
+Legend: B images of a batch, K prototypes, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ from torch import Tensor
 
 
 class _Similarity(torch.autograd.Function):
-    """queries @ bank.T, whose gradient may be taken with the bank of another moment."""
+    """queries @ bank.T, whose gradient may be computed with other values of the bank."""
 
     @staticmethod
     def forward(ctx, queries: Tensor, bank: Tensor, gradient_bank: Tensor) -> Tensor:
@@ -22,23 +28,35 @@ class _Similarity(torch.autograd.Function):
 
 
 def similarity(queries: Tensor, bank: Tensor, gradient_bank: Tensor | None = None) -> Tensor:
-    """Dot products (B, K) of queries (B, D) with a memory (K, D) that takes no gradient.
+    """Dot products of queries with a memory that gets no gradient.
 
-    The released code changes its memories between forward and backward, so its chain rule meets the newer rows.
-    `gradient_bank` (K, D) says which rows the gradient uses; None is the clean form, the same rows as the forward.
+    The released code updates its memories between the forward and the backward pass, so that its gradients
+    use the updated rows.
+
+    Args:
+        queries: (B, D). bank: (K, D), rows of the forward pass.
+        gradient_bank: (K, D), rows of the backward pass; None: those of the forward pass, the exact gradient.
+
+    Returns:
+        (B, K).
     """
     bank = bank.detach().to(queries.dtype)
-    return _Similarity.apply(queries, bank, bank if gradient_bank is None else gradient_bank.detach().to(queries.dtype))
+    gradient_bank = bank if gradient_bank is None else gradient_bank.detach().to(queries.dtype)
+    return _Similarity.apply(queries, bank, gradient_bank)
 
 
 def cluster_contrast(
-    features: Tensor, labels: Tensor, bank: Tensor, temperature: float = 0.05, gradient_bank: Tensor | None = None
+    features: Tensor,
+    labels: Tensor,
+    bank: Tensor,
+    temperature: float = 0.05,
+    gradient_bank: Tensor | None = None,
 ) -> Tensor:
-    """Mean over the batch of -log softmax(unit(f) . bank^T / temperature)[label].
+    """Mean over the batch of -log softmax(unit(f) bank^T / temperature)[label].
 
     Args:
-        features: (B, D), any norm. labels: int64 (B,), rows of the bank. bank: (K, D) unit rows.
-        gradient_bank: see `similarity`.
+        features: (B, D), any norm. labels: int64 (B,), rows of the bank.
+        bank: (K, D), prototypes. gradient_bank: see `similarity`.
     """
     logits = similarity(F.normalize(features.float()), bank, gradient_bank) / temperature
     return F.cross_entropy(logits, labels)

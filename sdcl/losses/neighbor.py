@@ -1,44 +1,50 @@
-"""Collaborative neighbour learning (CNL, SDCL, CVPR 2024): trust a neighbour only where all branches agree.
+"""Collaborative neighbour learning (CNL) of SDCL: attract anchors to neighbours on which all branches agree.
 
-B anchors of the batch, N rows of an instance memory, D dimensions.
+Yang et al., CVPR 2024, see sdcl/methods/sdcl.py.
+
+Legend: B anchors of the batch, N rows of an instance memory, D dimensions, c rows of a chunk.
 """
 
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 FLOOR = math.log(1e-8)  # a probability below this gives no gradient
-CELLS = 32_000_000  # of the (rows of the batch) x N similarities held at once: 128 MB in float32
+CELLS = 32_000_000  # similarities held at once: 128 MB in float32
 
 
 @torch.no_grad()
-def agreeing_neighbors(anchors: dict[str, Tensor], banks: dict[str, Tensor], threshold: float = 0.9) -> Tensor:
-    """Which rows every branch calls a neighbour: similarity strictly above `threshold` times the row's largest.
+def agreeing_neighbors(
+    anchors: dict[str, Tensor], banks: dict[str, Tensor], threshold: float = 0.9
+) -> Tensor:
+    """Neighbours of each anchor in every branch: similarity above `threshold` times the anchor's largest.
 
     Args:
-        anchors: branch -> (B, D) memory rows (not live features) of the batch's images.
-        banks: branch -> (N, D) instance memory of the same or of the other modality.
+        anchors: branch -> (B, D), memory rows (not live features) of the images of the batch.
+        banks: branch -> (N, D), instance memory of the same or of the other modality.
 
     Returns:
-        bool (B, N). A row whose largest similarity is negative has no neighbour.
+        bool (B, N). An anchor whose largest similarity is negative has no neighbour.
     """
-    agreed = None
+    masks = []
     for branch, rows in anchors.items():
         scores = rows @ banks[branch].T  # (B, N)
-        near = scores > threshold * scores.amax(1, keepdim=True)
-        agreed = near if agreed is None else agreed & near
-    return agreed
+        masks.append(scores > threshold * scores.amax(1, keepdim=True))
+    return reduce(torch.logical_and, masks)
 
 
 class _NeighborContrast(torch.autograd.Function):
-    """The loss and, in the same pass over the memory, its gradient: nothing N wide is kept for backward."""
+    """The loss and, in the same pass over the memory, its gradient: nothing (B, N) is kept for backward."""
 
     @staticmethod
-    def forward(ctx, queries: Tensor, neighbors: Tensor, bank: Tensor, gradient_bank: Tensor, temperature: float) -> Tensor:
+    def forward(
+        ctx, queries: Tensor, neighbors: Tensor, bank: Tensor, gradient_bank: Tensor, temperature: float
+    ) -> Tensor:
         weight = 1 / (1 + neighbors.sum(1)) / len(queries)  # (B,)
         gradient = torch.empty_like(queries)
         total = queries.new_zeros(())
@@ -46,7 +52,8 @@ class _NeighborContrast(torch.autograd.Function):
             log_p = F.log_softmax(queries[rows] @ bank.T / temperature, dim=1)  # (c, N)
             active = neighbors[rows] & (log_p >= FLOOR)
             total = total - (log_p.clamp(min=FLOOR) * neighbors[rows]).sum(1) @ weight[rows]
-            push = log_p.exp_() * active.sum(1, keepdim=True) - active.to(log_p.dtype)  # d loss / d logit, less the weight
+            # d loss / d logit, without the weight
+            push = log_p.exp_() * active.sum(1, keepdim=True) - active.to(log_p.dtype)
             gradient[rows] = weight[rows, None] / temperature * (push @ gradient_bank)
         ctx.save_for_backward(gradient)
         return total
@@ -58,14 +65,21 @@ class _NeighborContrast(torch.autograd.Function):
 
 
 def neighbor_contrast(
-    features: Tensor, neighbors: Tensor, bank: Tensor, temperature: float = 0.05, gradient_bank: Tensor | None = None
+    features: Tensor,
+    neighbors: Tensor,
+    bank: Tensor,
+    temperature: float = 0.05,
+    gradient_bank: Tensor | None = None,
 ) -> Tensor:
-    """Mean over the batch of -sum_j m_ij log p_ij / (1 + sum_j m_ij), p a softmax over all N rows, floored at 1e-8.
+    """Mean over the batch of -sum_j m_ij log p_ij / (1 + sum_j m_ij), p a softmax over all N rows.
+
+    Probabilities are at least 1e-8; below that they give no gradient.
 
     Args:
-        features: (B, D), any norm. neighbors: bool (B, N), the mask m. bank: (N, D) unit rows.
-        gradient_bank: see `sdcl.losses.contrast.similarity`.
+        features: (B, D), any norm. neighbors: bool (B, N), the mask m.
+        bank: (N, D), instance memory. temperature: of the softmax.
+        gradient_bank: rows of the backward pass, see `sdcl.losses.contrast.similarity`.
     """
     bank = bank.detach().float()
-    late = bank if gradient_bank is None else gradient_bank.detach().float()
-    return _NeighborContrast.apply(F.normalize(features.float()), neighbors, bank, late, temperature)
+    gradient_bank = bank if gradient_bank is None else gradient_bank.detach().float()
+    return _NeighborContrast.apply(F.normalize(features.float()), neighbors, bank, gradient_bank, temperature)

@@ -1,4 +1,4 @@
-"""Memory banks: cluster centroids and one row per image."""
+"""Memory banks: a prototype per cluster, or an entry per image."""
 
 import lazy_loader
 

@@ -1,4 +1,7 @@
-"""Instance memory: one unit row per image, outliers included (SDCL). N images, D dimensions."""
+"""Instance memory of SDCL (see sdcl/methods/sdcl.py): one entry per training image, outliers included.
+
+Legend: N images, B images of a batch, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,34 @@ from sdcl.runtime.validation import as_features
 
 
 class InstanceMemory(nn.Module):
-    """N unit rows, rebuilt from the extracted features at each epoch."""
+    """Features of all images, unit rows that follow the batches with momentum; built anew at each epoch.
+
+    Args:
+        features: (N, D), any norm.
+    """
+
+    rows: Tensor  # (N, D), a buffer
 
     def __init__(self, features: Tensor):
         super().__init__()
         self.register_buffer("rows", F.normalize(as_features("features", features)))
 
     def forward(self) -> Tensor:
-        """A snapshot (N, D): later updates do not reach into a loss that was built from it."""
+        """Copy of the entries (N, D), which later updates do not change."""
         return self.rows.clone()
 
     @torch.no_grad()
     def update(self, features: Tensor, indexes: np.ndarray, momentum: float, *, raw: bool = True) -> None:
-        """row <- unit(momentum * row + (1 - momentum) * feature), sample after sample.
+        """Momentum update by a batch: W[i] <- unit(momentum W[i] + (1 - momentum) f), in batch order.
 
         Args:
-            features: (B, D) of the whole global batch. indexes: int (B,) rows, repeats allowed.
-            raw: released arithmetic: the feature enters with its own norm (about sqrt(D)), so that it outweighs the
-                old row although momentum is 0.9. False normalises it first, and momentum means what it says.
+            features: (B, D) of the global batch. indexes: int (B,), rows of the memory; repeats allowed.
+            momentum: weight of the old entry, 0 to 1.
+            raw: as released, the feature enters without normalisation (norm about sqrt(D)), so that it
+                outweighs the old entry although momentum is 0.9. False normalises it first.
+
+        Raises:
+            ValueError: not one index for each feature, or an index that is no row of the memory.
         """
         values = features.to(self.rows.dtype)
         sequential_update(self.rows, values if raw else F.normalize(values), indexes, momentum)

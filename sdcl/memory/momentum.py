@@ -1,4 +1,7 @@
-"""The momentum update that both memories share, one sample after another in batch order."""
+"""Momentum update of memory rows, sample by sample in batch order, as both memories use it.
+
+Legend: B samples of a batch, R rows of the memory, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,29 @@ from sdcl.runtime.validation import as_rows
 
 
 def sequential_update(bank: Tensor, values: Tensor, rows: np.ndarray, momentum: float) -> None:
-    """For b = 0..B-1: bank[rows[b]] <- unit(momentum * bank[rows[b]] + (1 - momentum) * values[b]), in place.
+    """For b = 0..B-1: bank[rows[b]] <- unit(momentum bank[rows[b]] + (1 - momentum) values[b]), in place.
 
-    Only a row's own samples depend on one another, so the b-th occurrences of all rows are written together:
-    as many rounds as the most frequent row has samples, with the meaning of the sequential loop.
+    Only samples of the same row depend on one another, so that the n-th occurrences of all rows are written
+    together: as many rounds as the most frequent row has samples, with the result of the sequential loop.
 
     Args:
-        bank: (R, D). values: (B, D). rows: int (B,), repeats allowed; kept on the host, so no device is waited for.
+        bank: (R, D). values: (B, D).
+        rows: int (B,), repeats allowed; on the CPU, so that no GPU has to be waited for.
+        momentum: weight of the old row, 0 to 1.
 
     Raises:
-        ValueError: a row that the bank does not have (-1 among them), or not one for each value.
+        ValueError: not one row for each value, or a row that the bank does not have (-1 among them).
     """
     rows = as_rows("labels of a memory's update", rows, len(values), len(bank))
     for samples in occurrence_rounds(rows):
-        at = torch.as_tensor(rows[samples], device=bank.device)
-        new = momentum * bank[at] + (1 - momentum) * values[torch.as_tensor(samples, device=bank.device)].to(bank.dtype)
-        bank[at] = new / new.norm(dim=1, keepdim=True)
+        target = torch.as_tensor(rows[samples], device=bank.device)
+        value = values[torch.as_tensor(samples, device=bank.device)].to(bank.dtype)
+        new = momentum * bank[target] + (1 - momentum) * value
+        bank[target] = new / new.norm(dim=1, keepdim=True)
 
 
 def occurrence_rounds(rows: np.ndarray) -> list[np.ndarray]:
-    """Positions of the first occurrence of every row, then of the second, and so on."""
+    """Positions in `rows` (B,) of the first occurrence of every row, then of the second, and so on."""
     rows = np.asarray(rows)
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]

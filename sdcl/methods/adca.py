@@ -56,7 +56,7 @@ class ADCA:
 
     title = "Augmented Dual-Contrastive Aggregation Learning"
     paper = "https://doi.org/10.1145/3503161.3548198"
-    Settings = ADCASettings
+    SETTINGS = ADCASettings
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
         "sysu": {**RESNET, "epochs": 100},
         "regdb": {**RESNET_REGDB, "epochs": 100},

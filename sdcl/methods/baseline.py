@@ -28,7 +28,7 @@ class Baseline:
 
     title = "Cluster contrast within each modality"
     paper = "https://arxiv.org/abs/2103.11568"
-    Settings = BaselineSettings
+    SETTINGS = BaselineSettings
     # Nobody released these: they are ADCA's first stage without its second view.
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
         "sysu": {**RESNET, "second_view": False},

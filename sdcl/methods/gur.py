@@ -107,7 +107,7 @@ class GUR:
 
     title = "Grand Unified Representation Learning"
     paper = "https://doi.org/10.1109/ICCV51070.2023.01016"
-    Settings = GURSettings
+    SETTINGS = GURSettings
     # On LLCM, which takes the recipe of SYSU-MM01, GUR has 9 x 8 pairs of cameras instead of 4 x 2: --camera-iters,
     # --no-refresh-cameras and --no-intra-camera shorten it.
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
@@ -236,7 +236,7 @@ class GUR:
         """What a modality is clustered by: CAE over its cameras' memories, or its plain features where there are none."""
         if not self.gur.cae or not memories:
             return features["deep"]
-        slices_of = association.released_slices if self.gur.released_cae_slices else association.own_slices
+        slices_of = association.released_slices if self.gur.released_cae_slices else association.memory_slices
         slices = slices_of([len(memory) for memory in memories])
         return association.association_embedding(features["deep"], memories, self.gur.cae_scale, slices)
 

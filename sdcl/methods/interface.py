@@ -106,7 +106,7 @@ class Method(Protocol):
     """A training method. It is built from the settings and from modality -> int (N,), the cameras of the training images.
 
     Class attributes:
-        Settings: frozen dataclass of the method's own settings, each made by `sdcl.config.fields.setting`.
+        SETTINGS: frozen dataclass of the method's own settings, each made by `sdcl.config.fields.setting`.
         RECIPES: data set -> {setting: value} where the released script differs from the defaults; may name shared settings.
         title, paper: what the method is, and the paper's address.
         branches: features that it trains, ("deep",) or ("deep", "shallow").
@@ -117,7 +117,7 @@ class Method(Protocol):
         restarts: epochs that begin with a new optimiser and learning rate.
     """
 
-    Settings: ClassVar[Any]
+    SETTINGS: ClassVar[Any]
     RECIPES: ClassVar[Mapping[str, Mapping[str, Any]]]
     title: ClassVar[str]
     paper: ClassVar[str]

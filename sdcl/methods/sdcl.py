@@ -123,7 +123,7 @@ class SDCL:
         "https://openaccess.thecvf.com/content/CVPR2024/papers/Yang_Shallow-Deep_Collaborative_Learning_for_Unsupervised_"
         "Visible-Infrared_Person_Re-Identification_CVPR_2024_paper.pdf"
     )
-    Settings = SDCLSettings
+    SETTINGS = SDCLSettings
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
         "sysu": {"k1_visible_unified": 15},
         "regdb": {

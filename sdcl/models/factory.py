@@ -1,7 +1,4 @@
-"""The table of architectures, and the one way to build a model.
-
-Every model maps {modality: (B, 3, H, W)} to {modality: {branch: (B, D)}} and says its `branches` and `feature_dim`.
-"""
+"""The table of architectures, and the functions that build a network of it with random weights."""
 
 from __future__ import annotations
 
@@ -27,11 +24,19 @@ ARCHS: dict[str, ViTShape | ResNetShape] = {
 }
 
 
-def build_model(arch: str, *, height: int, width: int, drop_path: float = 0.1, branches: Sequence[str] = BRANCHES) -> Backbone:
-    """A model with random weights, its infrared stem and its heads being copies.
+def build_model(
+    arch: str, *, height: int, width: int, drop_path: float = 0.1, branches: Sequence[str] = BRANCHES
+) -> Backbone:
+    """Build a network with random weights; the stems of both modalities begin equal, and so do the heads.
+
+    Args:
+        arch: a key of `ARCHS`.
+        height, width: of its images, in pixels.
+        drop_path: rate of stochastic depth of the last block (ViT).
+        branches: features of a ViT; a ResNet has "deep" alone.
 
     Raises:
-        ValueError: unknown architecture, or an image size that it cannot cut into patches.
+        SettingError: unknown architecture, or an image size that it cannot cut into patches.
     """
     shape = _shape(arch)
     if isinstance(shape, ResNetShape):
@@ -40,14 +45,15 @@ def build_model(arch: str, *, height: int, width: int, drop_path: float = 0.1, b
 
 
 def single_stem_backbone(arch: str, height: int, width: int) -> SingleStemViT:
-    """The single-stem transformer of an architecture, for pre-training.
+    """Build the single-stem transformer of an architecture, for pretraining.
 
     Raises:
-        ValueError: unknown architecture or not a ViT.
+        SettingError: unknown architecture, or not a ViT.
     """
     shape = _shape(arch)
     if not isinstance(shape, ViTShape):
-        raise SettingError(f"--arch {arch} is no ViT; pre-training makes ViTs: {', '.join(a for a in ARCHS if a.startswith('vit'))}")
+        transformers = ", ".join(name for name, shape in ARCHS.items() if isinstance(shape, ViTShape))
+        raise SettingError(f"--arch {arch} is no ViT; pretraining makes ViTs: {transformers}")
     return SingleStemViT(shape, height, width)
 
 

@@ -1,4 +1,7 @@
-"""Layers that the transformers and the ResNet share. B images, C channels, D dimensions, H height, W width."""
+"""Layers that the transformers and the ResNet share.
+
+B images, C channels, D dimensions, H height, W width.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,27 @@ from torch import Tensor, nn
 class IBN(nn.Module):
     """Instance normalisation on the first half of the channels, batch normalisation on the second.
 
-    (B, C, H, W) -> (B, C, H, W). Source: Pan et al., Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net, ECCV 2018
-    (IBN-a). The attribute names are those of its released code, which weight files use.
+    (B, C, H, W) -> (B, C, H, W). Source: Pan et al., Two at Once: Enhancing Learning and Generalization
+    Capacities via IBN-Net, ECCV 2018 (IBN-a). The attribute names are those of its released code, which
+    weight files use.
     """
 
     def __init__(self, channels: int):
         super().__init__()
-        self.half = channels // 2
-        self.IN = nn.InstanceNorm2d(self.half, affine=True)
-        self.BN = nn.BatchNorm2d(channels - self.half)
+        self.instance_channels = channels // 2
+        self.IN = nn.InstanceNorm2d(self.instance_channels, affine=True)
+        self.BN = nn.BatchNorm2d(channels - self.instance_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat(
-            [self.IN(x[:, : self.half].contiguous()), self.BN(x[:, self.half :].contiguous())], dim=1
-        )
+        split = self.instance_channels
+        return torch.cat([self.IN(x[:, :split].contiguous()), self.BN(x[:, split:].contiguous())], dim=1)
 
 
 def bn_neck(dim: int) -> nn.BatchNorm1d:
     """BatchNorm1d with a frozen bias (BNNeck). (B, D) -> (B, D).
 
-    Source: Luo et al., Bag of Tricks and a Strong Baseline for Deep Person Re-identification, CVPR Workshops 2019.
+    Source: Luo et al., Bag of Tricks and a Strong Baseline for Deep Person Re-identification, CVPR Workshops
+    2019.
     """
     neck = nn.BatchNorm1d(dim)
     neck.bias.requires_grad_(False)
@@ -36,7 +40,7 @@ def bn_neck(dim: int) -> nn.BatchNorm1d:
 
 
 def initialise(module: nn.Module) -> None:
-    """Draw initial weights in place: truncated normal of deviation 0.02 for linear layers, He for convolutions."""
+    """Draw initial weights in place: linear layers truncated normal (deviation 0.02), convolutions He."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)

@@ -1,4 +1,4 @@
-"""The model a run starts from: architecture plus starting weight."""
+"""Build the network that a run's settings describe, and fill it with pretrained weights."""
 
 from __future__ import annotations
 
@@ -8,74 +8,124 @@ import torch
 from torch import nn
 from torchvision.models import ResNet50_Weights
 
-from sdcl.config.settings import Settings
+from sdcl.config import Settings
 from sdcl.models.backbone import Backbone
 from sdcl.models.factory import build_model
 from sdcl.models.vit import DualBranchViT
 from sdcl.models.weight_formats import load_weights
-from sdcl.runtime.errors import WeightError
+from sdcl.runtime.errors import SettingError, WeightError
 
 ASSETS = Path(__file__).parent.parent / "assets"
-# What --pretrained auto means, and where such a file comes from.
-STARTING_WEIGHTS = {
-    "vit_base": (Path("weights/vit_base_ics_cfs_lup.pth"), "TransReID-SSL publishes it as ViT-B/16+ICS (self-supervised, LUPerson)"),
-    "vit_small": (Path("weights/vit_small_ics_cfs_lup.pth"), "TransReID-SSL publishes it as ViT-S/16+ICS (self-supervised, LUPerson)"),
+TRANSREID_SSL = "TransReID-SSL (https://github.com/damo-cv/TransReID-SSL)"
+# Architecture -> the file that `--pretrained auto` means, and its source.
+PRETRAINED_WEIGHTS = {
+    "vit_base": (
+        Path("weights/vit_base_ics_cfs_lup.pth"),
+        f"{TRANSREID_SSL} publishes it as ViT-B/16+ICS, self-supervised on LUPerson",
+    ),
+    "vit_small": (
+        Path("weights/vit_small_ics_cfs_lup.pth"),
+        f"{TRANSREID_SSL} publishes it as ViT-S/16+ICS, self-supervised on LUPerson",
+    ),
     "vit_mini": (ASSETS / "vit_mini.safetensors", "it comes with this package"),
-    "resnet50": (Path("weights/resnet50-19c8e357.pth"), "torchvision publishes it (ImageNet); --pretrained torchvision fetches it"),
+    "resnet50": (
+        Path("weights/resnet50-19c8e357.pth"),
+        "torchvision publishes it (ImageNet); --pretrained torchvision downloads its weights",
+    ),
 }
-STARTING_WEIGHTS["resnet50_nl"] = STARTING_WEIGHTS["resnet50"]
+PRETRAINED_WEIGHTS["resnet50_nl"] = PRETRAINED_WEIGHTS["resnet50"]
+STARTING_WEIGHTS = PRETRAINED_WEIGHTS  # the name until every caller has moved
 
 
 def model_of(settings: Settings) -> Backbone:
-    """The model that the settings describe, with random weights, on the CPU."""
-    own, data = settings.model, settings.data
-    branches = ("deep", "shallow") if own.shallow else ("deep",)
-    return build_model(own.arch, height=data.height, width=data.width, drop_path=own.drop_path, branches=branches)
-
-
-def starting_model(settings: Settings) -> tuple[nn.Module, str]:
-    """The model on the CPU, and lines that say what was loaded.
+    """Build the network that the settings describe, with random weights, on the CPU.
 
     Raises:
-        ValueError: unknown architecture, missing weight file, or one that fits too little.
+        SettingError: unknown architecture, or an image size that it cannot take.
     """
-    own, model = settings.model, model_of(settings)
+    m, d = settings.model, settings.data
+    branches = ("deep", "shallow") if m.shallow else ("deep",)
+    return build_model(m.arch, height=d.height, width=d.width, drop_path=m.drop_path, branches=branches)
+
+
+def pretrained_model(settings: Settings) -> tuple[Backbone, str]:
+    """Build the network that training starts from, with its pretrained weights, on the CPU.
+
+    Returns:
+        The network, and lines for the log that say what was loaded.
+
+    Raises:
+        SettingError: unknown architecture.
+        WeightError: a missing weight file, or one that fills less of the network than --min-loaded.
+    """
+    m, model = settings.model, model_of(settings)
     prepare_blocks(model, settings)
-    lacking = own.shallow and "shallow" not in model.branches
-    note = f"note: --arch {own.arch} has no shallow branch; training the deep feature alone\n" if lacking else ""
-    if own.pretrained == "none":
-        return model, note + "starting from random weights (--pretrained none): expect clusters of cameras, not of people"
-    if own.pretrained == "torchvision":
-        path = _from_torchvision(own.arch)
-    else:
-        path = _starting_file(own.arch) if own.pretrained == "auto" else Path(own.pretrained)
-    if not path.is_file():
-        source = STARTING_WEIGHTS.get(own.arch, (None, ""))[1]
-        raise WeightError(
-            f"no starting weight at {path} for --arch {own.arch}"
-            + (f" ({source})" if source else "")
-            + "; put it there, name another file with --pretrained FILE, or say --pretrained none to start from random weights"
+    note = ""
+    if m.shallow and "shallow" not in model.branches:
+        note = f"note: --arch {m.arch} has no shallow branch; training the deep feature alone\n"
+    if m.pretrained == "none":
+        return (
+            model,
+            f"{note}random initial weights (--pretrained none): expect clusters of cameras, not of people",
         )
-    return model, note + load_weights(model, path, min_share=own.min_loaded).summary()
+    path = weight_file(settings)
+    if not path.is_file():
+        source = PRETRAINED_WEIGHTS[m.arch][1] if m.arch in PRETRAINED_WEIGHTS else ""
+        raise WeightError(
+            f"no pretrained weights at {path} for --arch {m.arch}"
+            + (f" ({source})" if source else "")
+            + "; put them there, name another file with --pretrained FILE, or choose random weights with "
+            "--pretrained none"
+        )
+    return model, note + load_weights(model, path, min_share=m.min_loaded).summary()
+
+
+starting_model = pretrained_model  # the name until every caller has moved
+
+
+def weight_file(settings: Settings) -> Path:
+    """The file that --pretrained means; it need not exist.
+
+    Raises:
+        WeightError: no weights are known for the architecture, or torchvision's cannot be downloaded.
+    """
+    arch, chosen = settings.model.arch, settings.model.pretrained
+    if chosen == "torchvision":
+        return _torchvision_file(arch)
+    if chosen != "auto":
+        return Path(chosen)
+    if arch not in PRETRAINED_WEIGHTS:
+        raise WeightError(
+            f"no pretrained weights are known for --arch {arch}; name a file with --pretrained FILE, or say "
+            "--pretrained none"
+        )
+    return PRETRAINED_WEIGHTS[arch][0]
 
 
 def prepare_blocks(model: nn.Module, settings: Settings) -> None:
-    """--recompute and --compile. ValueError for a model without transformer blocks."""
+    """Apply --recompute and --compile to the transformer blocks, in place.
+
+    Raises:
+        SettingError: a network without transformer blocks.
+    """
     if not (settings.run.recompute or settings.run.compile):
         return
     if not isinstance(model, DualBranchViT):
-        raise WeightError(f"--recompute and --compile are for ViTs, not for --arch {settings.model.arch}; leave them out")
+        raise SettingError(
+            f"--recompute and --compile are for ViTs, not for --arch {settings.model.arch}; leave them out"
+        )
     model.recompute = settings.run.recompute
     if settings.run.compile:
         for block in model.blocks:  # one by one: what lies around them changes with the epoch
             block.compile()
 
 
-def _from_torchvision(arch: str) -> Path:
-    """The ImageNet weight that torchvision's own loader keeps in its cache, fetched if it is not there yet."""
+def _torchvision_file(arch: str) -> Path:
+    """The ImageNet weights in torchvision's cache, downloaded if they are not there yet."""
     if arch not in ("resnet50", "resnet50_ibn", "resnet50_nl"):
         raise WeightError(
-            f"--pretrained torchvision is for --arch resnet50, resnet50_ibn and resnet50_nl, not {arch}; name a file instead"
+            f"--pretrained torchvision is for --arch resnet50, resnet50_ibn and resnet50_nl, not {arch}; name a file "
+            "instead"
         )
     weights = ResNet50_Weights.IMAGENET1K_V1
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
@@ -83,11 +133,8 @@ def _from_torchvision(arch: str) -> Path:
         try:
             weights.get_state_dict(progress=True, check_hash=True)
         except (OSError, RuntimeError) as error:
-            raise WeightError(f"--pretrained torchvision: {weights.url} cannot be fetched ({error}); put the file at {path}") from None
+            raise WeightError(
+                f"--pretrained torchvision: {weights.url} cannot be downloaded ({error}); put the file at "
+                f"{path}"
+            ) from None
     return path
-
-
-def _starting_file(arch: str) -> Path:
-    if arch not in STARTING_WEIGHTS:
-        raise WeightError(f"--arch {arch} has no starting weight of its own; name a file with --pretrained FILE, or say --pretrained none")
-    return STARTING_WEIGHTS[arch][0]

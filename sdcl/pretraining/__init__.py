@@ -1,1 +1,1 @@
-"""STARTING WEIGHTS: unlabelled crops (or, for one named objective, labelled synthetic people) -> a single-stem backbone."""
+"""Pretraining of single-stem ViTs on unlabelled person crops or on rendered identities."""

@@ -1,37 +1,46 @@
-"""How good a starting weight is, on rendered people whom it was not trained on: their names are read here and nowhere else."""
+"""Nearest-neighbour probe of pretrained weights on rendered identities that were not trained on."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdcl.data.augment import normalize
-from sdcl.pretraining.crops import Crops, Drawing, rendered_people
+from sdcl.pretraining.crops import Crops, RenderSettings, rendered_identities
 
-PEOPLE, IMAGES = 40, 4
-PAIRS = (("visible", "visible"), ("infrared", "infrared"), ("infrared", "visible"))
+IDENTITIES, IMAGES = 40, 4
+PAIRS = (("visible", "visible"), ("infrared", "infrared"), ("infrared", "visible"))  # query, gallery
 
 
-def probe_images(how: Drawing, first: int, cameras: int, jobs: int, device: torch.device) -> dict[str, Crops]:
-    """modality -> PEOPLE people from number `first` on, IMAGES images each by random cameras."""
-    people = range(first, first + PEOPLE)
-    return {m: rendered_people(how, people, m, IMAGES, cameras, jobs, device) for m in ("visible", "infrared")}
+def probe_images(
+    rendering: RenderSettings, first: int, cameras: int, jobs: int, device: torch.device
+) -> dict[str, Crops]:
+    """Modality -> IMAGES images by random cameras of each of IDENTITIES identities, numbered from `first`."""
+    identities = range(first, first + IDENTITIES)
+    return {
+        modality: rendered_identities(rendering, identities, modality, IMAGES, cameras, jobs, device)
+        for modality in ("visible", "infrared")
+    }
 
 
 @torch.no_grad()
 def probe(backbone: nn.Module, images: dict[str, Crops]) -> dict[str, float]:
-    """Rank-1 of cosine nearest neighbours, query -> gallery, the query itself left out."""
+    """Rank-1 (0..1) of cosine nearest neighbours for each "query->gallery"; a query never finds itself."""
     training = backbone.training
     backbone.eval()
-    found = {m: F.normalize(backbone(normalize(crops.store.take(range(len(crops)))))) for m, crops in images.items()}
+    features = {}
+    for modality, crops in images.items():
+        features[modality] = F.normalize(backbone(normalize(crops.images.take(np.arange(len(crops))))))
     backbone.train(training)
-    people = torch.from_numpy(images["visible"].person).to(found["visible"].device)
-    return {f"{q}->{g}": rank1(found[q], found[g], people, same=q == g) for q, g in PAIRS}
+    identities = torch.from_numpy(images["visible"].identity).to(features["visible"].device)
+    return {f"{q}->{g}": rank1(features[q], features[g], identities, q == g) for q, g in PAIRS}
 
 
-def rank1(query: Tensor, gallery: Tensor, people: Tensor, same: bool) -> float:
+def rank1(query: Tensor, gallery: Tensor, identities: Tensor, exclude_self: bool) -> float:
+    """Share of query rows (N, D) whose most similar gallery row (N, D) has their identity, int (N,)."""
     similarity = query @ gallery.T
-    if same:
+    if exclude_self:
         similarity.fill_diagonal_(-2)
-    return float((people[similarity.argmax(1)] == people).float().mean())
+    return float((identities[similarity.argmax(1)] == identities).float().mean())

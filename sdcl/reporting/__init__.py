@@ -1,1 +1,1 @@
-"""WHAT A RUN LEFT, TO LOOK AT: curves, ranked grids, embeddings, attention, pages. Nothing here is read by training."""
+"""HTML reports of run folders: curves, ranked galleries, embeddings, attention, comparison of runs. Training reads nothing of it."""

@@ -1,9 +1,11 @@
-"""Where a ViT's branches look: attention of the class token on the patches, read with hooks from the model as it is.
+"""Attention of the class token on the patches in each branch of a ViT, read with forward hooks.
 
 B images, T tokens (class token first, then P patches), h heads, D dimensions.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +16,12 @@ from torch import Tensor, nn
 from sdcl.models.vit import DualBranchViT
 from sdcl.runtime.errors import UserError
 
-STRENGTH = 0.55  # of the colours over the picture
+OPACITY = 0.55  # of the colours over the image
 
 
 @torch.no_grad()
 def class_attention(model: DualBranchViT, images: dict[str, Tensor]) -> dict[str, dict[str, np.ndarray]]:
-    """modality -> way of looking -> (B, rows, columns) shares of attention on the patches, which sum to 1.
+    """Return modality -> name of the map -> (B, rows, columns) shares of attention on the patches, which sum to 1.
 
     "BRANCH, last block": the class token's attention in the block of each head, mean over its heads. "deep, rollout" (Abnar and
     Zuidema, ACL 2020): the attention of all blocks up to the deep head's multiplied, half of each token staying where it is.
@@ -28,63 +30,75 @@ def class_attention(model: DualBranchViT, images: dict[str, Tensor]) -> dict[str
         images: modality -> standardised (B, 3, H, W).
 
     Raises:
-        ValueError: the model's blocks did not run, so there is nothing to read.
+        UserError: the blocks of the model did not run, so there is nothing to read.
     """
     was_training = model.training
     model.eval()
-    found = {m: _looks(model, m, x) for m, x in images.items() if len(x)}
+    maps = {m: _attention_maps(model, m, x) for m, x in images.items() if len(x)}
     model.train(was_training)
-    return found
+    return maps
 
 
-def _looks(model: DualBranchViT, modality: str, images: Tensor) -> dict[str, np.ndarray]:
+def _attention_maps(model: DualBranchViT, modality: str, images: Tensor) -> dict[str, np.ndarray]:
     inputs: dict[nn.Module, Tensor] = {}
     watched = [*model.blocks, *(model.heads[b] for b in model.branches)]
-    hooks = [module.register_forward_pre_hook(lambda m, args: inputs.__setitem__(m, args[0])) for module in watched]
+    hooks = [
+        module.register_forward_pre_hook(lambda m, args: inputs.__setitem__(m, args[0])) for module in watched
+    ]
     try:
         model({modality: images})
     finally:
         for hook in hooks:
             hook.remove()
     if len(inputs) != len(watched):
-        raise UserError("the model's blocks did not run when it was called, so their attention cannot be read")
-    last = {b: attention_of(model.heads[b].block, inputs[model.heads[b]]) for b in model.branches}  # (B, T, T)
-    looks = {f"{b}, last block": _on_patches(a[:, 0], model.grid) for b, a in last.items()}
+        raise UserError(
+            "the model's blocks did not run when it was called, so their attention cannot be read"
+        )
+    heads: dict[str, Any] = {branch: model.heads[branch] for branch in model.branches}
+    last = {b: attention_of(head.block, inputs[head]) for b, head in heads.items()}  # (B, T, T)
+    maps = {f"{b}, last block": _on_patches(a[:, 0], model.grid) for b, a in last.items()}
     if "deep" in last:
         whole = rollout([attention_of(block, inputs[block]) for block in model.blocks] + [last["deep"]])
-        looks["deep, rollout"] = _on_patches(whole[:, 0], model.grid)
-    return looks
+        maps["deep, rollout"] = _on_patches(whole[:, 0], model.grid)
+    return maps
 
 
 def attention_of(block: nn.Module, tokens: Tensor) -> Tensor:
     """(B, T, T) softmax(q k^T / sqrt(d)) of a block's input tokens (B, T, D), mean over the heads."""
-    own = block.attn
+    attention: Any = block.attn
+    norm: Any = block.norm1
     batch, length, width = tokens.shape
-    qkv = own.qkv(block.norm1(tokens)).reshape(batch, length, 3, own.num_heads, width // own.num_heads)
+    qkv = attention.qkv(norm(tokens)).reshape(
+        batch, length, 3, attention.num_heads, width // attention.num_heads
+    )
     query, key = qkv[:, :, 0].transpose(1, 2), qkv[:, :, 1].transpose(1, 2)  # (B, h, T, d)
     return (query @ key.transpose(2, 3) * query.shape[3] ** -0.5).softmax(3).mean(1)
 
 
 def rollout(attentions: list[Tensor]) -> Tensor:
     """Product, from the first block to the last, of (A + I) / 2. (B, T, T) each."""
-    own = torch.eye(attentions[0].shape[1], device=attentions[0].device)
-    whole = own.expand_as(attentions[0])
+    identity = torch.eye(attentions[0].shape[1], device=attentions[0].device)
+    whole = identity.expand_as(attentions[0])
     for attention in attentions:
-        whole = (attention + own) / 2 @ whole
+        whole = (attention + identity) / 2 @ whole
     return whole
 
 
 def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """The picture uint8 (H, W, 3) under the colours of attention (rows, columns): dark blue none, yellow most of this picture."""
-    spread = torch.as_tensor(attention)[None, None].float()
-    heat = F.interpolate(spread, size=image.shape[:2], mode="bicubic", align_corners=False)[0, 0].clamp_min(0).numpy()
+    """The image, uint8 (H, W, 3), under the colours of attention (rows, columns): dark blue none, yellow the most in this image."""
+    values = torch.as_tensor(attention)[None, None].float()
+    heat = (
+        F.interpolate(values, size=image.shape[:2], mode="bicubic", align_corners=False)[0, 0]
+        .clamp_min(0)
+        .numpy()
+    )
     heat = heat / max(float(np.quantile(heat, 0.995)), 1e-12)
     colours = colormaps["viridis"](np.clip(heat, 0, 1))[..., :3] * 255
     grey = image.mean(2, keepdims=True)
-    return np.clip((1 - STRENGTH) * grey + STRENGTH * colours, 0, 255).astype(np.uint8)
+    return np.clip((1 - OPACITY) * grey + OPACITY * colours, 0, 255).astype(np.uint8)
 
 
 def _on_patches(attention: Tensor, grid: tuple[int, int]) -> np.ndarray:
-    """(B, T) of the class token -> (B, rows, columns), the class token's share on itself left out."""
+    """(B, T) of the class token -> (B, rows, columns), without the class token's share on itself."""
     patches = attention[:, 1:]
     return (patches / patches.sum(1, keepdim=True)).reshape(-1, *grid).float().cpu().numpy()

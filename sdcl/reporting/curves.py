@@ -1,4 +1,4 @@
-"""Curves of a run from the rows of metrics.jsonl. Names of losses, labels, stages and phases are taken as they come."""
+"""Charts over the epochs of a run, from the rows of metrics.jsonl. Names of losses, label sets, stages and phases may be any."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter
 
 from sdcl.analysis.published_curves import SOURCE
-from sdcl.reporting.html import Drawn
-from sdcl.reporting.run_record import mapping, number, results_in, stage_name
+from sdcl.reporting.html import Chart
+from sdcl.reporting.run_record import as_mapping, as_number, results_in, stage_name
 from sdcl.reporting.style import COLOURS, GREY, PANEL, line_style, panel, svg_uri
 
 Row = Mapping[str, Any]
@@ -22,106 +22,148 @@ METRICS = ("R1", "mAP", "mINP")
 MOST_LINES, MOST_MARKERS = 8, 15
 TRUE = "true_identities"
 TITLES = {
-    "clusters": "Clusters (thin: the true number)", "outliers": "Images left out (outliers)",
-    "ari": "Adjusted Rand index (shown, never used)", "purity": "Identity purity (shown, never used)",
-    "camera_purity": "Camera purity (shown, never used)", "eps": "DBSCAN's radius (--eps)",
-    "churn": "Label churn: 1 − ARI with the epoch before", "outlier_churn": "Images that became or ceased to be outliers",
-}  # fmt: skip
+    "clusters": "Clusters (thin: number of identities)",
+    "outliers": "Outliers (images without a cluster)",
+    "ari": "Adjusted Rand index (for the log only)",
+    "purity": "Identity purity (for the log only)",
+    "camera_purity": "Camera purity (for the log only)",
+    "eps": "DBSCAN radius (--eps)",
+    "churn": "Label churn: 1 − ARI to the previous epoch",
+    "outlier_churn": "Images that became or ceased to be outliers",
+}
 
 
 def series(rows: Iterable[Row], key: str) -> Series:
-    """{name: {epoch: value}} of a row's field that is a mapping of numbers; what is no finite number is left out."""
-    found: Series = {}
+    """{name: {epoch: value}} of the rows' field `key`, a mapping of numbers; values that are not finite numbers are left out."""
+    values: Series = {}
     for row in rows:
-        for name, value in mapping(row.get(key)).items():
-            if math.isfinite(number(value)):
-                found.setdefault(name, {})[int(row["epoch"])] = number(value)
-    return found
+        for name, value in as_mapping(row.get(key)).items():
+            if math.isfinite(as_number(value)):
+                values.setdefault(name, {})[int(row["epoch"])] = as_number(value)
+    return values
 
 
-def loss_panels(rows: Sequence[Row]) -> list[Drawn]:
-    """The whole loss, then one panel for all terms whose names begin with the same word."""
-    total = {int(r["epoch"]): number(r.get("loss")) for r in rows if math.isfinite(number(r.get("loss")))}
-    panels = [_lines({"loss": total}, rows, "Loss", "mean over the steps")] if total else []
-    words: dict[str, Series] = {}
+def loss_charts(rows: Sequence[Row]) -> list[Chart]:
+    """The total loss, then one chart for all terms whose names begin with the same word."""
+    total = {
+        int(r["epoch"]): as_number(r.get("loss")) for r in rows if math.isfinite(as_number(r.get("loss")))
+    }
+    charts = [_lines({"loss": total}, rows, "Loss", "mean over the steps")] if total else []
+    by_word: dict[str, Series] = {}
     for name, values in series(rows, "losses").items():
-        words.setdefault(name.split("_")[0].split("/")[0], {})[name] = values
-    return panels + [_lines(terms, rows, f"Loss terms: {word}", "mean over the steps") for word, terms in words.items()]
+        by_word.setdefault(name.split("_")[0].split("/")[0], {})[name] = values
+    return charts + [
+        _lines(terms, rows, f"Loss terms: {word}", "mean over the steps") for word, terms in by_word.items()
+    ]
 
 
-def metric_panels(rows: Sequence[Row], published: Mapping[str, Mapping[str, Mapping[int, float]]]) -> list[Drawn]:
-    """One panel per protocol and direction: R1, mAP, mINP in percent, the published points behind them.
+def metric_charts(
+    rows: Sequence[Row], published: Mapping[str, Mapping[str, Mapping[int, float]]]
+) -> list[Chart]:
+    """One chart per protocol and direction: R1, mAP, mINP in percent, published points behind them.
 
     Args:
-        published: beginning of a protocol's name -> metric -> epoch -> percent; empty where nothing may be drawn.
+        published: beginning of a protocol's name -> metric -> epoch -> percent; empty: none are drawn.
     """
-    found: dict[tuple[str, str], Series] = {}
+    measured: dict[tuple[str, str], Series] = {}
     for row in rows:
         for result in results_in(row.get("test")):
-            lines = found.setdefault((str(result["protocol"]), str(result.get("direction", ""))), {})
+            lines = measured.setdefault((str(result["protocol"]), str(result.get("direction", ""))), {})
             for metric in METRICS:
-                if math.isfinite(number(result.get(metric))):
-                    lines.setdefault(metric, {})[int(row["epoch"])] = number(result[metric])
-    panels = []
-    for (protocol, direction), lines in found.items():
+                if math.isfinite(as_number(result.get(metric))):
+                    lines.setdefault(metric, {})[int(row["epoch"])] = as_number(result[metric])
+    charts = []
+    for (protocol, direction), lines in measured.items():
         behind = next((points for start, points in published.items() if protocol.startswith(start)), {})
-        panels.append(_lines(lines, rows, f"{protocol.split(',')[0]}", "percent", behind=behind, caption=f"{protocol}; {direction}"))
-    return panels
+        caption = f"{protocol}; {direction}"
+        charts.append(_lines(lines, rows, protocol.split(",")[0], "percent", behind=behind, caption=caption))
+    return charts
 
 
-def labels_of(rows: Iterable[Row]) -> dict[str, Series]:
-    """Number that the rows hold about labels -> {name of the labels: {epoch: value}}."""
+def label_series(rows: Iterable[Row]) -> dict[str, Series]:
+    """Name of a number about labels -> {name of the label set: {epoch: value}}."""
     numbers: dict[str, Series] = {}
     for row in rows:
-        for name, about in mapping(row.get("labels")).items():
-            for key, value in mapping(about).items():
-                if math.isfinite(number(value)):
-                    numbers.setdefault(key, {}).setdefault(name, {})[int(row["epoch"])] = number(value)
+        for name, facts in as_mapping(row.get("labels")).items():
+            for key, value in as_mapping(facts).items():
+                if math.isfinite(as_number(value)):
+                    numbers.setdefault(key, {}).setdefault(name, {})[int(row["epoch"])] = as_number(value)
     return numbers
 
 
-def label_panels(rows: Sequence[Row], published: Mapping[str, Mapping[str, Mapping[int, float]]]) -> list[Drawn]:
-    """One panel per number that the rows hold about labels, a line for each set of labels; of the radius only where it was moved.
+def label_charts(
+    rows: Sequence[Row], published: Mapping[str, Mapping[str, Mapping[int, float]]]
+) -> list[Chart]:
+    """One chart per number about labels, a line for each label set; DBSCAN's radius only if it changed during the run.
 
     Args:
-        published: number -> name of the labels -> epoch -> value.
+        published: number -> name of the label set -> epoch -> value.
     """
-    numbers = labels_of(rows)
+    numbers = label_series(rows)
     if len({value for points in numbers.get("eps", {}).values() for value in points.values()}) == 1:
         del numbers["eps"]
     true = {name: next(iter(points.values())) for name, points in numbers.pop(TRUE, {}).items()}
     return [
-        _lines(lines, rows, TITLES.get(key, key), "", behind=published.get(key, {}), level=true if key == "clusters" else {})
+        _lines(
+            lines,
+            rows,
+            TITLES.get(key, key),
+            "",
+            behind=published.get(key, {}),
+            level=true if key == "clusters" else {},
+        )
         for key, lines in numbers.items()
     ]
 
 
-def rate_panel(rows: Sequence[Row]) -> list[Drawn]:
-    rates = {int(r["epoch"]): number(r.get("lr")) for r in rows if number(r.get("lr")) > 0}
+def rate_chart(rows: Sequence[Row]) -> list[Chart]:
+    """The learning rate; nothing if the rows hold none."""
+    rates = {int(r["epoch"]): as_number(r.get("lr")) for r in rows if as_number(r.get("lr")) > 0}
     return [_lines({"learning rate": rates}, rows, "Learning rate", "", log=True)] if rates else []
 
 
-def time_bar(rows: Sequence[Row]) -> list[Drawn]:
-    """Where the time went: each phase's share of all epochs."""
+def time_chart(rows: Sequence[Row]) -> list[Chart]:
+    """Seconds of each phase over all epochs; nothing if the rows hold none."""
     totals = {name: sum(points.values()) for name, points in series(rows, "seconds").items()}
     whole = sum(totals.values())
     if not whole > 0:
         return []
-    with panel("Where the time went", "seconds, all epochs", size=(PANEL[0], 1.2 + 0.25 * len(totals))) as (figure, axes):
+    with panel("Time per phase", "seconds, all epochs", size=(PANEL[0], 1.2 + 0.25 * len(totals))) as (
+        figure,
+        axes,
+    ):
         names = list(totals)
-        bars = axes.barh(names, list(totals.values()), color=[COLOURS[i % len(COLOURS)] for i in range(len(names))])
+        bars = axes.barh(
+            names, list(totals.values()), color=[COLOURS[i % len(COLOURS)] for i in range(len(names))]
+        )
         axes.bar_label(bars, [f"{t:,.0f} s, {t / whole:.0%}" for t in totals.values()], padding=3, fontsize=8)
         axes.set_xlim(0, 1.3 * max(totals.values()))
         axes.invert_yaxis()
         axes.grid(False)
-        said = ", ".join(f"{n} {t / whole:.0%}" for n, t in totals.items())
-        return [Drawn(svg_uri(figure), f"Bars of the seconds of each phase: {said}.", f"{whole:,.0f} seconds in all.")]
+        shares = ", ".join(f"{n} {t / whole:.0%}" for n, t in totals.items())
+        return [
+            Chart(
+                svg_uri(figure),
+                f"Bars of the seconds of each phase: {shares}.",
+                f"{whole:,.0f} seconds in all.",
+            )
+        ]
 
 
-def overlay(
-    lines: Series, group_of: Mapping[str, int], title: str, caption: str = "", *, ylabel: str = "percent", level: float | None = None
-) -> Drawn:
-    """A number of several runs over epochs; runs of a group have its colour, their mean is the thick line, `level` a dotted one."""
+def runs_chart(
+    lines: Series,
+    group_of: Mapping[str, int],
+    title: str,
+    caption: str = "",
+    *,
+    ylabel: str = "percent",
+    level: float | None = None,
+) -> Chart:
+    """One number of several runs over the epochs. Runs of a group share a colour; the thick line is their mean, the dotted one `level`.
+
+    Args:
+        lines: run -> epoch -> value. group_of: run -> index of its group.
+    """
     with panel(title, "epoch", ylabel) as (figure, axes):
         for group in sorted(set(group_of.values())):
             members = [points for name, points in lines.items() if group_of[name] == group]
@@ -134,8 +176,8 @@ def overlay(
         if level is not None:
             axes.axhline(level, color=GREY, linewidth=1, linestyle=":")
         _finish(figure, axes, len(set(group_of.values())))
-        said = "; ".join(_in_words(name, points) for name, points in lines.items())
-        return Drawn(svg_uri(figure), f"{title} over epochs. {said}.", caption)
+        description = "; ".join(_describe(name, points) for name, points in lines.items())
+        return Chart(svg_uri(figure), f"{title} over epochs. {description}.", caption)
 
 
 def _lines(
@@ -148,8 +190,8 @@ def _lines(
     level: Mapping[str, float] | None = None,
     caption: str = "",
     log: bool = False,
-) -> Drawn:
-    """One panel of lines over epochs; more than can be told apart become their mean and range."""
+) -> Chart:
+    """Lines over epochs; more than `MOST_LINES` become their mean and range."""
     behind, level = behind or {}, level or {}
     with panel(title, "epoch", ylabel) as (figure, axes):
         if log:
@@ -162,25 +204,40 @@ def _lines(
             for i, (name, points) in enumerate(lines.items()):
                 style = line_style(i)
                 if name in behind:
-                    faint = style | {"linestyle": "", "markersize": "6", "markerfacecolor": "none", "alpha": 0.45}
+                    faint = style | {
+                        "linestyle": "",
+                        "markersize": "6",
+                        "markerfacecolor": "none",
+                        "alpha": 0.45,
+                    }
                     axes.plot(list(behind[name]), list(behind[name].values()), **faint, zorder=1)
                 if name in level:
-                    axes.axhline(level[name], color=style["color"], linewidth=0.8, linestyle=(0, (1, 1.5 + i)))
-                axes.plot(list(points), list(points.values()), **style, markevery=1 + len(points) // MOST_MARKERS, label=name)
+                    axes.axhline(
+                        level[name], color=style["color"], linewidth=0.8, linestyle=(0, (1, 1.5 + i))
+                    )
+                axes.plot(
+                    list(points),
+                    list(points.values()),
+                    **style,
+                    markevery=1 + len(points) // MOST_MARKERS,
+                    label=name,
+                )
         axes.margins(y=0.12)  # room for the stages' names
         _mark_stages(axes, rows)
         _finish(figure, axes, min(len(lines), MOST_LINES))
     if any(name in behind for name in lines):
         caption = f"{caption}{'. ' if caption else ''}Hollow points: {SOURCE}."
-    said = "; ".join(_in_words(name, points) for name, points in list(lines.items())[:MOST_LINES])
-    return Drawn(svg_uri(figure), f"{title} over epochs. {said}.", caption)
+    description = "; ".join(_describe(name, points) for name, points in list(lines.items())[:MOST_LINES])
+    return Chart(svg_uri(figure), f"{title} over epochs. {description}.", caption)
 
 
 def _band(axes: Axes, lines: Series) -> None:
     epochs = sorted({e for points in lines.values() for e in points})
-    here = [[points[e] for points in lines.values() if e in points] for e in epochs]
-    axes.fill_between(epochs, [min(v) for v in here], [max(v) for v in here], color=COLOURS[0], alpha=0.2)
-    axes.plot(epochs, [float(np.mean(v)) for v in here], **line_style(0), label=f"mean and range of {len(lines)}")
+    values = [[points[e] for points in lines.values() if e in points] for e in epochs]
+    axes.fill_between(epochs, [min(v) for v in values], [max(v) for v in values], color=COLOURS[0], alpha=0.2)
+    axes.plot(
+        epochs, [float(np.mean(v)) for v in values], **line_style(0), label=f"mean and range of {len(lines)}"
+    )
 
 
 def _mark_stages(axes: Axes, rows: Sequence[Row]) -> None:
@@ -190,16 +247,27 @@ def _mark_stages(axes: Axes, rows: Sequence[Row]) -> None:
         if name != before:
             at = row["epoch"] - 0.5
             axes.axvline(at, color=GREY, linewidth=0.8, linestyle=":")
-            axes.annotate(name[:24], (at, 1), xycoords=("data", "axes fraction"), xytext=(3, -8), textcoords="offset points", fontsize=7)
+            axes.annotate(
+                name[:24],
+                (at, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(3, -8),
+                textcoords="offset points",
+                fontsize=7,
+            )
 
 
 def _finish(figure: Figure, axes: Axes, lines: int) -> None:
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    locator = axes.xaxis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(integer=True)
     if lines > 1:
-        tight = {"fontsize": 7, "handlelength": 1.6, "columnspacing": 1.0} if lines > 3 else {}
+        tight: dict[str, Any] = (
+            {"fontsize": 7, "handlelength": 1.6, "columnspacing": 1.0} if lines > 3 else {}
+        )
         figure.legend(loc="outside lower center", ncols=2 if lines > 3 else lines, **tight)
 
 
-def _in_words(name: str, points: Mapping[int, float]) -> str:
+def _describe(name: str, points: Mapping[int, float]) -> str:
     first, last = min(points), max(points)
     return f"{name} from {points[first]:.4g} at epoch {first} to {points[last]:.4g} at epoch {last}"

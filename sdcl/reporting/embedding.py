@@ -1,98 +1,141 @@
-"""Where test images lie: a map in two dimensions, and how similar pairs are. N images, D dimensions."""
+"""Charts of test features: maps in two dimensions, and histograms of the similarity of pairs. N images, D dimensions."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.manifold import TSNE
 from sklearn.metrics import roc_auc_score
 
-from sdcl.reporting.html import Drawn
+from sdcl.reporting.html import Chart
 from sdcl.reporting.style import COLOURS, MARKERS, PANEL, panel, png_uri, svg_uri
 
-PEOPLE, EACH = 12, 12  # of the map: identities, and images of each in each modality
-PAIRED = 800  # images of each modality whose pairs are counted
-SIDES = {"within visible": ("visible", "visible"), "within infrared": ("infrared", "infrared"), "across": ("visible", "infrared")}
+IDENTITIES, IMAGES_EACH = 12, 12  # in the maps; images of each identity in each modality
+MOST_PAIRED = 800  # images of each modality that are paired
+SIDES = {
+    "within visible": ("visible", "visible"),
+    "within infrared": ("infrared", "infrared"),
+    "across": ("visible", "infrared"),
+}
 
 
-def some_people(identities: Mapping[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
-    """modality -> rows of at most `PEOPLE` identities that both modalities have, `EACH` images of each; always the same ones."""
-    draw = np.random.default_rng(seed)
+def select_images(identities: Mapping[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
+    """modality -> rows of at most `IDENTITIES` identities that both modalities show, `IMAGES_EACH` images of each; always the same ones."""
+    generator = np.random.default_rng(seed)
     both = sorted(set.intersection(*(set(ids.tolist()) for ids in identities.values())))
-    people = draw.permutation(both)[:PEOPLE]
-    rows = {m: [draw.permutation(np.flatnonzero(ids == p))[:EACH] for p in people] for m, ids in identities.items()}
+    chosen = generator.permutation(both)[:IDENTITIES]
+    rows = {
+        m: [generator.permutation(np.flatnonzero(ids == p))[:IMAGES_EACH] for p in chosen]
+        for m, ids in identities.items()
+    }
     return {m: np.sort(np.concatenate(parts)) if parts else np.zeros(0, int) for m, parts in rows.items()}
 
 
-def flatten(features: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+def project(features: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """Name of the projection -> (N, 2), of unit rows (N, D): t-SNE always, UMAP where it is installed."""
-    found = {}
+    projections = {}
     if len(features) >= 5:
         perplexity = min(30.0, (len(features) - 1) / 3)
-        found["t-SNE"] = TSNE(2, perplexity=perplexity, metric="cosine", init="pca", random_state=seed).fit_transform(features)
+        projections["t-SNE"] = TSNE(
+            2, perplexity=perplexity, metric="cosine", init="pca", random_state=seed
+        ).fit_transform(features)
         if importlib.util.find_spec("umap"):
             from umap import UMAP
 
             neighbors = min(15, len(features) - 1)
-            found["UMAP"] = UMAP(n_components=2, n_neighbors=neighbors, metric="cosine", random_state=seed).fit_transform(features)
-    return found
+            projections["UMAP"] = UMAP(
+                n_components=2, n_neighbors=neighbors, metric="cosine", random_state=seed
+            ).fit_transform(features)
+    return projections
 
 
-def map_panel(name: str, places: np.ndarray, identities: np.ndarray, modalities: Sequence[str]) -> Drawn:
-    """Scatter of places (N, 2): the colour and the number are the person, filled is visible, hollow is infrared."""
-    people = np.unique(identities).tolist()
+def map_chart(name: str, points: np.ndarray, identities: np.ndarray, modalities: Sequence[str]) -> Chart:
+    """Scatter of points (N, 2): colour and number show the identity, filled is visible, hollow is infrared."""
+    shown = np.unique(identities).tolist()
     visible = np.array([m == "visible" for m in modalities])
     with panel(f"{name} of test features", size=(1.2 * PANEL[0], 1.5 * PANEL[1])) as (figure, axes):
-        for i, person in enumerate(people):
+        for i, identity in enumerate(shown):
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[(i // len(COLOURS)) % len(MARKERS)]
             middles = []
             for side, face in ((visible, colour), (~visible, "none")):
-                own = places[side & (identities == person)]
-                axes.scatter(*own.T, s=26, marker=marker, facecolors=face, edgecolors=colour, linewidths=1.1, alpha=0.8)
-                middles += [np.median(own, axis=0)] * bool(len(own))
+                members = points[side & (identities == identity)]
+                axes.scatter(
+                    members[:, 0],
+                    members[:, 1],
+                    s=26,
+                    marker=marker,
+                    facecolors=face,
+                    edgecolors=colour,
+                    linewidths=1.1,
+                    alpha=0.8,
+                )
+                middles += [np.median(members, axis=0)] * bool(len(members))
             axes.plot(*np.transpose(middles), color=colour, linewidth=0.9, linestyle=":")
             for x, y in middles:
                 box = {"facecolor": "white", "edgecolor": colour, "alpha": 0.85, "pad": 1, "linewidth": 0.8}
-                axes.text(x, y, str(person), ha="center", va="center", fontsize=8, bbox=box)
+                axes.text(x, y, str(identity), ha="center", va="center", fontsize=8, bbox=box)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.grid(False)
-        alt = f"{name} map of {len(places)} test images of {len(people)} people, visible ones filled, infrared ones hollow."
-        caption = "Colour, shape and number: the person. Filled: visible; hollow: infrared; the dotted line joins the two medians. Axes mean nothing."
-        return Drawn(png_uri(figure), alt, caption)
+        alt = f"{name} map of {len(points)} test images of {len(shown)} identities, visible ones filled, infrared ones hollow."
+        caption = (
+            "Colour, shape and number: the identity. Filled: visible; hollow: infrared; the dotted line joins their medians. "
+            "The axes have no meaning."
+        )
+        return Chart(png_uri(figure), alt, caption)
 
 
-def similarity_panels(
-    features: Mapping[str, np.ndarray], identities: Mapping[str, np.ndarray], cameras: Mapping[str, np.ndarray], seed: int = 0
-) -> list[Drawn]:
-    """Histograms of the cosine similarity of pairs of the same and of different people, within and across modalities.
+def similarity_charts(
+    features: Mapping[str, np.ndarray],
+    identities: Mapping[str, np.ndarray],
+    cameras: Mapping[str, np.ndarray],
+    seed: int = 0,
+) -> list[Chart]:
+    """Histograms of the cosine similarity of pairs of the same and of different identities, within and across modalities.
 
     Args:
-        features: modality -> unit rows (N, D); at most `PAIRED` of them are drawn, always the same ones.
+        features: modality -> unit rows (N, D); at most `MOST_PAIRED` of them are used, always the same ones.
     """
-    rows = {m: np.sort(np.random.default_rng(seed).permutation(len(ids))[:PAIRED]) for m, ids in identities.items()}
-    drawn = []
+    rows = {
+        m: np.sort(np.random.default_rng(seed).permutation(len(ids))[:MOST_PAIRED])
+        for m, ids in identities.items()
+    }
+    charts = []
     for name, (a, b) in SIDES.items():
         left, right = rows[a], rows[b]
-        pair = np.triu(np.ones((len(left), len(right)), bool), 1) if a == b else np.ones((len(left), len(right)), bool)
+        pair = (
+            np.triu(np.ones((len(left), len(right)), bool), 1)
+            if a == b
+            else np.ones((len(left), len(right)), bool)
+        )
         if a == b and len(np.unique(cameras[a])) > 1:
             pair &= cameras[a][left][:, None] != cameras[b][right][None]
         same = (identities[a][left][:, None] == identities[b][right][None])[pair]
         if 0 < same.sum() < len(same):
-            drawn.append(_histogram(name, (features[a][left] @ features[b][right].T)[pair], same))
-    return drawn
+            charts.append(_histogram(name, (features[a][left] @ features[b][right].T)[pair], same))
+    return charts
 
 
-def _histogram(name: str, similarity: np.ndarray, same: np.ndarray) -> Drawn:
+def _histogram(name: str, similarity: np.ndarray, same: np.ndarray) -> Chart:
     separation = roc_auc_score(same, similarity)
     bins = np.linspace(similarity.min(), similarity.max(), 50)
     with panel(f"Similarity of pairs, {name}", "cosine similarity", "density") as (figure, axes):
-        for i, (label, part) in enumerate((("same person", same), ("different people", ~same))):
-            look = {"histtype": "stepfilled", "alpha": 0.45} if i == 0 else {"histtype": "step", "linestyle": "--", "linewidth": 1.6}
-            axes.hist(similarity[part], bins, density=True, color=COLOURS[i], label=f"{label} ({part.sum():,} pairs)", **look)
+        for i, (label, part) in enumerate((("same identity", same), ("different identities", ~same))):
+            style: dict[str, Any] = {"histtype": "stepfilled", "alpha": 0.45}
+            if i:
+                style = {"histtype": "step", "linestyle": "--", "linewidth": 1.6}
+            axes.hist(
+                similarity[part],
+                list(bins),
+                density=True,
+                color=COLOURS[i],
+                label=f"{label} ({part.sum():,} pairs)",
+                **style,
+            )
         figure.legend(loc="outside lower center", ncols=2)
-        caption = f"A same-person pair is the more similar one in {separation:.1%} of the cases (area under the ROC curve)."
-        means = f"mean {similarity[same].mean():.2f} for the same person, {similarity[~same].mean():.2f} for different people"
-        return Drawn(svg_uri(figure), f"Histograms of the similarity of pairs {name}: {means}.", caption)
+        caption = f"Pairs of the same identity are more similar than others in {separation:.1%} of the cases (area under the ROC curve)."
+        means = f"mean {similarity[same].mean():.2f} for the same identity, {similarity[~same].mean():.2f} for different identities"
+        return Chart(svg_uri(figure), f"Histograms of the similarity of pairs {name}: {means}.", caption)

@@ -1,233 +1,323 @@
-"""A run's model and images, rebuilt from its folder to look at; the plain values that the page is made of. N images, D dimensions."""
+"""Views of a trained model on its images: ranked galleries, attention, clusters of the training images.
+
+N images, Q queries, G gallery images, D dimensions.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from sdcl.clustering import PseudoLabels
-from sdcl.config.settings import Settings, fields_by_name, from_flat
+from sdcl.config import METHODS, flat, from_saved
 from sdcl.data.augment import normalize
-from sdcl.data.image_cache import ImageStore, open_store
-from sdcl.datasets import MODALITIES, UNKNOWN, Dataset, Protocol, ProtocolOptions, Sample, open_dataset
-from sdcl.inference.extract import embed, joined
+from sdcl.data.image_cache import ImageCache, open_cache
+from sdcl.datasets import MODALITIES, UNKNOWN, Dataset, Protocol, Sample, open_dataset
+from sdcl.evaluation.metrics import average_precision
+from sdcl.inference.extract import joined
 from sdcl.inference.test_set import TestSet
-from sdcl.methods import METHODS
+from sdcl.inference.trained_model import TrainedModel
 from sdcl.methods.interface import Features, Indexes
-from sdcl.models.pretrained import model_of
 from sdcl.models.vit import DualBranchViT
 from sdcl.reporting.attention import class_attention, overlay
 from sdcl.reporting.grids import (
-    SHEET,
-    SHOWN,
+    CLUSTER_IMAGES,
+    GALLERY_IMAGES,
     Cluster,
-    Ranked,
+    RankedQuery,
+    Ranking,
     Tile,
-    average_precision,
     best_median_worst,
     notable_clusters,
     share_of_most,
 )
-from sdcl.runtime import checkpoint
 from sdcl.runtime.distributed import Processes
-from sdcl.runtime.errors import UserError
+from sdcl.runtime.errors import DataError
+from sdcl.runtime.files import printable
 
-CHUNK = 512  # queries ranked at once
+CHUNK = 512  # queries compared with the gallery at once
+MOST_ATTENDED = 8  # images of a modality whose attention is drawn
 
 
-@dataclass
-class Trained:
-    """A model with the test images it was run on.
+@dataclass(frozen=True, eq=False)
+class TestedModel:
+    """A trained model with the features of its data set's test images.
 
     Args:
-        features: modality -> unit rows (N, D) of the test images. epoch: of the checkpoint. said: why it is not
-            the last one written, if so.
+        features: modality -> unit rows (N, D) of the test images.
+        identities, cameras: modality -> int (N,) of the test images.
     """
 
-    settings: Settings
-    model: nn.Module
-    epoch: int
+    __test__ = False  # not a pytest class
+
+    trained: TrainedModel
     dataset: Dataset
     test_set: TestSet
-    said: str
     features: dict[str, np.ndarray]
     identities: dict[str, np.ndarray]
     cameras: dict[str, np.ndarray]
 
 
-def settings_of(values: dict[str, Any], **instead: str) -> Settings:
-    """Settings of a run's config.json; settings that this version does not know are left out. `instead`: places that moved.
+class AttentionMaps(NamedTuple):
+    """One image and its attention maps: (caption, uint8 (H, W, 3)) each."""
+
+    title: str
+    images: list[tuple[str, np.ndarray]]
+
+
+def open_model(run: Path, **moved: str) -> TrainedModel:
+    """Open the model of a run.
+
+    Args:
+        moved: settings that no longer hold on this machine: data_dir, cache_dir, device. Empty: as in the run.
 
     Raises:
-        ValueError: a value that cannot be one.
+        UserError: no checkpoint that can be read, or a device that is not there.
     """
-    known = fields_by_name()
-    try:
-        return from_flat({n: v for n, v in values.items() if n in known} | {n: v for n, v in instead.items() if v})
-    except (TypeError, ValueError) as error:
-        raise UserError(f"config.json holds a value that is no setting: {error}") from None
+    trained = TrainedModel.open(run)
+    changed = {name: value for name, value in moved.items() if value}
+    trained = dataclasses.replace(trained, settings=from_saved(flat(trained.settings), **changed))
+    return trained.to(trained.settings.run.device)
 
 
-def load(run: Path, settings: Settings, dataset: Dataset | None = None) -> Trained:
-    """Model of the last readable checkpoint, test images from the cache or decoded, features of all of them.
-
-    Raises:
-        ValueError: no checkpoint, no data, or a checkpoint that does not fit.
-    """
-    device = "cuda" if settings.run.device == "auto" and torch.cuda.is_available() else settings.run.device
-    alone = Processes(0, 1, 0, torch.device("cpu" if device == "auto" else device))
-    state, said = checkpoint.latest(run)
-    if state is None:
-        raise UserError(f"no checkpoint in {run}")
-    model = model_of(settings)
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        raise UserError(f"the checkpoint does not fit the model of config.json: {str(error).splitlines()[0]}") from None
-    model.to(alone.device).eval()
-    if dataset is None:
-        d = settings.data
-        dataset = open_dataset(d.dataset, settings.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete)
-    test_set = TestSet(dataset, settings, alone)
-    how = {"batch_size": settings.test.test_batch_size, "bf16": alone.bf16(settings.run.precision), "title": "test"}
-    features = {m: joined(embed(model, store, m, **how)).float().cpu().numpy() for m, store in test_set.stores.items()}
-    about = {m: np.array([(s.identity, s.camera) for s in rows]) for m, rows in test_set.samples.items()}
-    people, cameras = ({m: a[:, column] for m, a in about.items()} for column in (0, 1))
-    return Trained(settings, model, int(state["epoch"]), dataset, test_set, said, features, people, cameras)
-
-
-def galleries(trained: Trained) -> list[Protocol]:
-    """The first protocol or view of each query modality; of its draws the first is shown."""
-    first: dict[str, Protocol] = {}
-    for protocol in trained.dataset.protocols(ProtocolOptions(official_draws=trained.settings.test.official_draws)):
-        first.setdefault(protocol.query, protocol)
-    return list(first.values())
-
-
-def ranked(trained: Trained, view: Protocol) -> list[Ranked]:
-    """The best, the median and the worst query of a view, each with the head of its gallery."""
-    queries = view.draws[0].query
-    precision = np.concatenate(
-        [average_precision(*_compared(trained, view, queries[first : first + CHUNK])) for first in range(0, len(queries), CHUNK)]
+def open_images(trained: TrainedModel) -> Dataset:
+    """Open the data set that a model was trained on. Raises DataError: it is not there."""
+    d = trained.settings.data
+    return open_dataset(
+        d.dataset, trained.settings.data_dir, trial=d.trial, allow_incomplete=d.allow_incomplete
     )
-    shown = []
-    for why, index in best_median_worst(precision).items():
-        row = int(queries[index])
-        similarity, match, keep = (part[0] for part in _compared(trained, view, np.array([row])))
-        order = [i for i in np.argsort(-similarity, kind="stable") if keep[i]][:SHOWN]
-        tiles = [_test_tile(trained, view.gallery, int(view.draws[0].gallery[i]), bool(match[i]), float(similarity[i])) for i in order]
-        shown.append(Ranked(why, float(precision[index]), _test_tile(trained, view.query, row), tiles))
-    return shown
 
 
-def _compared(trained: Trained, view: Protocol, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Similarity, match, keep, (Q, G) each, of the queries `rows`."""
-    gallery = view.draws[0].gallery
-    similarity = trained.features[view.query][rows] @ trained.features[view.gallery][gallery].T
-    query_ids, query_cameras = (side[view.query][rows][:, None] for side in (trained.identities, trained.cameras))
-    gallery_ids, gallery_cameras = (side[view.gallery][gallery][None] for side in (trained.identities, trained.cameras))
+def embed_test_images(trained: TrainedModel, dataset: Dataset) -> TestedModel:
+    """Compute the features of all test images. Raises DataError: no test images, or some that cannot be read."""
+    test_set = TestSet(dataset, trained.settings, Processes(0, 1, 0, trained.device))
+    features = {
+        m: joined(trained.features(images, m, title="test")).cpu().numpy()
+        for m, images in test_set.stores.items()
+    }
+    identities = {m: np.array([s.identity for s in samples]) for m, samples in test_set.samples.items()}
+    cameras = {m: np.array([s.camera for s in samples]) for m, samples in test_set.samples.items()}
+    return TestedModel(trained, dataset, test_set, features, identities, cameras)
+
+
+# ------------------------------------------------------------------ ranked galleries
+
+
+def rankings(model: TestedModel) -> list[Ranking]:
+    """Some queries of the first protocol of each query modality, in its first draw."""
+    protocols: dict[str, Protocol] = {}
+    for protocol in model.test_set.protocols:
+        protocols.setdefault(protocol.query, protocol)
+    return [Ranking(_capitalized(p.direction), p.note, ranked_queries(model, p)) for p in protocols.values()]
+
+
+def ranked_queries(model: TestedModel, protocol: Protocol) -> list[RankedQuery]:
+    """The queries with the best, the median and the worst average precision, each with the first images of its gallery."""
+    draw = protocol.draws[0]
+    parts = np.array_split(draw.query, max(1, len(draw.query) // CHUNK))
+    precision = np.concatenate([average_precision(*compare(model, protocol, part)) for part in parts])  # (Q,)
+    ranked = []
+    for reason, index in best_median_worst(precision).items():
+        query = draw.query[index]
+        similarity, match, keep = (row[0] for row in compare(model, protocol, np.array([query])))  # (G,)
+        order = np.argsort(-similarity, kind="stable")
+        gallery = [
+            _test_tile(model, protocol.gallery, draw.gallery[i], bool(match[i]), float(similarity[i]))
+            for i in order[keep[order]][:GALLERY_IMAGES]
+        ]
+        ranked.append(
+            RankedQuery(reason, float(precision[index]), _test_tile(model, protocol.query, query), gallery)
+        )
+    return ranked
+
+
+def compare(
+    model: TestedModel, protocol: Protocol, queries: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compare test images with the gallery of a protocol's first draw.
+
+    Args:
+        queries: (Q,) rows of the query modality's test list.
+
+    Returns:
+        similarity, same identity, visible to the query by the protocol; (Q, G) each.
+    """
+    gallery = protocol.draws[0].gallery
+    query_ids, query_cameras = (v[protocol.query][queries, None] for v in (model.identities, model.cameras))
+    gallery_ids, gallery_cameras = (
+        v[protocol.gallery][None, gallery] for v in (model.identities, model.cameras)
+    )
+    similarity = model.features[protocol.query][queries].astype(np.float64) @ model.features[
+        protocol.gallery
+    ][gallery].T.astype(np.float64)
     match = query_ids == gallery_ids
-    removed = np.zeros_like(match) if view.removed is None else view.removed(query_ids, query_cameras, gallery_ids, gallery_cameras)
+    if protocol.removed is None:
+        return similarity, match, np.ones_like(match)
+    removed = protocol.removed(query_ids, query_cameras, gallery_ids, gallery_cameras)
     return similarity, match, ~np.broadcast_to(removed, match.shape)
 
 
-def _test_tile(trained: Trained, modality: str, row: int, right: bool | None = None, score: float | None = None) -> Tile:
-    image = trained.test_set.stores[modality].images[row]
-    return Tile(image, int(trained.identities[modality][row]), int(trained.cameras[modality][row]), right, score)
+def _test_tile(
+    model: TestedModel,
+    modality: str,
+    row: int,
+    correct: bool | None = None,
+    similarity: float | None = None,
+) -> Tile:
+    pixels = model.test_set.stores[modality].images[row]
+    identity, camera = int(model.identities[modality][row]), int(model.cameras[modality][row])
+    return Tile(pixels, identity, camera, correct, similarity)
 
 
-def looks(trained: Trained, wanted: Sequence[str] = ()) -> list[tuple[str, list[tuple[str, np.ndarray]]]]:
-    """(what the image is, [(way of looking, picture), ...]) of some test images; nothing for a model without attention.
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+# ------------------------------------------------------------------ attention
+
+
+def attention_views(model: TestedModel, attend: Sequence[str] = ()) -> list[AttentionMaps]:
+    """Attention maps of some test images; none for a model without attention.
 
     Args:
-        wanted: ends of paths of test images; none: two queries of each modality.
+        attend: ends of paths of test images; empty: two images of each modality.
 
     Raises:
-        ValueError: a wanted image is not a test image.
+        DataError: no test image has such a path.
     """
-    if not isinstance(trained.model, DualBranchViT):
+    network = model.trained.model
+    if not isinstance(network, DualBranchViT):
         return []
-    found = []
-    for m, rows in _wanted(trained.test_set.samples, wanted).items():
-        store: ImageStore = trained.test_set.stores[m]
+    views = []
+    for m, rows in choose_images(model.test_set.samples, attend).items():
+        images = model.test_set.stores[m]
         if not len(rows):
             continue
-        maps = class_attention(trained.model, {m: normalize(store.take(rows))})[m]
-        for place, row in enumerate(rows):
-            image, who = store.images[row], trained.test_set.samples[m][row]
-            pictures = [("image", image)] + [(way, overlay(image, maps[way][place])) for way in maps]
-            found.append((f"{m}, person {who.identity}, camera {who.camera}, {Path(who.path).name}", pictures))
-    return found
+        maps = class_attention(network, {m: normalize(images.take(rows))})[m]
+        for index, row in enumerate(rows):
+            pixels, sample = images.images[row], model.test_set.samples[m][row]
+            title = f"{m}, identity {sample.identity}, camera {sample.camera}, {printable(Path(sample.path).name)}"
+            overlays = [(name, overlay(pixels, shares[index])) for name, shares in maps.items()]
+            views.append(AttentionMaps(title, [("image", pixels), *overlays]))
+    return views
 
 
-def _wanted(samples: dict[str, list[Sample]], ends: Sequence[str]) -> dict[str, np.ndarray]:
-    if not ends:
-        return {m: np.array([len(rows) // 4, 3 * len(rows) // 4])[: len(rows)] for m, rows in samples.items()}
-    found = {m: [i for end in ends for i, s in enumerate(rows) if s.path.endswith(end)][:8] for m, rows in samples.items()}
-    for end in ends:
-        if not any(s.path.endswith(end) for rows in samples.values() for s in rows):
-            raise UserError(f"--attend {end}: no test image has a path with this end")
-    return {m: np.array(rows, int) for m, rows in found.items()}
+def choose_images(samples: dict[str, list[Sample]], attend: Sequence[str]) -> dict[str, np.ndarray]:
+    """modality -> rows of the test images whose paths end as asked for, or of two images in the middle of the list."""
+    if not attend:
+        return {m: np.array([len(s) // 4, 3 * len(s) // 4])[: len(s)] for m, s in samples.items()}
+    for end in attend:
+        if not any(s.path.endswith(end) for in_modality in samples.values() for s in in_modality):
+            raise DataError(f"--attend {printable(end)}: no test image has a path that ends so; name one")
+    return {
+        m: np.array(
+            [i for end in attend for i, s in enumerate(of) if s.path.endswith(end)][:MOST_ATTENDED], int
+        )
+        for m, of in samples.items()
+    }
 
 
-def cluster_sheets(trained: Trained) -> dict[str, list[Cluster]]:
-    """modality -> clusters of the training images worth seeing, labelled anew by the method at the checkpoint's epoch.
+# ------------------------------------------------------------------ clusters of the training images
 
-    No memory is trained in between, so labels that a method makes after training within an epoch are those of untrained memories.
+
+def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Cluster]]:
+    """modality -> notable clusters of the training images, by pseudo-labels that the method makes at the checkpoint's epoch.
+
+    No memory is trained for it, so labels that a method derives from memories trained within an epoch are those of untrained ones.
 
     Raises:
-        ValueError: no training images, images without an identity, or no clusters.
+        DataError: training images without an identity. NoClusters: clustering left nothing.
     """
-    own = trained.settings
-    d = own.data
-    samples = trained.dataset.train
-    if any(s.identity == UNKNOWN for rows in samples.values() for s in rows):
-        raise UserError("the training images have no identities, or not all of them, so right and wrong cannot be told apart")
-    device = next(trained.model.parameters()).device
-    place = (d.height, d.width, d.resize_extract, Path(d.cache_dir), device)
-    stores = {m: open_store([s.path for s in rows], *place, workers=d.workers, title=f"clustering {m}") for m, rows in samples.items()}
-    cameras = {m: np.array([s.camera for s in rows]) for m, rows in samples.items()}
-    labels = relabel(trained, stores, cameras)
-    return {m: _sheet(labels[m].ids, samples[m], cameras[m], stores[m]) for m in MODALITIES if m in labels}
+    if any(s.identity == UNKNOWN for samples in dataset.train.values() for s in samples):
+        raise DataError("some training images have no identity, so right and wrong cannot be told apart")
+    d = trained.settings.data
+    caches = {
+        m: open_cache(
+            [s.path for s in samples],
+            d.height,
+            d.width,
+            d.resize_extract,
+            Path(d.cache_dir),
+            trained.device,
+            workers=d.workers,
+            title=f"clustering {m}",
+        )
+        for m, samples in dataset.train.items()
+    }
+    cameras = {m: np.array([s.camera for s in samples]) for m, samples in dataset.train.items()}
+    labels = relabel(trained, caches, cameras)
+    return {
+        m: describe_clusters(labels[m].ids, dataset.train[m], caches[m].images)
+        for m in MODALITIES
+        if m in labels
+    }
 
 
-def relabel(trained: Trained, stores: dict[str, ImageStore], cameras: Indexes) -> dict[str, PseudoLabels]:
-    """The pseudo-labels that the run's method makes of these images, by name, until each modality has its own."""
-    own = trained.settings
-    if own.run.method not in METHODS:
-        raise UserError(f"config.json names a method that this version does not have: {own.run.method}")
-    method = METHODS[own.run.method](own, cameras)
-    bf16 = Processes(0, 1, 0, next(trained.model.parameters()).device).bf16(own.run.precision)
-    how = {"batch_size": own.test.test_batch_size, "bf16": bf16, "unit_views": method.unit_views, "title": "training"}
-    all_features = {m: embed(trained.model, stores[m], m, **how) for m in MODALITIES}
+def relabel(
+    trained: TrainedModel, caches: dict[str, ImageCache], cameras: Indexes
+) -> dict[str, PseudoLabels]:
+    """Make the pseudo-labels of the run's method for these images.
+
+    Args:
+        caches: modality -> images. cameras: modality -> int (N,).
+
+    Returns:
+        name of the label set -> labels, up to the stage in which each modality has labels under its name.
+    """
+    settings = trained.settings
+    method = METHODS[settings.run.method](settings, cameras)
+    features = {
+        m: trained.features(caches[m], m, unit_views=method.unit_views, title="training") for m in MODALITIES
+    }
 
     def extract(rows: Indexes | None = None) -> Features:
-        wanted = rows or {m: np.arange(len(stores[m])) for m in MODALITIES}
-        return {m: {b: f[torch.as_tensor(r, device=f.device)] for b, f in all_features[m].items()} for m, r in wanted.items()}
+        if rows is None:
+            return features
+        return {
+            m: {branch: f[torch.as_tensor(r, device=f.device)] for branch, f in features[m].items()}
+            for m, r in rows.items()
+        }
 
-    found: dict[str, PseudoLabels] = {}
+    labels: dict[str, PseudoLabels] = {}
     for stage in method.stages(trained.epoch, extract, lambda make: make()):
-        found |= {s.name: s.labels for s in stage.label_sets}
-        if set(MODALITIES) <= set(found):
+        labels |= {label_set.name: label_set.labels for label_set in stage.label_sets}
+        if set(MODALITIES) <= set(labels):
             break
-    return found
+    return labels
 
 
-def _sheet(ids: np.ndarray, samples: list[Sample], cameras: np.ndarray, store: ImageStore) -> list[Cluster]:
-    people = np.array([s.identity for s in samples])
-    sheets = []
-    for why, number in notable_clusters(ids, people, cameras).items():
-        members = np.flatnonzero(ids == number)
-        values, counts = np.unique(people[members], return_counts=True)
-        most = values[counts.argmax()]
-        shown = members[np.linspace(0, len(members) - 1, min(SHEET, len(members))).round().astype(int)]
-        tiles = [Tile(store.images[r], int(people[r]), int(cameras[r]), bool(people[r] == most)) for r in shown]
-        seen = [int(c) for c in np.unique(cameras[members])]
-        sheets.append(Cluster(why, len(members), len(values), share_of_most(people[members]), seen, tiles))
-    return sheets
+def describe_clusters(ids: np.ndarray, samples: Sequence[Sample], images: np.ndarray) -> list[Cluster]:
+    """The notable clusters of one modality, each with some of its images, evenly spread over the list.
+
+    Args:
+        ids: (N,) pseudo-labels, -1: outlier. images: uint8 (N, H, W, 3).
+    """
+    identities, cameras = np.array([s.identity for s in samples]), np.array([s.camera for s in samples])
+    clusters = []
+    for reason, label in notable_clusters(ids, identities, cameras).items():
+        members = np.flatnonzero(ids == label)
+        values, counts = np.unique(identities[members], return_counts=True)
+        majority = values[counts.argmax()]
+        shown = members[
+            np.linspace(0, len(members) - 1, min(CLUSTER_IMAGES, len(members))).round().astype(int)
+        ]
+        clusters.append(
+            Cluster(
+                reason,
+                size=len(members),
+                identities=len(values),
+                purity=share_of_most(identities[members]),
+                cameras=[int(c) for c in np.unique(cameras[members])],
+                images=[
+                    Tile(images[r], int(identities[r]), int(cameras[r]), bool(identities[r] == majority))
+                    for r in shown
+                ],
+            )
+        )
+    return clusters

@@ -1,126 +1,149 @@
-"""The page of a folder of trials, such as RegDB's ten splits with a model each: every trial's numbers, their mean and deviation."""
+"""Build the page of a folder of trials, such as RegDB's ten splits: the numbers of every trial, their mean and deviation."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from sdcl.evaluation.tables import COLUMNS
-from sdcl.reporting.curves import TRUE, Series, labels_of, overlay
-from sdcl.reporting.html import Drawn, Section, cards, figures, joined, listed, note, page, table, text
-from sdcl.reporting.page_comparison import overlays
+from sdcl.reporting.curves import METRICS, TRUE, Series, label_series, runs_chart
+from sdcl.reporting.html import Chart, Link, Table, render
+from sdcl.reporting.page_comparison import metric_overlays
 from sdcl.reporting.page_run import settings_tables
-from sdcl.reporting.run_record import Record, mapping, number, percent, stage_name
-from sdcl.reporting.statistics import Group, cell, differing, identity_of, summarize
+from sdcl.reporting.run_record import Record, as_mapping, as_number, notices_of, percent, stage_name
+from sdcl.reporting.statistics import Group, cell, differing, experiment_of, summarize
 
-# Of the labels, one panel each for every name of them: title, and what a reader has to know.
+# Numbers of label sets that get a chart each: key in metrics.jsonl -> title, what a reader has to know.
 FOLLOWED = {
-    "clusters": ("Clusters", "Dotted: the true number."),
-    "outliers": ("Outliers", "Images left out."),
-    "ari": ("Adjusted Rand index", "Shown, never used."),
-    "purity": ("Identity purity", "Shown, never used."),
-    "churn": ("Label churn", "1 − adjusted Rand index with the epoch before."),
+    "clusters": ("Clusters", "Dotted: number of identities."),
+    "outliers": ("Outliers", "Images without a cluster."),
+    "ari": ("Adjusted Rand index", "For the log only."),
+    "purity": ("Identity purity", "For the log only."),
+    "churn": ("Label churn", "1 − adjusted Rand index to the previous epoch."),
 }
 
 
-def write(folder: Path, records: Sequence[Record], out: Path | None = None) -> Path:
-    """The page on disk, by default beside the trials, which it then links to."""
-    target = out or folder / "report.html"
-    target.write_text(trials_page(folder.absolute().name, records, linked=out is None), encoding="utf-8")
-    return target
-
-
 def trials_page(name: str, records: Sequence[Record], *, linked: bool = False) -> str:
-    """HTML of the trials of one experiment.
+    """Return the HTML page of the trials of one experiment.
 
     Args:
-        linked: the page will lie beside the trials' folders, so their own pages can be reached from it.
+        name: what the experiment is called.
+        linked: the page will be written beside the folders of the trials, so it can link to their pages.
     """
-    together = Group("A", "", list(records))  # one group, whatever differs between them: the summary says what does
+    group = Group("A", "", list(records))  # one group even if settings differ: the summary warns of that
     method, dataset = records[0].recipe
-    sections = [
-        Section("summary", "Summary", summary(together)),
-        Section("results", "Results of each trial", results(together)),
-        Section("curves", "Curves", figures(overlays([together]))),
-        Section("labels", "Pseudo-labels", figures(label_overlays(records))),
-        Section("trials", "Trials", trials_table(records, linked)),
-        Section("settings", "Settings and environment of the first trial", settings_tables(records[0])),
-    ]
-    subtitle = f"{method} on {dataset}, {records[0].settings.get('arch', '?')}, {len(records)} trials, each with its own split and model"
-    return page(
-        f"Trials of {name}", subtitle, sections, "Identities of training images are used on this page only; training never saw them."
+    arch = records[0].settings.get("arch", "?")
+    return render(
+        "trials.html",
+        title=f"Trials of {name}",
+        subtitle=f"{method} on {dataset}, {arch}, {len(records)} trials, a split and a model each",
+        notices=notices_of(records),
+        numbers=mean_numbers(group),
+        differences=setting_differences(records),
+        missing=[f"{r.name}: {line}" for r in records for line in r.missing],
+        results=results_tables(group),
+        curves=metric_overlays([group]),
+        label_charts=label_overlays(records),
+        trials=trials_table(records, linked),
+        settings=settings_tables(records[0]),
     )
 
 
-def summary(together: Group) -> Markup:
-    shown = [
-        (cell(row.means[COLUMNS.index(c)], row.deviations[COLUMNS.index(c)]), f"{c}, {row.direction}, {counted(row.runs)}")
-        for row in summarize([together])
-        for c in ("R1", "mAP", "mINP")
+def mean_numbers(group: Group) -> list[tuple[str, str]]:
+    """(mean ± deviation, label) of the main metrics of each protocol and direction."""
+    return [
+        (
+            cell(row.means[COLUMNS.index(c)], row.deviations[COLUMNS.index(c)]),
+            f"{c}, {row.direction}, {count_trials(row.runs)}",
+        )
+        for row in summarize([group])
+        for c in METRICS
     ]
-    notices = list(dict.fromkeys(n for r in together.runs for n in r.notices))
-    keys = [identity_of(r) for r in together.runs]
-    different = [f"{n}: " + ", ".join(f"{r.name} {key.get(n, 'unset')!r}" for r, key in zip(together.runs, keys)) for n in differing(keys)]
-    missing = [f"{r.name}: {m}" for r in together.runs for m in r.missing]
-    parts = [*map(note, notices), cards(shown)]
-    if different:
-        parts += [note("These trials were not trained with the same settings; their mean is of no one experiment."), listed(different)]
-    if missing:
-        parts += [Markup("<h3>Not on this page, and why</h3>"), listed(missing)]
-    return joined(parts)
 
 
-def results(together: Group) -> Markup:
-    """A table for each protocol and direction: a row per trial in the papers' column order, then mean ± deviation."""
+def setting_differences(records: Sequence[Record]) -> list[str]:
+    """One line per setting whose value is not the same in all trials."""
+    experiments = [experiment_of(r) for r in records]
+    return [
+        f"{name}: "
+        + ", ".join(f"{r.name} {e.get(name, 'unset')!r}" for r, e in zip(records, experiments, strict=True))
+        for name in differing(experiments)
+    ]
+
+
+def results_tables(group: Group) -> list[tuple[str, Table]]:
+    """(heading, table) of each protocol and direction: a row per trial, then mean ± deviation."""
     tables = []
-    for row in summarize([together]):
-        found = [(run, one) for run in together.runs for one in run.results if (one["protocol"], one.get("direction", "")) == row[1:3]]
-        lines: list[Sequence[object]] = [[run.folder.name.replace("_", " "), *(percent(one.get(c)) for c in COLUMNS)] for run, one in found]
-        mean = [Markup("<b>{}</b>").format(cell(m, d)) for m, d in zip(row.means, row.deviations)]
-        sources = " and ".join(dict.fromkeys(run.results_from for run, _ in found))
-        tables.append(Markup("<h3>{}, {}</h3>").format(row.protocol, row.direction))
-        tables.append(table(["trial", *COLUMNS], [*lines, [Markup("<b>mean ± std</b>"), *mean]], f"{counted(row.runs)}; from {sources}."))
-    if not tables:
-        return text("None of these trials was tested.")
-    return text("Percent; std is the sample standard deviation over the trials.") + joined(tables)
+    for row in summarize([group]):
+        heading = (row.protocol, row.direction)
+        tested = [
+            (run, r)
+            for run in group.runs
+            for r in run.results
+            if (r["protocol"], r.get("direction", "")) == heading
+        ]
+        rows = [
+            [run.folder.name.replace("_", " "), *(percent(r.get(c)) for c in COLUMNS)] for run, r in tested
+        ]
+        mean = ["mean ± std", *(cell(m, d) for m, d in zip(row.means, row.deviations, strict=True))]
+        sources = " and ".join(dict.fromkeys(run.results_from for run, _ in tested))
+        caption = f"{count_trials(row.runs)}; from {sources}."
+        tables.append((", ".join(heading), Table(["trial", *COLUMNS], rows, caption, mean)))
+    return tables
 
 
-def label_overlays(records: Sequence[Record]) -> list[Drawn]:
-    """One panel for each number of each set of labels, a line per trial and their mean."""
-    lines: dict[str, dict[str, Series]] = {}  # number -> name of the labels -> trial -> epoch -> value
+def label_overlays(records: Sequence[Record]) -> list[Chart]:
+    """One chart per number of each label set, with a line for each trial and one for their mean."""
+    lines: dict[str, dict[str, Series]] = {}  # number -> label set -> trial -> epoch -> value
     for record in records:
-        for key, found in labels_of(record.rows).items():
-            for name, points in found.items():
+        for key, by_set in label_series(record.rows).items():
+            for name, points in by_set.items():
                 lines.setdefault(key, {}).setdefault(name, {})[record.folder.name] = points
-    true = {name: float(np.mean([next(iter(p.values())) for p in found.values()])) for name, found in lines.get(TRUE, {}).items()}
-    drawn = []
-    for key, (title, said) in FOLLOWED.items():
-        for name, found in lines.get(key, {}).items():
+    true = {
+        name: float(np.mean([next(iter(p.values())) for p in trials.values()]))
+        for name, trials in lines.get(TRUE, {}).items()
+    }
+    charts = []
+    for key, (title, explanation) in FOLLOWED.items():
+        for name, trials in lines.get(key, {}).items():
             level = true.get(name) if key == "clusters" else None
-            caption = f"{said} Thin: each trial; thick: their mean."
-            drawn.append(overlay(found, dict.fromkeys(found, 0), f"{title}, {name}", caption, ylabel="", level=level))
-    return drawn
+            caption = f"{explanation} Thin: each trial; thick: their mean."
+            charts.append(
+                runs_chart(
+                    trials, dict.fromkeys(trials, 0), f"{title}, {name}", caption, ylabel="", level=level
+                )
+            )
+    return charts
 
 
-def trials_table(records: Sequence[Record], linked: bool) -> Markup:
-    rows = []
+def trials_table(records: Sequence[Record], linked: bool) -> Table:
+    rows: list[list[object]] = []
+    total = 0.0
     for record in records:
         last: dict[str, Any] = record.rows[-1] if record.rows else {}
         name = record.folder.name
         has_page = linked and (record.folder / "report.html").is_file()
-        shown = Markup('<a href="{}/report.html">{}</a>').format(name, name) if has_page else name
-        seconds = sum(number(s) for row in record.rows for s in mapping(row.get("seconds")).values())
-        hours = f"{seconds / 3600:.2f}" if math.isfinite(seconds) else ""
-        seed = str(record.settings.get("seed", ""))
-        rows.append([shown, seed, len(record.rows), stage_name(last), f"{number(last.get('loss')):.3f}", hours])
-    total = np.nansum([float(row[-1] or 0) for row in rows])
-    return table(["trial", "seed", "epochs", "last stage", "last loss", "hours"], rows, f"{total:.2f} hours in all.")
+        hours = (
+            sum(as_number(s) for row in record.rows for s in as_mapping(row.get("seconds")).values()) / 3600
+        )
+        total += hours if math.isfinite(hours) else 0
+        rows.append(
+            [
+                Link(name, f"{name}/report.html") if has_page else name,
+                str(record.settings.get("seed", "")),
+                len(record.rows),
+                stage_name(last),
+                f"{as_number(last.get('loss')):.3f}",
+                f"{hours:.2f}" if math.isfinite(hours) else "",
+            ]
+        )
+    return Table(
+        ["trial", "seed", "epochs", "last stage", "last loss", "hours"], rows, f"{total:.2f} hours in all."
+    )
 
 
-def counted(trials: int) -> str:
+def count_trials(trials: int) -> str:
     return f"{trials} trial{'s' * (trials != 1)}"

@@ -1,29 +1,35 @@
-"""What a run folder's files say, as plain values. Files may be missing, cut short or foreign: what could not be read is said."""
+"""Read the files of a run folder as plain values. Files may be missing, cut short or damaged; what could not be read is listed."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdcl.config.settings import fields_by_name
+from sdcl.config import METHODS, fields_by_name
 from sdcl.runtime.errors import UserError
+from sdcl.runtime.files import printable
 
-FILES = ("config.json", "metrics.jsonl", "environment.json", "log.txt")  # of training
+TRAINED = ("config.json", "metrics.jsonl", "environment.json")  # files of training
 TESTED = "test.json"
 
 
 @dataclass
 class Record:
-    """A run as its folder tells it.
+    """The files of one run folder.
 
     Args:
-        name: what to call it. settings: {name: value} of config.json. rows: of metrics.jsonl, one per epoch, with an "epoch" each.
-        results: rows of test.json, else of the last epoch that was tested. results_from: which of these.
-        notices: what the run said of its data, such as that it is synthetic. missing: what could not be read, and why.
+        folder: the run folder.
+        name: its printable name; "EXPERIMENT/trial_N" for a trial.
+        settings: {name: value} of config.json.
+        environment: environment.json.
+        rows: metrics.jsonl, one mapping per epoch, with an "epoch" each.
+        results: rows of test.json, else of the last tested epoch. results_from: which of the two.
+        notices: remarks on the images for readers of the page, from environment.json.
+        missing: what could not be read, and why.
     """
 
     folder: Path
@@ -35,16 +41,26 @@ class Record:
     results_from: str = ""
     notices: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    has_log: bool = False
 
     @property
     def recipe(self) -> tuple[str, str]:
+        """(method, data set)."""
         return str(self.settings.get("method", "?")), str(self.settings.get("dataset", "?"))
 
     @property
+    def synthetic(self) -> bool | None:
+        """Whether the images are synthetic; None: not known, as in run folders of older versions."""
+        return _as_bool(self.environment.get("synthetic"))
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether the data set was complete; None: not known."""
+        return _as_bool(self.environment.get("complete"))
+
+    @property
     def real_data(self) -> bool:
-        """Whether the log vouches that the data are the real, complete ones."""
-        return self.has_log and not any(" is synthetic " in n or " is incomplete" in n for n in self.notices)
+        """Whether training saw the complete real data set for certain; only then may published numbers stand beside the run."""
+        return self.synthetic is False and self.complete is True
 
     def tested(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(epoch, result) of every test during training."""
@@ -53,61 +69,95 @@ class Record:
                 yield row["epoch"], result
 
 
-def read(folder: Path) -> Record:
-    """Everything but the model and the images.
+def read_run(folder: Path) -> Record:
+    """Read everything but the model and the images.
 
     Raises:
-        ValueError: there is no such folder, or it holds nothing of a run.
+        UserError: there is no such folder, or it holds no file of a run.
     """
-    if not any((folder / name).is_file() for name in (*FILES, TESTED)):
-        raise UserError(f"{folder} is no run folder: it holds none of {', '.join((*FILES, TESTED))}")
-    whole = folder.absolute()
-    name = f"{whole.parent.name}/{whole.name}" if whole.name.startswith("trial_") else whole.name
-    record = Record(folder, name)
+    if not _is_run(folder):
+        raise UserError(
+            f"{printable(folder)} is not a run folder: it holds none of {', '.join((*TRAINED, TESTED))}"
+        )
+    absolute = folder.absolute()
+    name = f"{absolute.parent.name}/{absolute.name}" if absolute.name.startswith("trial_") else absolute.name
+    record = Record(folder, printable(name))
     record.settings = _read_object(folder / "config.json", record.missing)
     record.environment = _read_object(folder / "environment.json", record.missing)
     record.rows = _read_rows(folder / "metrics.jsonl", record.missing)
-    record.notices, record.has_log = _read_notices(folder / "log.txt", record.missing)
+    notices = record.environment.get("notices")
+    record.notices = [str(n) for n in notices] if isinstance(notices, list) else []
     _read_results(record)
     return record
 
 
-def trials_in(folder: Path) -> list[Path]:
-    """The runs trial_1, trial_2, ... in a folder that is no run itself, by their number."""
-    if any((folder / name).is_file() for name in FILES):
+def notices_of(records: Sequence[Record]) -> list[str]:
+    """Remarks on the images of several runs, each once."""
+    notices = list(dict.fromkeys(notice for record in records for notice in record.notices))
+    unknown = [r.name for r in records if r.environment and None in (r.synthetic, r.complete)]
+    if unknown:
+        names = ", ".join(unknown)
+        notices.append(
+            f"It is not known whether the images were real and complete; an older version wrote {names}."
+        )
+    return notices
+
+
+def trial_folders(folder: Path) -> list[Path]:
+    """The run folders trial_1, trial_2, ... by their number; none if `folder` is a run itself."""
+    if any((folder / name).is_file() for name in TRAINED):
         return []
-    found = [f for f in folder.glob("trial_*") if f.name[6:].isdecimal() and any((f / name).is_file() for name in (*FILES, TESTED))]
-    return sorted(found, key=lambda f: int(f.name[6:]))
+    trials = [f for f in folder.glob("trial_*") if f.name[6:].isdecimal() and _is_run(f)]
+    return sorted(trials, key=lambda f: int(f.name[6:]))
 
 
-def number(value: object) -> float:
-    """A value of a row as a number; NaN where it is none."""
+def as_number(value: object) -> float:
+    """A value of a row as a number; NaN if it is not one."""
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
 
 
 def percent(value: object) -> str:
-    """A value of a results table, with the papers' two digits."""
-    return f"{number(value):.2f}" if math.isfinite(number(value)) else "–"
+    """A value of a results table with the two digits of the papers."""
+    return f"{as_number(value):.2f}" if math.isfinite(as_number(value)) else "–"
 
 
-def mapping(value: object) -> dict[str, Any]:
+def as_mapping(value: object) -> dict[str, Any]:
+    """A value of a row as a mapping; empty if it is not one."""
     return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}
 
 
 def results_in(value: object) -> list[dict[str, Any]]:
     """The entries that are rows of a results table."""
-    return [r for r in value if isinstance(r, dict) and isinstance(r.get("protocol"), str)] if isinstance(value, list) else []
+    return (
+        [r for r in value if isinstance(r, dict) and isinstance(r.get("protocol"), str)]
+        if isinstance(value, list)
+        else []
+    )
 
 
-def stage_name(row: dict[str, Any]) -> str:
+def stage_name(row: Mapping[str, Any]) -> str:
     stage = row.get("stage", "")
     return " + ".join(map(str, stage)) if isinstance(stage, (list, tuple)) else str(stage)
 
 
 def changed_settings(settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """name -> (value, field default), where they differ; a setting that this version does not know has no default."""
-    known = {name: one.default for name, (_, one, _) in fields_by_name().items()}
-    return {n: (v, known.get(n, "unknown to this version")) for n, v in settings.items() if n not in known or known[n] != v}
+    """name -> (value, field default) where the two differ; settings unknown to this version have no default."""
+    method = settings.get("method")
+    fields = fields_by_name(method if method in METHODS else None)
+    known = {name: one.default for name, one in fields.items()}
+    return {
+        n: (v, known.get(n, "unknown to this version"))
+        for n, v in settings.items()
+        if n not in known or known[n] != v
+    }
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (*TRAINED, TESTED))
+
+
+def _as_bool(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _read_text(path: Path, missing: list[str]) -> str:
@@ -121,7 +171,7 @@ def _read_text(path: Path, missing: list[str]) -> str:
 def _read_object(path: Path, missing: list[str]) -> dict[str, Any]:
     text = _read_text(path, missing)
     try:
-        return mapping(json.loads(text)) if text else {}
+        return as_mapping(json.loads(text)) if text else {}
     except ValueError as error:
         missing.append(f"{path.name} is damaged: {error}")
         return {}
@@ -134,17 +184,11 @@ def _read_rows(path: Path, missing: list[str]) -> list[dict[str, Any]]:
             row = json.loads(line)
         except ValueError:
             row = None
-        if isinstance(row, dict) and math.isfinite(number(row.get("epoch"))):
+        if isinstance(row, dict) and math.isfinite(as_number(row.get("epoch"))):
             rows.append({str(k): v for k, v in row.items()})
         elif line.strip():
-            missing.append(f"metrics.jsonl, line {count}, is no row of an epoch and was left out")
+            missing.append(f"metrics.jsonl, line {count}, is not the row of an epoch and was left out")
     return rows
-
-
-def _read_notices(path: Path, missing: list[str]) -> tuple[list[str], bool]:
-    text = _read_text(path, missing)
-    lines = [line.removeprefix("note: ") for line in text.splitlines() if line.startswith("note: ")]
-    return list(dict.fromkeys(lines)), bool(text)
 
 
 def _read_results(record: Record) -> None:

@@ -10,7 +10,8 @@ from sdcl.runtime.errors import SettingError
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device of "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:N".
 
-    Convolutions on a GPU are set to exact float32: TF32 would round the products of models that run in float32.
+    Convolutions on a GPU are set to exact float32: TF32 would round the products of models that run in
+    float32.
 
     Raises:
         SettingError: another name, or a GPU that PyTorch does not see.
@@ -28,7 +29,9 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether "auto", "fp32" or "bf16" means bf16 autocast: asked for, or "auto" on hardware that multiplies it natively."""
+    """Whether "auto", "fp32" or "bf16" means bf16 autocast: asked for, or "auto" on hardware that multiplies
+    it natively.
+    """
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from sdcl.runtime.errors import UserError
 
 FINISHED, USER_ERROR = 0, 2
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: the same command continues
 
-Main = Callable[[Sequence[str] | None], int]
+
+class Main(Protocol):
+    """A program: it takes its arguments (None: those of the command line) and returns its exit code."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
 
 
 class Interrupted(Exception):
@@ -22,7 +27,8 @@ def run_program(main: Main, argv: Sequence[str] | None = None) -> int:
     """Run a program and return its exit code. Exceptions that are not a user's pass through with their traceback.
 
     Args:
-        main: the program; it takes its arguments (None: those of the command line) and returns an exit code.
+        main: the program.
+        argv: its arguments; None: those of the command line.
     """
     try:
         return main(argv)

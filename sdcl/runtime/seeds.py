@@ -10,9 +10,10 @@ import numpy as np
 
 
 def derive_seeds(*name: int, count: int = 1) -> list[int]:
-    """`count` independent 64-bit seeds that depend on every number of the name (NumPy's SeedSequence).
+    """`count` independent 64-bit seeds of the stream with this name (NumPy's SeedSequence).
 
     Args:
-        name: non-negative integers, such as (seed, epoch, stage, step).
+        name: non-negative integers, such as (seed, epoch, stage, step). Streams of one kind have names of one length: in names of fewer
+            than five numbers a zero at the end makes no difference.
     """
     return np.random.SeedSequence(name).generate_state(count, np.uint64).tolist()

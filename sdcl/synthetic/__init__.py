@@ -1,0 +1,1 @@
+"""Synthetic visible-infrared images of people, for tests, examples and pretraining without download or licence."""

@@ -1,9 +1,10 @@
-"""The synthetic two-modality benchmark, written as SYSU-MM01, RegDB or LLCM would be downloaded.
+"""Render a synthetic visible-infrared data set in the raw layout of SYSU-MM01, RegDB or LLCM.
 
-    python -m sdcl.synthetic.dataset --layout sysu --set quick --difficulty medium --seed 0 --out DIR
+    sdcl synthesize --layout sysu --set quick --difficulty medium --seed 0 --out DIR
 
-The same version, layout, set, difficulty and seed give the same files. An interrupted run goes on where it stopped: finished files are
-kept, `synthetic.settings.json` says what the folder is being filled with, and the manifest `synthetic.json` comes last.
+Equal version, layout, set, difficulty and seed give equal files. An interrupted command continues where it
+stopped: `synthetic.settings.json` holds the settings of an unfinished folder, finished images are kept, and
+the manifest `synthetic.json` is written last.
 """
 
 import argparse
@@ -14,28 +15,32 @@ import io
 import json
 import multiprocessing
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 from PIL import Image
 from tqdm import tqdm
 
-from sdcl.runtime.errors import UserError
-from sdcl.runtime.files import write_bytes
+from sdcl.runtime.errors import OutputError, SettingError, writing
+from sdcl.runtime.files import printable, write_bytes
 from sdcl.runtime.program import program
-from sdcl.synthetic.person import DIFFICULTIES
-from sdcl.synthetic.plan import LAYOUTS, SETS, Shot, cameras, plan, set_words
+from sdcl.synthetic.person import DIFFICULTIES, Person
+from sdcl.synthetic.plan import LAYOUTS, SETS, SYSU_INFRARED, Shot, cameras, plan, set_seed
 from sdcl.synthetic.renderer import benchmark_person, random_camera, random_person, render
+from sdcl.synthetic.scene import Camera
 
 VERSION = "synthetic-v1"
 MANIFEST, SETTINGS = "synthetic.json", "synthetic.settings.json"
 REGDB_SIZE = (128, 64)
-CHUNK = 48  # images per task of a worker
+CHUNK = 48  # images of one task of a worker process
 
 
 def build(
-    out: str | os.PathLike,
+    out: str | os.PathLike[str],
     layout: str = "sysu",
     set_name: str = "quick",
     difficulty: str = "medium",
@@ -43,146 +48,195 @@ def build(
     identities: int | None = None,
     images_per_camera: int | None = None,
     jobs: int = 1,
-) -> dict:
-    """Writes a set into the folder `out` and returns its manifest; a finished folder is left as it is.
+) -> dict[str, Any]:
+    """Write a data set into the folder `out` and return its manifest. A finished folder is left as it is.
 
     Args:
         identities, images_per_camera: see `plan`.
-        jobs: processes; more than one needs the caller to be importable (`if __name__ == "__main__"`).
+        jobs: worker processes; with more than one the calling module must be importable, so a script needs
+            `if __name__ == "__main__"`.
 
     Raises:
-        ValueError: unknown layout, set or difficulty, or `out` holds something else.
+        SettingError: unknown layout, set or difficulty, or too few identities or images.
+        OutputError: `out` cannot be written, or holds something else.
     """
     if difficulty not in DIFFICULTIES:
-        raise UserError(f"difficulty is {difficulty!r}; use one of {', '.join(DIFFICULTIES)}")
+        raise SettingError(f"--difficulty must be one of {', '.join(DIFFICULTIES)}, got {difficulty!r}")
     settings = {
-        "version": VERSION, "set": set_name, "difficulty": difficulty, "seed": seed, "layout": layout,
-        "identities": identities, "images_per_camera": images_per_camera,
-    }  # fmt: skip
-    work, out = plan(layout, set_name, seed, identities, images_per_camera), Path(out)
-    manifest = _claim(out, settings)
-    missing = [shot for shot in work.shots if not (out / shot.path).exists()]
-    lost = [path for path in work.texts if not (out / path).exists()]
-    if manifest is not None and not missing and not lost:
+        "version": VERSION,
+        "set": set_name,
+        "difficulty": difficulty,
+        "seed": seed,
+        "layout": layout,
+        "identities": identities,
+        "images_per_camera": images_per_camera,
+    }
+    planned = plan(layout, set_name, seed, identities, images_per_camera)
+    folder = Path(out)
+    manifest = _open_folder(folder, settings)
+    missing_images = [shot for shot in planned.shots if not (folder / shot.path).exists()]
+    missing_lists = [path for path in planned.texts if not (folder / path).exists()]
+    if manifest is not None and not missing_images and not missing_lists:
         return manifest
-    for path, text in work.texts.items():
-        write_bytes(out / path, text.encode())
-    _render_all(out, settings, missing, len(work.shots), jobs)
-    paths = sorted([*work.texts, *(shot.path for shot in work.shots)])
+    for path, text in planned.texts.items():
+        write_bytes(folder / path, text.encode())
+    _render_all(folder, settings, missing_images, len(planned.shots), jobs)
+    paths = sorted([*planned.texts, *(shot.path for shot in planned.shots)])
     manifest = {
-        **settings, "counts": work.counts, "trials": list(work.trials), "pillow": PIL.__version__,
-        "files": {path: hashlib.sha256((out / path).read_bytes()).hexdigest()[:16] for path in paths},
-    }  # fmt: skip
-    write_bytes(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        **settings,
+        "counts": planned.counts,
+        "trials": list(planned.trials),
+        "pillow": PIL.__version__,
+        "files": {path: hashlib.sha256((folder / path).read_bytes()).hexdigest()[:16] for path in paths},
+    }
+    write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return manifest
 
 
-def _claim(out: Path, settings: dict) -> dict | None:
-    """Marks `out` as the folder of these settings; its manifest when there is one. ValueError when it holds something else."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (MANIFEST, SETTINGS):
-        if (out / name).exists():
+def _open_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Mark a new folder with its settings. Returns the manifest if the folder has one.
+
+    Raises:
+        OutputError: the folder holds another synthetic set or other files.
+    """
+    name = printable(folder)
+    with writing(name):
+        folder.mkdir(parents=True, exist_ok=True)
+    for file in (MANIFEST, SETTINGS):
+        if (folder / file).exists():
             try:
-                found = json.loads((out / name).read_text())
+                stored = json.loads((folder / file).read_text())
             except json.JSONDecodeError as error:
-                raise UserError(f"{out / name} cannot be read ({error}); delete {out} or choose another --out") from error
-            if any(found.get(key) != value for key, value in settings.items()):
-                held = ", ".join(f"{key} {found.get(key)}" for key in settings)
-                raise UserError(f"{out} holds another synthetic set ({held}); delete it or choose another --out")
-            return found if name == MANIFEST else None
-    if any(out.iterdir()):
-        raise UserError(f"{out} is not empty and holds no synthetic set; choose an empty or a new folder for --out")
-    write_bytes(out / SETTINGS, (json.dumps(settings) + "\n").encode())
+                message = f"{printable(folder / file)} cannot be read ({error})"
+                raise OutputError(f"{message}; delete {name} or choose another --out") from error
+            if any(stored.get(key) != value for key, value in settings.items()):
+                other = ", ".join(f"{key} {stored.get(key)}" for key in settings)
+                message = f"{name} holds another synthetic set ({other})"
+                raise OutputError(f"{message}; delete it or choose another --out")
+            return stored if file == MANIFEST else None
+    if any(folder.iterdir()):
+        message = f"{name} is not empty and holds no synthetic set"
+        raise OutputError(f"{message}; choose an empty or a new folder for --out")
+    write_bytes(folder / SETTINGS, (json.dumps(settings) + "\n").encode())
     return None
 
 
-def _render_all(out: Path, settings: dict, shots: list[Shot], total: int, jobs: int) -> None:
-    """Renders the missing shots, in this process or in `jobs` others."""
+def _render_all(folder: Path, settings: dict[str, Any], shots: list[Shot], total: int, jobs: int) -> None:
+    """Render the missing images in this process or in `jobs` worker processes."""
     chunks = [shots[i : i + CHUNK] for i in range(0, len(shots), CHUNK)]
-    task = functools.partial(_render_chunk, str(out), settings)
-    with tqdm(total=total, initial=total - len(shots), desc=f"{settings['layout']} {settings['set']}", unit="img", disable=None) as bar:
+    task = functools.partial(_render_chunk, str(folder), settings)
+    title, rendered = f"{settings['layout']} {settings['set']}", total - len(shots)
+    with tqdm(total=total, initial=rendered, desc=title, unit="img", disable=None) as bar:
         if jobs <= 1 or len(chunks) <= 1:
             for chunk in chunks:
                 bar.update(task(chunk))
             return
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(min(jobs, len(chunks)), mp_context=context) as pool:
-            for done in concurrent.futures.as_completed([pool.submit(task, chunk) for chunk in chunks]):
-                bar.update(done.result())
+            for future in concurrent.futures.as_completed([pool.submit(task, chunk) for chunk in chunks]):
+                bar.update(future.result())
 
 
-def _render_chunk(out: str, settings: dict, shots: list[Shot]) -> int:
-    """Renders and writes some shots; how many."""
-    layout, key = settings["layout"], (settings["layout"], settings["set"], settings["seed"])
+def _render_chunk(folder: str, settings: dict[str, Any], shots: list[Shot]) -> int:
+    """Render and write some images; returns how many."""
+    key = settings["layout"], settings["set"], settings["seed"]
     for shot in shots:
-        camera = _cameras(*key)[shot.camera]
-        size = REGDB_SIZE if layout == "regdb" else None
-        pixels = render(_person(*key, shot.identity, settings["difficulty"]), camera, (shot.number,), settings["difficulty"], size)
-        write_bytes(Path(out) / shot.path, encode(pixels, shot.path, grey=layout == "sysu" and camera.modality == "infrared"))
+        pixels = render_shot(key, settings["difficulty"], shot)
+        gray = settings["layout"] == "sysu" and shot.camera in SYSU_INFRARED
+        write_bytes(Path(folder) / shot.path, encode(pixels, shot.path, gray))
     return len(shots)
 
 
+def render_shot(key: tuple[str, str, int], difficulty: str, shot: Shot) -> np.ndarray:
+    """Render one image of the plan of `key` (layout, set, seed), uint8 (H, W, 3)."""
+    person, camera = _person(*key, shot.identity, difficulty), _cameras(*key)[shot.camera]
+    size = REGDB_SIZE if key[0] == "regdb" else None
+    return render(person, camera, (shot.number,), difficulty, size)
+
+
 @functools.lru_cache(maxsize=4)
-def _cameras(layout: str, set_name: str, seed: int):
+def _cameras(layout: str, set_name: str, seed: int) -> dict[int, Camera]:
     return cameras(layout, set_name, seed)
 
 
 @functools.lru_cache(maxsize=256)
-def _person(layout: str, set_name: str, seed: int, identity: int, difficulty: str):
-    return benchmark_person((*set_words(layout, set_name, seed), identity), difficulty)
+def _person(layout: str, set_name: str, seed: int, identity: int, difficulty: str) -> Person:
+    return benchmark_person((*set_seed(layout, set_name, seed), identity), difficulty)
 
 
-def encode(pixels: np.ndarray, path: str, grey: bool = False) -> bytes:
-    """The file of an image uint8 (H, W, 3): BMP or JPEG (quality 92, full colour) by the path's ending; `grey` keeps one channel."""
+def encode(pixels: np.ndarray, path: str, gray: bool = False) -> bytes:
+    """Encode an image uint8 (H, W, 3) as BMP or JPEG (quality 92, full chroma), by the suffix of `path`.
+
+    Args:
+        gray: keep the first channel only.
+    """
     buffer = io.BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if grey else pixels)
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0]) if gray else pixels)
     if path.endswith(".bmp"):
         image.save(buffer, "BMP")
+    elif gray:
+        image.save(buffer, "JPEG", quality=92)
     else:
-        image.save(buffer, "JPEG", quality=92, **({} if grey else {"subsampling": 0}))
+        image.save(buffer, "JPEG", quality=92, subsampling=0)
     return buffer.getvalue()
 
 
-def sheet(path: str | os.PathLike, people: int = 7, difficulty: str = "medium") -> None:
-    """A picture of `people` identities by SYSU's six cameras and a thermal one, two images each, written as PNG or JPEG."""
-    seen = [*cameras("sysu", "quick", 0).values(), random_camera((0,), "infrared", thermal=True)]
-    rows = [
-        np.concatenate([render(random_person((i,), difficulty), c, (n,), difficulty, (144, 64)) for c in seen for n in (0, 1)], axis=1)
-        for i in range(people)
-    ]
+def contact_sheet(path: str | os.PathLike[str], identities: int = 7, difficulty: str = "medium") -> None:
+    """Write an overview image as PNG or JPEG.
+
+    Each identity has a row of two images by each of the six SYSU cameras and by a thermal camera.
+    """
+    all_cameras = [*cameras("sysu", "quick", 0).values(), random_camera((0,), "infrared", thermal=True)]
+    rows = []
+    for i in range(identities):
+        person = random_person((i,), difficulty)
+        images = [render(person, c, (n,), difficulty, (144, 64)) for c in all_cameras for n in (0, 1)]
+        rows.append(np.concatenate(images, axis=1))
     Image.fromarray(np.concatenate(rows)).quantize(256).save(path, optimize=True)
 
 
-def arguments() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m sdcl.synthetic.dataset", description="Write the synthetic two-modality benchmark.")
-    parser.add_argument("--layout", choices=LAYOUTS, default="sysu", help="whose raw folder layout to write")
-    parser.add_argument("--set", choices=SETS, default="quick", dest="set_name", help="size; 'sysu' has the real data set's own counts")
-    parser.add_argument("--difficulty", choices=DIFFICULTIES, default="medium")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", help="folder to write, new or of the same set")
-    parser.add_argument("--identities", type=int, help="training identities instead of the set's own")
-    parser.add_argument("--images-per-camera", type=int, help="images per identity and camera instead of the set's own")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--sheet", metavar="PATH", help="draw an overview picture instead")
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line of `sdcl synthesize`."""
+    parser = argparse.ArgumentParser(
+        prog="sdcl synthesize",
+        description="Render a synthetic visible-infrared data set.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--layout", choices=LAYOUTS, default="sysu", help="data set whose raw folder layout is written")
+    add(
+        "--set", choices=SETS, default="quick", dest="set_name", help="size; sysu: the counts of the real set"
+    )
+    add("--difficulty", choices=DIFFICULTIES, default="medium", help="variation in pose, light and occlusion")
+    add("--seed", type=int, default=0, help="seed of identities, cameras and images")
+    add("--out", metavar="DIR", help="folder to write: new, or one of the same set to continue")
+    add("--identities", type=int, metavar="N", help="training identities, instead of the set's number")
+    add(
+        "--images-per-camera",
+        type=int,
+        metavar="N",
+        help="images per identity and camera, instead of the set's",
+    )
+    add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="worker processes")
+    add("--sheet", metavar="FILE", help="write an overview image (PNG or JPEG) instead of a data set")
     return parser
 
 
 @program
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; 2 with one line on stderr for a wrong setting."""
-    parser = arguments()
-    chosen = vars(parser.parse_args(argv))
-    picture = chosen.pop("sheet")
-    if picture:
-        sheet(picture, difficulty=chosen["difficulty"])
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `sdcl synthesize`."""
+    parser = argument_parser()
+    arguments = vars(parser.parse_args(argv))
+    sheet = arguments.pop("sheet")
+    if sheet:
+        contact_sheet(sheet, difficulty=arguments["difficulty"])
         return 0
-    if not chosen["out"]:
-        parser.error("--out DIR is needed")
-    manifest = build(**chosen)
-    print(f"{chosen['out']}: {len(manifest['files'])} files, {json.dumps(manifest['counts'])}")
+    if not arguments["out"]:
+        parser.error("--out DIR is required")
+    manifest = build(**arguments)
+    print(f"{arguments['out']}: {len(manifest['files'])} files, {json.dumps(manifest['counts'])}")
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main(None))

@@ -1,27 +1,32 @@
-"""Which synthetic images a data set holds: identities, cameras, counts and list files of three raw layouts, without drawing anything.
+"""Plan a synthetic data set in the layout of a real one: identities, cameras, image counts and list files.
 
-`plan` is a pure function of layout, set, seed and sizes. Camera numbers are the layout's own; infrared cameras of LLCM add 10.
+`plan` is a pure function of layout, set, seed and sizes, and renders nothing. Cameras are numbered as in the
+layout; the near-infrared cameras of LLCM are numbered from 11.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from sdcl.runtime.errors import UserError
+from sdcl.runtime.errors import SettingError
 from sdcl.synthetic.person import BENCHMARK, generator
 from sdcl.synthetic.scene import Camera, benchmark_camera
 
+Rng = np.random.Generator
+Cells = dict[tuple[int, int], int]  # (camera, identity) -> number of images
 LAYOUTS = ("sysu", "regdb", "llcm")
 SETS = ("quick", "medium", "sysu")
 TRIALS = tuple(range(1, 11))
-SIZES = {  # (training identities, test identities, images per identity and camera); None: the real data set's own counts
+# Training identities, test identities, images per identity and camera (None: the counts of the real set).
+SIZES: dict[str, dict[str, tuple[int, int, int | None]]] = {
     "sysu": {"quick": (40, 16, 6), "medium": (120, 60, 8), "sysu": (395, 96, None)},
     "regdb": {"quick": (24, 24, 10), "medium": (80, 80, 10), "sysu": (206, 206, 10)},
     "llcm": {"quick": (40, 16, 4), "medium": (120, 60, 4), "sysu": (713, 351, None)},
 }
-SYSU_PLACES = {1: "room", 2: "room", 3: "room", 4: "gate", 5: "garden", 6: "passage"}
+SYSU_SCENES = {1: "room", 2: "room", 3: "room", 4: "gate", 5: "garden", 6: "passage"}
 SYSU_INFRARED = (3, 6)
-# SYSU-MM01's own numbers: identities and images per camera of train+val, identities per camera of test.
+LLCM_SCENES = ("room", "gate", "garden", "passage", "gate", "room", "garden", "passage", "gate")
+# Counts of SYSU-MM01: identities and images per camera of train+val, identities per camera of test.
 SYSU_TRAIN = {1: (194, 4721), 2: (195, 5753), 3: (392, 7909), 4: (382, 5811), 5: (390, 5973), 6: (200, 4000)}
 SYSU_TEST = {1: 56, 2: 56, 3: 96, 4: 94, 5: 95, 6: 96}
 SYSU_TEST_VISIBLE, SYSU_QUERIES_INDOOR, SYSU_QUERIES_OUTDOOR = 6775, {3: 1088, 6: 1120}, {3: 795, 6: 800}
@@ -30,7 +35,7 @@ LLCM_TOTALS = {"train": (16946, 13975), "test": (8680, 7166)}  # visible, near-i
 
 @dataclass(frozen=True)
 class Shot:
-    """One image to render: relative path, identity and camera number, and its number among the person's images of that camera."""
+    """One image to render: relative path, identity, camera, and its number for that identity and camera."""
 
     path: str
     identity: int
@@ -40,7 +45,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Plan:
-    """All images, the list files by relative path, the counts of the manifest and RegDB's trials (empty elsewhere)."""
+    """Images, list files by relative path, counts for the manifest, and trials (RegDB only)."""
 
     shots: tuple[Shot, ...]
     texts: dict[str, str]
@@ -48,63 +53,63 @@ class Plan:
     trials: tuple[int, ...] = ()
 
 
-def plan(layout: str, set_name: str, seed: int, identities: int | None = None, images_per_camera: int | None = None) -> Plan:
-    """The images of a set.
+def plan(
+    layout: str, set_name: str, seed: int, identities: int | None = None, images_per_camera: int | None = None
+) -> Plan:
+    """Plan the images and list files of a set.
 
     Args:
-        identities: training identities instead of the set's own; test identities are then 40 % of them (RegDB: as many).
-        images_per_camera: images per identity and camera, on average, instead of the set's own.
+        identities: training identities instead of the set's number; 40 % as many test identities are added
+            (RegDB: as many).
+        images_per_camera: mean number of images per identity and camera, instead of the set's number.
 
     Raises:
-        ValueError: unknown layout or set, fewer than 4 identities, or no image.
+        SettingError: unknown layout or set, fewer than 4 identities, or no image.
     """
     if layout not in LAYOUTS or set_name not in SETS:
-        raise UserError(f"no set {set_name!r} in layout {layout!r}; layouts are {', '.join(LAYOUTS)}, sets {', '.join(SETS)}")
-    if (identities is not None and identities < 4) or (images_per_camera is not None and images_per_camera < 1):
-        raise UserError("identities must be at least 4 and images-per-camera at least 1")
+        choices = f"layouts are {', '.join(LAYOUTS)}, sets are {', '.join(SETS)}"
+        raise SettingError(f"no set {set_name!r} in layout {layout!r}; {choices}")
+    if identities is not None and identities < 4:
+        raise SettingError(f"--identities must be at least 4, got {identities}")
+    if images_per_camera is not None and images_per_camera < 1:
+        raise SettingError(f"--images-per-camera must be at least 1, got {images_per_camera}")
     train, test, images = SIZES[layout][set_name]
     if identities is not None:
         train, test = identities, identities if layout == "regdb" else max(2, round(0.4 * identities))
         images = images or SIZES[layout]["medium"][2]
     images = images_per_camera or images
-    rng = generator(BENCHMARK, (*set_words(layout, set_name, seed), train, test, images or 0))
+    rng = generator(BENCHMARK, (*set_seed(layout, set_name, seed), train, test, images or 0))
     return {"sysu": _sysu, "regdb": _regdb, "llcm": _llcm}[layout](rng, train, test, images)
 
 
-def set_words(layout: str, set_name: str, seed: int) -> tuple[int, int, int]:
-    """The seed words that every person and camera of a set begins with: no two sets share a person."""
+def set_seed(layout: str, set_name: str, seed: int) -> tuple[int, int, int]:
+    """The beginning of the seed of every identity and camera of a set, which differs between any two sets."""
     return seed, LAYOUTS.index(layout), SETS.index(set_name)
 
 
 def cameras(layout: str, set_name: str, seed: int) -> dict[int, Camera]:
-    """The cameras of a set by number. SYSU's cameras 2 and 3 look at the same room."""
-    words = set_words(layout, set_name, seed)
+    """Camera number -> camera of a set. SYSU's cameras 2 and 3 see the same room."""
+    key = set_seed(layout, set_name, seed)
     if layout == "sysu":
-        room = (*words, 2)
+        sensors = {n: "nir" if n in SYSU_INFRARED else "visible" for n in SYSU_SCENES}
+        scene_seeds = {n: (*key, 2 if n == 3 else n) for n in SYSU_SCENES}
         return {
-            number: benchmark_camera(
-                (*words, number),
-                "near" if number in SYSU_INFRARED else "visible",
-                place,
-                room if number == 3 else (*words, number),
-            )
-            for number, place in SYSU_PLACES.items()
+            n: benchmark_camera((*key, n), sensors[n], scene, scene_seeds[n])
+            for n, scene in SYSU_SCENES.items()
         }
     if layout == "regdb":
-        return {number: benchmark_camera((*words, number), sensor, "gate", words) for number, sensor in ((1, "visible"), (2, "thermal"))}
-    places = ("room", "gate", "garden", "passage", "gate", "room", "garden", "passage", "gate")
-    return {
-        number + 10 * (sensor == "near"): benchmark_camera((*words, number), sensor, places[number - 1], (*words, number))
-        for sensor in ("visible", "near")
-        for number in range(1, 10)
-        if sensor == "visible" or number != 3
-    }
+        sensors = {1: "visible", 2: "thermal"}
+        return {n: benchmark_camera((*key, n), sensor, "gate", key) for n, sensor in sensors.items()}
+    numbered = dict(enumerate(LLCM_SCENES, 1))
+    visible = {n: benchmark_camera((*key, n), "visible", scene) for n, scene in numbered.items()}
+    infrared = {n + 10: benchmark_camera((*key, n), "nir", scene) for n, scene in numbered.items() if n != 3}
+    return visible | infrared
 
 
-def spread(rng: np.random.Generator, total: int, parts: int, low: int, high: int) -> list[int]:
-    """`parts` random integers within [low, high] that sum to `total` exactly. ValueError when they cannot."""
+def random_counts(rng: Rng, total: int, parts: int, low: int, high: int) -> list[int]:
+    """`parts` random integers within [low, high] that sum to `total`. Raises ValueError if there are none."""
     if not low * parts <= total <= high * parts:
-        raise UserError(f"{parts} counts of {low} to {high} cannot sum to {total}")
+        raise ValueError(f"{parts} counts of {low} to {high} cannot sum to {total}")
     counts = rng.integers(low, high + 1, parts)
     while (gap := total - int(counts.sum())) != 0:
         step = 1 if gap > 0 else -1
@@ -113,56 +118,72 @@ def spread(rng: np.random.Generator, total: int, parts: int, low: int, high: int
     return [int(count) for count in counts]
 
 
-def _around_mean(rng, total: int, parts: int) -> list[int]:
-    """Counts of about half to one and a half times the mean, that sum to `total`."""
-    return spread(rng, total, parts, max(1, total // parts // 2), -(-3 * total // (2 * parts)))
+def _around_mean(rng: Rng, total: int, parts: int) -> list[int]:
+    """`parts` random counts that sum to `total`, each about half to one and a half times the mean."""
+    return random_counts(rng, total, parts, max(1, total // parts // 2), -(-3 * total // (2 * parts)))
 
 
-def sysu_presence(rng, ids: list[int], sizes: dict[int, int]) -> dict[int, list[int]]:
-    """The identities seen by each of the six cameras, `sizes[camera]` of them, everyone in a visible and an infrared camera.
+def sysu_presence(rng: Rng, ids: list[int], sizes: dict[int, int]) -> dict[int, list[int]]:
+    """Camera -> `sizes[camera]` identities, such that each identity has a visible and an infrared camera.
 
-    Indoor people (cameras 1 and 2) head the order, those of camera 6 end it; the few that cameras 4 and 5 miss are indoor people."""
+    The indoor cameras 1 and 2 see the first identities of a random order and camera 6 the last ones; cameras
+    4 and 5 miss a few of the first.
+    """
     order = [int(i) for i in rng.permutation(ids)]
     missed = len(order) - sizes[4], len(order) - sizes[5]
     return {
-        1: order[: sizes[1]], 2: order[: sizes[2]], 3: order[: sizes[3]], 4: order[missed[0] :],
-        5: order[: missed[0]] + order[missed[0] + missed[1] :], 6: order[len(order) - sizes[6] :],
-    }  # fmt: skip
+        1: order[: sizes[1]],
+        2: order[: sizes[2]],
+        3: order[: sizes[3]],
+        4: order[missed[0] :],
+        5: order[: missed[0]] + order[missed[0] + missed[1] :],
+        6: order[len(order) - sizes[6] :],
+    }
 
 
-def _scaled(real: dict[int, int], whole: int, number: int) -> dict[int, int]:
-    """Identities per camera for a set of another size, in the real set's proportions; at least one each."""
-    return {camera: max(1, round(number * count / whole)) for camera, count in real.items()}
+def _scaled(real: dict[int, int], real_total: int, number: int) -> dict[int, int]:
+    """Identities per camera of a set of `number` identities in the real proportions, at least one."""
+    return {camera: max(1, round(number * count / real_total)) for camera, count in real.items()}
 
 
-def sysu_cells(rng, train_ids: list[int], test_ids: list[int], images: int | None) -> tuple[dict, dict]:
-    """Images per (camera, identity) of train+val and of test; with `images` None exactly SYSU-MM01's own counts."""
+def sysu_cells(
+    rng: Rng, train_ids: list[int], test_ids: list[int], images: int | None
+) -> tuple[Cells, Cells]:
+    """The images of train+val and of test; exactly the counts of SYSU-MM01 if `images` is None."""
     real = {camera: ids for camera, (ids, _) in SYSU_TRAIN.items()}
     train = sysu_presence(rng, train_ids, _scaled(real, 395, len(train_ids)))
     test = sysu_presence(rng, test_ids, _scaled(SYSU_TEST, 96, len(test_ids)))
     if images is None:
         counts = {camera: _around_mean(rng, SYSU_TRAIN[camera][1], len(ids)) for camera, ids in train.items()}
         return _cells(train, counts), _real_test_cells(rng, test)
-    return tuple(_cells(who, {c: _around_mean(rng, images * len(ids), len(ids)) for c, ids in who.items()}) for who in (train, test))
+    train_cells, test_cells = (
+        _cells(presence, {c: _around_mean(rng, images * len(ids), len(ids)) for c, ids in presence.items()})
+        for presence in (train, test)
+    )
+    return train_cells, test_cells
 
 
-def _cells(presence: dict[int, list[int]], counts: dict[int, list[int]]) -> dict[tuple[int, int], int]:
+def _cells(presence: dict[int, list[int]], counts: dict[int, list[int]]) -> Cells:
     return {(camera, i): n for camera, ids in presence.items() for i, n in zip(ids, counts[camera])}
 
 
-def _real_test_cells(rng, presence: dict[int, list[int]]) -> dict[tuple[int, int], int]:
-    """6,775 visible images, 10 or more per folder; queries such that 795 of camera 3 and 800 of camera 6 have no indoor match."""
+def _real_test_cells(rng: Rng, presence: dict[int, list[int]]) -> Cells:
+    """The counts of SYSU-MM01's test set.
+
+    6,775 visible images, 10 or more per identity and camera; 795 queries of camera 3 and 800 of camera 6 have
+    no match in the indoor search.
+    """
     visible = [(camera, i) for camera in (1, 2, 4, 5) for i in presence[camera]]
-    cells = dict(zip(visible, spread(rng, SYSU_TEST_VISIBLE, len(visible), 12, 33)))
+    cells = dict(zip(visible, random_counts(rng, SYSU_TEST_VISIBLE, len(visible), 12, 33)))
     indoor = set(presence[1])
     for camera in SYSU_INFRARED:
         for total, inside in ((SYSU_QUERIES_INDOOR[camera], True), (SYSU_QUERIES_OUTDOOR[camera], False)):
             ids = [i for i in presence[camera] if (i in indoor) == inside]
-            cells.update({(camera, i): n for i, n in zip(ids, spread(rng, total, len(ids), 15, 20))})
+            cells.update({(camera, i): n for i, n in zip(ids, random_counts(rng, total, len(ids), 15, 20))})
     return cells
 
 
-def _sysu(rng, train: int, test: int, images: int | None) -> Plan:
+def _sysu(rng: Rng, train: int, test: int, images: int | None) -> Plan:
     ids = [int(i) for i in rng.permutation(train + test) + 1]
     train_ids, test_ids = ids[:train], ids[train:]
     val = max(1, round(train * 99 / 395))
@@ -174,37 +195,57 @@ def _sysu(rng, train: int, test: int, images: int | None) -> Plan:
         for n in range(1, count + 1)
     ]
     lists = {"train_id": train_ids[val:], "val_id": train_ids[:val], "test_id": test_ids, "available_id": ids}
-    texts = {f"exp/{name}.txt": ",".join(str(i) for i in sorted(numbers)) + "\n" for name, numbers in lists.items()}
-    totals = [sum(n for (c, _), n in part.items() if (c in SYSU_INFRARED) == infrared) for part in cells for infrared in (False, True)]
+    texts = {f"exp/{name}.txt": _comma_separated(numbers) for name, numbers in lists.items()}
+    totals = [
+        sum(n for (c, _), n in part.items() if (c in SYSU_INFRARED) == infrared)
+        for part in cells
+        for infrared in (False, True)
+    ]
     return Plan(tuple(sorted(shots, key=lambda shot: shot.path)), texts, _counts(train, test, *totals))
 
 
-def _counts(train: int, test: int, train_visible: int, train_infrared: int, test_visible: int, test_infrared: int) -> dict[str, int]:
+def _comma_separated(identities: list[int]) -> str:
+    return ",".join(str(i) for i in sorted(identities)) + "\n"
+
+
+def _counts(
+    train: int, test: int, train_visible: int, train_infrared: int, test_visible: int, test_infrared: int
+) -> dict[str, int]:
     return {
-        "train_identities": train, "train_visible": train_visible, "train_infrared": train_infrared,
-        "test_identities": test, "test_visible": test_visible, "test_infrared": test_infrared,
-    }  # fmt: skip
+        "train_identities": train,
+        "train_visible": train_visible,
+        "train_infrared": train_infrared,
+        "test_identities": test,
+        "test_visible": test_visible,
+        "test_infrared": test_infrared,
+    }
 
 
-def _regdb(rng, train: int, test: int, images: int) -> Plan:
+def _regdb(rng: Rng, train: int, test: int, images: int | None) -> Plan:
+    assert images is not None  # every set of RegDB has a fixed number
     ids = range(1, train + test + 1)
     folders = {"visible": ("Visible", "v", 1), "thermal": ("Thermal", "t", 2)}
     shots = {
-        name: {i: [Shot(f"{folder}/{i}/{letter}_{i:04d}_{n:02d}.bmp", i, camera, n) for n in range(1, images + 1)] for i in ids}
+        (name, i): [
+            Shot(f"{folder}/{i}/{letter}_{i:04d}_{n:02d}.bmp", i, camera, n) for n in range(1, images + 1)
+        ]
         for name, (folder, letter, camera) in folders.items()
+        for i in ids
     }
     texts = {}
     for trial in TRIALS:
         order = [int(i) for i in rng.permutation(list(ids))]
         for split, chosen in (("train", sorted(order[:train])), ("test", sorted(order[train:]))):
             for name in folders:
-                lines = [f"{shot.path} {label}\n" for label, i in enumerate(chosen) for shot in shots[name][i]]
+                lines = [
+                    f"{shot.path} {label}\n" for label, i in enumerate(chosen) for shot in shots[name, i]
+                ]
                 texts[f"idx/{split}_{name}_{trial}.txt"] = "".join(lines)
-    flat = tuple(shot for by_id in shots.values() for i in ids for shot in by_id[i])
-    return Plan(flat, texts, _counts(train, test, train * images, train * images, test * images, test * images), TRIALS)
+    counts = _counts(train, test, train * images, train * images, test * images, test * images)
+    return Plan(tuple(shot for group in shots.values() for shot in group), texts, counts, TRIALS)
 
 
-def _llcm(rng, train: int, test: int, images: int | None) -> Plan:
+def _llcm(rng: Rng, train: int, test: int, images: int | None) -> Plan:
     ids = [int(i) for i in rng.permutation(train + test) + 1]
     shots, lists, totals = [], {}, []
     for split, chosen in (("train", sorted(ids[:train])), ("test", sorted(ids[train:]))):
@@ -223,5 +264,5 @@ def _llcm(rng, train: int, test: int, images: int | None) -> Plan:
             totals.append(len(part))
             if split == "train":
                 lists[f"idx/train_{name}.txt"] = "".join(f"{shot.path} {label}\n" for label, shot in part)
-    lists["idx/test_id.txt"] = ",".join(str(i) for i in sorted(ids[train:])) + "\n"
+    lists["idx/test_id.txt"] = _comma_separated(ids[train:])
     return Plan(tuple(shots), lists, _counts(train, test, *totals))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdcl.config import Settings
 from sdcl.data.augment import Augmentation, augment, augmentation
-from sdcl.data.image_cache import ImageStore
+from sdcl.data.image_cache import ImageCache
 from sdcl.data.sampler import epoch_batches
 from sdcl.datasets.sample import MODALITIES
 from sdcl.methods.interface import Batch, Stage
@@ -81,7 +81,7 @@ def make_batch(stage: Stage, images: dict[str, np.ndarray], views: Views, proces
 
 
 def load_views(
-    store: ImageStore, images: np.ndarray, views: list[Augmentation], seed: tuple[int, ...], local: slice
+    cache: ImageCache, images: np.ndarray, views: list[Augmentation], seed: tuple[int, ...], local: slice
 ) -> Tensor:
     """Augmented images of this process's shard of one modality's batch.
 
@@ -97,6 +97,6 @@ def load_views(
         shard = np.arange(len(images))[max(local.start - start, 0) : max(local.stop - start, 0)]
         if len(shard):
             seeds = derive_seeds(*seed, number, count=len(images))
-            parts.append(augment(store.take(images[shard]), view, [seeds[i] for i in shard]))
+            parts.append(augment(cache.take(images[shard]), view, [seeds[i] for i in shard]))
         start += len(images)
     return torch.cat(parts)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sdcl.config import Settings
-from sdcl.data.image_cache import ImageStore, build_cache, content_fingerprint, open_store
+from sdcl.data.image_cache import ImageCache, build_cache, content_fingerprint, open_cache
 from sdcl.datasets import Dataset
 from sdcl.datasets.sample import MODALITIES
 from sdcl.runtime import distributed
@@ -25,8 +25,8 @@ class TrainingImages:
     """
 
     cameras: dict[str, np.ndarray]
-    train: dict[str, ImageStore]
-    extract: dict[str, ImageStore]
+    train: dict[str, ImageCache]
+    extract: dict[str, ImageCache]
     fingerprint: str
 
     @classmethod
@@ -39,15 +39,15 @@ class TrainingImages:
         paths = {m: [s.path for s in dataset.train[m]] for m in MODALITIES}
         return cls(
             cameras={m: np.array([s.camera for s in dataset.train[m]]) for m in MODALITIES},
-            train=open_stores(paths, settings, settings.data.resize_train, processes, "training"),
-            extract=open_stores(paths, settings, settings.data.resize_extract, processes, "clustering"),
+            train=open_caches(paths, settings, settings.data.resize_train, processes, "training"),
+            extract=open_caches(paths, settings, settings.data.resize_extract, processes, "clustering"),
             fingerprint=content_fingerprint([path for m in MODALITIES for path in paths[m]]),
         )
 
 
-def open_stores(
+def open_caches(
     paths: dict[str, list[str]], settings: Settings, resize: str, processes: Processes, title: str
-) -> dict[str, ImageStore]:
+) -> dict[str, ImageCache]:
     """modality -> decoded images. One process of each machine decodes while the others wait."""
     data = settings.data
     arguments = {m: (p, data.height, data.width, resize, Path(data.cache_dir)) for m, p in paths.items()}
@@ -56,6 +56,6 @@ def open_stores(
             build_cache(*image_list, data.workers, f"{title} {m}")
     distributed.barrier()
     return {
-        m: open_store(*image_list, processes.device, workers=data.workers, title=f"{title} {m}")
+        m: open_cache(*image_list, processes.device, workers=data.workers, title=f"{title} {m}")
         for m, image_list in arguments.items()
     }

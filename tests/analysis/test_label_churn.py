@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdcl.analysis.label_churn import Churn, label_churn
+from sdcl.analysis.label_churn import LabelChurn, label_churn
 from sdcl.clustering import LabelSet, PseudoLabels
 
 
@@ -36,7 +36,9 @@ def test_against_all_pairs():
         old, new = draw.integers(-1, 5, (2, 40))
         found = label_churn(old, labels(new))
         assert found["churn"] == pytest.approx(by_pairs(old, new), abs=1e-12)
-        assert found["outlier_churn"] == pytest.approx(np.mean([(a < 0) != (b < 0) for a, b in zip(old, new)]))
+        assert found["outlier_churn"] == pytest.approx(
+            np.mean([(a < 0) != (b < 0) for a, b in zip(old, new)])
+        )
 
 
 def test_only_the_partition_counts():
@@ -45,7 +47,9 @@ def test_only_the_partition_counts():
     moved = label_churn(old, labels([5, 5, 5, 5, 1, -1, 1]))
     assert moved["churn"] > 0.3 and moved["outlier_churn"] == pytest.approx(2 / 7)
     draw = np.random.default_rng(1)
-    assert label_churn(draw.integers(0, 10, 2000), labels(draw.integers(0, 10, 2000)))["churn"] == pytest.approx(1, abs=0.01)
+    assert label_churn(draw.integers(0, 10, 2000), labels(draw.integers(0, 10, 2000)))[
+        "churn"
+    ] == pytest.approx(1, abs=0.01)
 
 
 def test_nothing_in_common_tells_nothing():
@@ -54,33 +58,41 @@ def test_nothing_in_common_tells_nothing():
 
 
 def test_from_epoch_to_epoch():
-    churn, first = Churn(), {"visible": {}, "infrared": {}}
-    churn.follow(sets(visible=[0, 0, 1, 1], infrared=[0, 1]), first)
+    churn, first = LabelChurn(), {"visible": {}, "infrared": {}}
+    churn.update(sets(visible=[0, 0, 1, 1], infrared=[0, 1]), first)
     assert first == {"visible": {}, "infrared": {}}  # nothing came before
     second = {"visible": {"clusters": 2}, "infrared": {}, "visible_joint": {}}
-    churn.follow(sets(visible=[0, 1, 1, 0]) + sets(visible=[1, 1, 0, 0], infrared=[0, 0, 1], visible_joint=[0, 0, 1, 1]), second)
-    assert second["visible"] == {"clusters": 2, "churn": 0.0, "outlier_churn": 0.0}  # of the same name the last
+    churn.update(
+        sets(visible=[0, 1, 1, 0])
+        + sets(visible=[1, 1, 0, 0], infrared=[0, 0, 1], visible_joint=[0, 0, 1, 1]),
+        second,
+    )
+    assert second["visible"] == {
+        "clusters": 2,
+        "churn": 0.0,
+        "outlier_churn": 0.0,
+    }  # of the same name the last
     assert second["infrared"] == {} and second["visible_joint"] == {}  # another number of images; new
     third = {"visible_joint": {}}
-    churn.follow(sets(visible_joint=[0, 1, 1, 1]), third)
+    churn.update(sets(visible_joint=[0, 1, 1, 1]), third)
     assert set(third["visible_joint"]) == {"churn", "outlier_churn"}
-    assert set(churn.before) == {"visible_joint"}
+    assert set(churn.previous) == {"visible_joint"}
 
 
 def test_labels_of_some_images_are_compared_on_those():
-    churn, row = Churn(), {"infrared_camera_3": {}}
+    churn, row = LabelChurn(), {"infrared_camera_3": {}}
     rows = np.array([1, 2])
-    churn.follow(sets(rows, infrared_camera_3=[-1, 0, 0, -1]), dict(row))
-    churn.follow(sets(rows, infrared_camera_3=[-1, 0, -1, -1]), row)
+    churn.update(sets(rows, infrared_camera_3=[-1, 0, 0, -1]), dict(row))
+    churn.update(sets(rows, infrared_camera_3=[-1, 0, -1, -1]), row)
     assert row["infrared_camera_3"]["outlier_churn"] == 0.5
 
 
 def test_a_copy_from_the_disk_goes_on_alike(tmp_path):
-    one, other = Churn(), Churn()
-    one.follow(sets(visible=[0, 0, 1, -1]), {"visible": {}})
+    one, other = LabelChurn(), LabelChurn()
+    one.update(sets(visible=[0, 0, 1, -1]), {"visible": {}})
     torch.save(one.state(), tmp_path / "labels.pt")
     other.load(torch.load(tmp_path / "labels.pt", weights_only=True))
-    told = [{"visible": {}}, {"visible": {}}]
-    for churn, row in zip((one, other), told):
-        churn.follow(sets(visible=[0, 1, 1, 0]), row)
-    assert told[0] == told[1] and told[0]["visible"]["outlier_churn"] == 0.25
+    summaries = [{"visible": {}}, {"visible": {}}]
+    for churn, row in zip((one, other), summaries):
+        churn.update(sets(visible=[0, 1, 1, 0]), row)
+    assert summaries[0] == summaries[1] and summaries[0]["visible"]["outlier_churn"] == 0.25

@@ -10,7 +10,7 @@ from sdcl.association import (
     association_embedding,
     heterogeneous_scores,
     majority_of_neighbors,
-    own_slices,
+    memory_slices,
     propagate_labels,
     released_slices,
     unification,
@@ -72,7 +72,7 @@ def test_released_embedding_across_modalities(arrays):
 
 @pytest.mark.parametrize("sizes", [[5], [3, 4], [3, 4, 5, 6], [1, 9, 1, 9], [50, 1, 1, 1, 1]])
 def test_slices(sizes):
-    assert own_slices(sizes) == [(sum(sizes[:i]), sum(sizes[: i + 1])) for i in range(len(sizes))]
+    assert memory_slices(sizes) == [(sum(sizes[:i]), sum(sizes[: i + 1])) for i in range(len(sizes))]
     columns = np.arange(sum(sizes))
     cumulative = [sum(sizes[: i + 1]) for i in range(len(sizes))]  # what the release stores as the sizes
     expected, start = [], 0

@@ -1,282 +1,251 @@
-"""The real report command on tiny runs: whole, without data, without model; several; in a browser without a network."""
+"""The report command and reports after training and test, on tiny runs; in a browser without a network."""
 
-import dataclasses
-import html
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
-import torch
-from helpers import raw_trees
+from helpers.pages import Page
+from helpers.run_folders import FACTS, OF_GUR, OF_SDCL, RESNET, SETTINGS, write_run
 
 from sdcl import test as test_program
 from sdcl import train as train_program
 from sdcl.cli import report
-from sdcl.config.settings import flat, resolve
-from sdcl.models.factory import build_model
-from sdcl.reporting import model_views as trained
-from sdcl.reporting import page_run as single
-from sdcl.reporting import run_record as record
+from sdcl.reporting.write import report_after_run
 from sdcl.runtime import checkpoint
 
-pytest.importorskip("matplotlib")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SMALL = {
-    "height": 32,
-    "width": 16,
-    "k1": 8,
-    "k1_visible_unified": 8,
-    "k2": 3,
-    "eps": 0.5,
-    "cra_k": 3,
-    "test_batch_size": 64,
-    "unify_from": 5,
-}
-GUR = {"method": "gur", "shallow": False, "camera_eps": 0.4, "k1": 5, "min_samples": 3, "propagate_from": 1}
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("seen")
-    people = tuple(range(1, 9))
-    return {
-        "sysu": raw_trees.sysu(root / "sysu", train=people[:4], val=people[4:6], test=people[6:], images=3),
-        "regdb": raw_trees.regdb(root / "regdb", people=5, images=6),
-        "llcm": raw_trees.llcm(root / "llcm", train=people[:4], test=people[4:], images=2),
-    }
+SYNTHETIC = {"synthetic": True, "complete": True, "notices": ["x is a rendered set"]}
+MODEL_SECTIONS = {"ranked", "embedding", "attention", "clusters"}
 
 
 @pytest.fixture
 def make_run(data, tmp_path):
-    """A run folder as training leaves it, with a model of random weights."""
-
-    def make(dataset="sysu", name="run", **more):
-        arch = "vit_mini" if more.get("shallow", True) else "resnet_mini"
-        said = {"dataset": dataset, "data_dir": str(data[dataset]), "cache_dir": str(tmp_path / "cache"), "arch": arch, "device": "cpu"}
-        settings, _ = resolve(SMALL | said | more)
-        folder = tmp_path / name
-        folder.mkdir()
-        torch.manual_seed(0)
-        model = build_model(arch, height=32, width=16)
-        state = {"model": model.state_dict(), "epoch": 1, "settings": flat(settings), "data": "d", "rows": []}
-        checkpoint.save(folder, checkpoint.LAST, state)
-        (folder / "config.json").write_text(json.dumps(flat(settings)))
-        (folder / "environment.json").write_text('{"data": "d", "<b>": "<i>"}')
-        (folder / "log.txt").write_text("note: x is synthetic (t)\n")
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(a_row(e, more.get("seed", 1))) + "\n" for e in range(2)))
-        return folder
-
-    return make
-
-
-def a_row(epoch, seed):
-    numbers = {"R1": 30.0 + 3 * epoch + seed, "R5": 50.0, "R10": 60.0, "R20": 80.0, "mAP": 20.0 + seed, "mINP": 10.0}
-    test = [{"protocol": "SYSU-MM01 all-search single-shot, 10 seeded draws", "direction": "infrared to visible", **numbers}]
-    labels = {m: {"clusters": 9, "outliers": 1, "true_identities": 8, "ari": 0.5} for m in ("visible", "infrared")}
-    losses = {"cluster_visible_deep": 1.0}
-    return {
-        "epoch": epoch,
-        "stage": "contrast",
-        "lr": 1e-4,
-        "loss": 1.0,
-        "losses": losses,
-        "labels": labels,
-        "test": test,
-        "seconds": {"a": 1},
-    }
-
-
-def body_of(path):
-    return re.sub(r"data:image[^\"]*", "", path.read_text(encoding="utf-8"))
+    """make_run(dataset, name, ...) -> run folder."""
+    return lambda dataset="sysu", name="run", **more: write_run(
+        tmp_path / name, data[dataset], tmp_path / "cache", dataset, **more
+    )
 
 
 def missing_on(page):
-    found = re.search(r"Not on this page, and why</h3><ul>(.*?)</ul>", page)
-    return html.unescape(found[1]) if found else ""
+    """What the page names as missing."""
+    return page.sections["summary"].bullets
 
 
 def test_a_whole_run(make_run, capsys):
-    run = make_run()
+    run = make_run(facts=SYNTHETIC)
     before = {p.name: p.read_bytes() for p in run.iterdir()}
     assert report.main([str(run)]) == 0
     assert str(run / "report.html") in capsys.readouterr().out
-    page = body_of(run / "report.html")
-    assert missing_on(page) == ""
-    titles = (
-        "Infrared to visible",
-        "Visible to infrared",
-        "t-SNE",
-        "deep, rollout",
-        "shallow, last block",
-        "Largest",
-        "similarity of pairs across",
-    )
-    for part in (*titles, "34.00", "&lt;i&gt;"):
-        assert part in page, part
-    assert "is synthetic" in page and "Published values are not drawn" in page and "released training log" not in page
+    page = Page(run / "report.html")
+    assert missing_on(page) == [] and set(page.sections) >= MODEL_SECTIONS
+    assert page.sections["ranked"].headings == ["Infrared to visible", "Visible to infrared"]
+    assert page.sections["clusters"].headings == ["Visible", "Infrared"]
+    assert len(page.sections["embedding"].images) == 4  # a map, three histograms
+    assert any("deep, rollout" in alt for alt in page.sections["attention"].images)
+    assert page.sections["results"].rows[1][2] == "34.00" and ["<b>", "<i>"] in page.sections["settings"].rows
+    assert SYNTHETIC["notices"][0] in page.sections["summary"].paragraphs
     assert (run / "report.html").stat().st_size < 5_000_000
     after = {p.name: p.read_bytes() for p in run.iterdir() if p.name != "report.html"}
-    assert after == before  # looking at a run changes nothing of it
+    assert after == before  # a report changes nothing of the run
 
 
 def test_after_real_training_and_testing(data, tmp_path):
     """What training and testing write is what the report reads."""
-    run = ["--data-dir", data["sysu"], "--cache-dir", tmp_path / "cache", "--logs-dir", tmp_path / "run", "--device", "cpu"]
+    run = [
+        "--data-dir",
+        data["sysu"],
+        "--cache-dir",
+        tmp_path / "cache",
+        "--logs-dir",
+        tmp_path / "run",
+        "--device",
+        "cpu",
+    ]
     small = "-a vit_mini --pretrained none --calibrate-necks -b 8 --num-instances 4 --iters 2 --iters-unified 2 --epochs 2 --pad 2".split()
-    small += [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", value)]
+    for name, value in (SETTINGS | OF_SDCL).items():
+        small += [f"--{name.replace('_', '-')}", value]
+    path = tmp_path / "run/report.html"
     assert train_program.main([*map(str, run + small)]) == 0
-    assert "the test after epoch 1" in body_of(tmp_path / "run/report.html")
+    page = Page(path)
+    assert not MODEL_SECTIONS & set(page.sections) and len(page.sections["results"].rows) == 3
     assert test_program.main(["-d", "sysu", *map(str, run)]) == 0
-    page = body_of(tmp_path / "run/report.html")
-    assert "from test.json" in page and f"`python -m sdcl.cli.report {tmp_path / 'run'}` runs the model" in missing_on(page)
-    (tmp_path / "run/report.html").unlink()
+    assert not MODEL_SECTIONS & set(Page(path).sections) and len(missing_on(Page(path))) == 1
+    path.unlink()
     assert test_program.main(["-d", "sysu", *map(str, run), "--report", "none"]) == 0
-    assert not (tmp_path / "run/report.html").exists()
+    assert not path.exists()
     assert test_program.main(["-d", "sysu", *map(str, run), "--report", "full"]) == 0
-    page = body_of(tmp_path / "run/report.html")
-    assert missing_on(page) == "" and "from test.json" in page and "last in stage contrast" in page
-    for part in (
-        "Loss terms: cluster over epochs",
-        "Clusters (thin: the true number) over epochs",
-        "Label churn: 1 − ARI with the epoch before over epochs",
-        "Images that became or ceased to be outliers over epochs",
-        "Learning rate over epochs",
-        "Bars of the seconds of each phase: embed",
+    page = Page(path)
+    assert missing_on(page) == [] and set(page.sections) >= MODEL_SECTIONS
+    charts = " ".join(
+        page.sections["curves"].images + page.sections["labels"].images + page.sections["time"].images
+    )
+    for name in (
+        "Loss terms: cluster",
+        "Learning rate",
+        "Clusters",
+        "Label churn",
+        "Images that became",
+        "embed",
     ):
-        assert part in page, part
+        assert name in charts, name
 
 
 def test_regdb_and_a_resnet_without_attention(make_run):
-    run = make_run("regdb", method="baseline", shallow=False, min_samples=2)
+    run = make_run("regdb", **RESNET)
     assert report.main([str(run)]) == 0
-    page = body_of(run / "report.html")
-    assert "Visible to infrared" in page and "Infrared to visible" in page and "Where the branches look" not in page
-    assert "Largest" in page or "Clusters of the training images: " in missing_on(page)
+    page = Page(run / "report.html")
+    assert len(page.sections["ranked"].headings) == 2 and "attention" not in page.sections
+    assert "clusters" in page.sections or len(missing_on(page)) == 1
 
 
 def test_a_checkpoint_of_another_folder(make_run, data, tmp_path):
-    """The results go where the flags say, and have a page there, although nothing was trained in that folder."""
+    """The results are written where the flags say, and have a page there, although nothing was trained in that folder."""
     run, new = make_run(), tmp_path / "new"
-    places = ["--data-dir", data["sysu"], "--cache-dir", tmp_path / "cache", "--logs-dir", new, "--device", "cpu"]
-    assert test_program.main([*map(str, ["-d", "sysu", "--checkpoint", run / "last.pt", *places])]) == 0
-    page = body_of(new / "report.html")
-    assert "from test.json" in page and "tested here, trained elsewhere" in page
+    folders = [
+        "--data-dir",
+        data["sysu"],
+        "--cache-dir",
+        tmp_path / "cache",
+        "--logs-dir",
+        new,
+        "--device",
+        "cpu",
+    ]
+    assert test_program.main([*map(str, ["-d", "sysu", "--checkpoint", run / "last.pt", *folders])]) == 0
+    assert len(Page(new / "report.html").sections["results"].rows) == 3
 
 
 def test_the_trials_of_regdb(make_run, data, tmp_path, capsys):
     """The test writes a page for each trial and one for all; the report takes their folder, alone and among others."""
-    (tmp_path / "run").mkdir()
     for trial in (2, 10):
         make_run("regdb", name=f"run/trial_{trial}", trial=trial)
-    places = ["--data-dir", data["regdb"], "--cache-dir", tmp_path / "cache", "--logs-dir", tmp_path / "run", "--device", "cpu"]
-    assert test_program.main([*map(str, ["-d", "regdb", "--trials", "2,10", *places])]) == 0
-    said = capsys.readouterr().out
-    assert all(str(tmp_path / "run" / name) in said for name in ("trial_2/report.html", "trial_10/report.html", "report.html"))
-    page = body_of(tmp_path / "run/report.html")
-    shown = json.loads((tmp_path / "run/test.json").read_text())
-    for row in shown:
-        for one in row["per_draw"]:
-            assert f'<td class="n">{one["mAP"]:.2f}</td>' in page
-        assert f"<b>{row['mAP']:.2f} ± {row['std']['mAP']:.2f}</b>" in page and row["direction"] in page
-    assert page.index("trial 2<") < page.index("trial 10<") and 'href="trial_10/report.html"' in page
+    folders = [
+        "--data-dir",
+        data["regdb"],
+        "--cache-dir",
+        tmp_path / "cache",
+        "--logs-dir",
+        tmp_path / "run",
+        "--device",
+        "cpu",
+    ]
+    assert test_program.main([*map(str, ["-d", "regdb", "--trials", "2,10", *folders])]) == 0
+    printed = capsys.readouterr().out
+    names = ("trial_2/report.html", "trial_10/report.html", "report.html")
+    assert all(str(tmp_path / "run" / name) in printed for name in names)
+    text = (tmp_path / "run/report.html").read_text()
+    page = Page(text)
+    results = page.sections["results"]
+    for index, row in enumerate(json.loads((tmp_path / "run/test.json").read_text())):
+        table = results.rows[4 * index : 4 * index + 4]
+        assert row["direction"] in results.headings[index] and [line[0] for line in table[1:3]] == [
+            "trial 2",
+            "trial 10",
+        ]
+        assert [line[5] for line in table[1:3]] == [f"{one['mAP']:.2f}" for one in row["per_draw"]]
+        assert table[3][5] == f"{row['mAP']:.2f} ± {row['std']['mAP']:.2f}"
+    assert "trial_10/report.html" in [a["href"] for a in page.all("a")]
     (tmp_path / "run/report.html").unlink()
     assert report.main([str(tmp_path / "run")]) == 0
-    assert body_of(tmp_path / "run/report.html") == page
+    assert (tmp_path / "run/report.html").read_text() == text
     other = make_run("regdb", name="other", trial=2, eps=0.4)
     assert report.main([str(tmp_path / "run"), str(other), "--out", str(tmp_path / "both.html")]) == 0
-    assert "3 runs in 2 groups" in body_of(tmp_path / "both.html")
-
-
-@pytest.mark.parametrize("method", [{}, GUR])
-def test_labels_are_those_of_the_method(make_run, method):
-    """Both modalities get labels through the method's own stages, which are asked but never trained."""
-    run = make_run(**method)
-    known = record.read(run)
-    rebuilt = trained.load(run, trained.settings_of(known.settings))
-    sheets = trained.cluster_sheets(rebuilt)
-    assert set(sheets) == {"visible", "infrared"} and all(rows and all(c.tiles for c in rows) for rows in sheets.values())
-
-
-def test_camera_3_does_not_see_camera_2(make_run):
-    run = make_run()
-    rebuilt = trained.load(run, trained.settings_of(record.read(run).settings))
-    for view, closed in zip(trained.galleries(rebuilt), (("3", "2"), ("2", "3"))):
-        for row in trained.ranked(rebuilt, view):
-            assert not (str(row.query.camera) == closed[0] and any(str(t.camera) == closed[1] for t in row.gallery))
-            assert all(t.right == (t.identity == row.query.identity) for t in row.gallery)
-            assert [t.score for t in row.gallery] == sorted((t.score for t in row.gallery), reverse=True)
-
-
-def test_llcm_is_ranked_by_its_protocol(make_run):
-    """Drawn galleries, and a query does not see its own identity in its own camera."""
-    run = make_run("llcm")
-    rebuilt = trained.load(run, trained.settings_of(record.read(run).settings))
-    for view in trained.galleries(rebuilt):
-        samples = rebuilt.test_set.samples[view.gallery]
-        assert len(view.draws[0].gallery) == len({(s.identity, s.camera) for s in samples}) < len(samples)
-        for row in trained.ranked(rebuilt, view):
-            assert not any(t.identity == row.query.identity and t.camera == row.query.camera for t in row.gallery)
-
-
-def test_images_chosen_for_attention(make_run):
-    run = make_run()
-    rebuilt = trained.load(run, trained.settings_of(record.read(run).settings))
-    path = rebuilt.test_set.samples["infrared"][0].path
-    (one,) = trained.looks(rebuilt, [path])
-    assert one[0].startswith("infrared") and one[1][0][0] == "image"
-    with pytest.raises(ValueError, match="no test image"):
-        trained.looks(rebuilt, ["nothing.jpg"])
+    assert [row[:2] for row in Page(tmp_path / "both.html").sections["groups"].rows[1:3]] == [
+        ["A", "2"],
+        ["B", "1"],
+    ]
 
 
 def test_what_is_gone_is_named(make_run, tmp_path):
     run = make_run()
-    assert report.main([str(run), "--data-dir", str(tmp_path / "gone"), "--out", str(tmp_path / "a.html")]) == 0
-    assert str(tmp_path / "gone") in missing_on(body_of(tmp_path / "a.html"))
-    (run / "last.pt").unlink()
-    assert report.main([str(run)]) == 0
-    page = body_of(run / "report.html")
-    assert "no checkpoint" in missing_on(page) and "Loss" in page
-    assert report.main([str(run), "--no-embed"]) == 0
-    assert "--no-embed" in missing_on(body_of(run / "report.html"))
+    assert (
+        report.main([str(run), "--data-dir", str(tmp_path / "gone"), "--out", str(tmp_path / "a.html")]) == 0
+    )
+    (line,) = missing_on(Page(tmp_path / "a.html"))
+    assert str(tmp_path / "gone") in line
+    (run / checkpoint.LAST).unlink()
+    for flags in ([], ["--no-embed"]):
+        assert report.main([str(run), *flags]) == 0
+        page = Page(run / "report.html")
+        assert (
+            len(missing_on(page)) == 1
+            and not MODEL_SECTIONS & set(page.sections)
+            and "curves" in page.sections
+        )
 
 
-def test_a_checkpoint_of_another_model(make_run):
+def test_a_checkpoint_that_does_not_fit(make_run):
     run = make_run()
-    other = json.loads((run / "config.json").read_text()) | {"arch": "resnet_mini", "not_known": 1}
-    (run / "config.json").write_text(json.dumps(other))
+    state = checkpoint.load(run / checkpoint.LAST)
+    checkpoint.save(run, checkpoint.LAST, state | {"settings": state["settings"] | {"height": 64}})
     assert report.main([str(run)]) == 0
-    assert "does not fit" in missing_on(body_of(run / "report.html"))
+    assert len(missing_on(Page(run / "report.html"))) == 1
 
 
-def test_published_values_only_for_real_data(make_run):
-    known = record.read(make_run())
-    for notices, drawn in (([], True), (["x is synthetic (t)"], False), (["x is incomplete, and"], False)):
-        page = single.run_page(dataclasses.replace(known, notices=notices), embed=False)
-        assert ("released training log" in page) is drawn and ("are not drawn" in page) is not drawn
-    page = single.run_page(dataclasses.replace(known, notices=[], has_log=False), embed=False)
-    assert "released training log" not in page
-    gur = dataclasses.replace(known, notices=[], settings=known.settings | {"method": "gur"})
-    assert "released training log" not in single.run_page(gur, embed=False)
+@pytest.mark.parametrize("method", ["sdcl", "gur"])
+@pytest.mark.parametrize("facts", [FACTS, SYNTHETIC, FACTS | {"complete": False}, {}])
+def test_published_values_stand_beside_real_data_only(make_run, facts, method):
+    """Beside the method that they were published for, and only if environment.json records complete real data."""
+    run = make_run(facts=facts, **({} if method == "sdcl" else OF_GUR))
+    assert report.main([str(run), "--no-embed"]) == 0
+    page = Page(run / "report.html")
+    drawn = method == "sdcl" and facts is FACTS
+    assert ("released training log" in (run / "report.html").read_text()) is drawn
+    assert any("Published values" in text for text in page.sections["curves"].paragraphs) is (
+        method == "sdcl" and not drawn
+    )
 
 
 def test_several_runs(make_run, tmp_path, capsys):
     runs = [make_run(name=f"{eps}_{seed}", eps=eps, seed=seed) for eps in (0.5, 0.4) for seed in (1, 2)]
     assert report.main([*map(str, runs), "--out", str(tmp_path / "both.html")]) == 0
     assert "both.tex" in capsys.readouterr().out
-    page = body_of(tmp_path / "both.html")
-    assert "A: eps=0.5" in page and "B: eps=0.4" in page and "34.50 ± 0.71" in page
-    assert "34.50 ± 0.71" in (tmp_path / "both.md").read_text()
+    rows = Page(tmp_path / "both.html").sections["results"].rows
+    assert [row[0] for row in rows[1:]] == ["A: eps=0.5", "B: eps=0.4"] and rows[1][4] == "34.50 ± 0.71"
+    assert all("34.50 ± 0.71" in (tmp_path / f"both.{kind}").read_text() for kind in ("md", "html"))
+    assert (tmp_path / "both.csv").is_file()
 
 
 def test_bad_input(make_run, tmp_path, capsys):
-    run = str(make_run())
-    assert report.main([run, f"{run}/../run"]) == 2
-    assert "more than once" in capsys.readouterr().err
+    run = make_run()
+    assert report.main([str(run), f"{run}/../run"]) == 2
     assert report.main([str(tmp_path)]) == 2
-    assert "no run folder" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert report.main([str(run), "--no-embed", "--out", str(tmp_path / "file/page.html")]) == 2
+    assert capsys.readouterr().err.count("error: ") == 3
+
+
+def test_a_folder_name_may_hold_anything(make_run, tmp_path):
+    run = make_run(name="<img src=x onerror=1>'&\n{{ 7 * 7 }}")
+    (tmp_path / os.fsdecode(b"\xff")).symlink_to(run)
+    assert report.main([str(run), "--no-embed"]) == 0
+    assert all(a["src"].startswith("data:image/") for a in Page(run / "report.html").all("img"))
+    assert (
+        report.main(
+            [str(run), str(make_run(name=os.fsdecode(b"\xfe"))), "--out", str(tmp_path / "both.html")]
+        )
+        == 0
+    )
+    assert "\\udcfe" in Page(tmp_path / "both.html").sections["groups"].rows[1][2]
+
+
+def test_a_failed_report_never_fails_a_run(make_run, tmp_path, capsys, monkeypatch):
+    report_after_run(tmp_path / "nothing", "logs")
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setattr("sdcl.reporting.page_run.run_page", lambda *args, **options: 1 / 0)
+    report_after_run(make_run(), "logs")
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    report_after_run(tmp_path / "nothing", "none")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_command_line_needs_no_drawing_library():
+    code = "import sys, sdcl.cli.report as r; r.parser().format_help(); sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 # ------------------------------------------------------------------ in a browser
@@ -298,7 +267,14 @@ def test_a_browser_opens_it_without_errors_and_without_a_network(make_run, tmp_p
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
     probe.write_text(text.replace("</body>", f"<script>{count}</script></body>"), encoding="utf-8")
     for path, expected in ((page, "</main>"), (probe, "<title>broken 0</title>")):
-        done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=False, env=dict(os.environ))
+        done = subprocess.run(
+            [*command, path.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env=dict(os.environ),
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         assert "CONSOLE" not in done.stderr, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
         assert expected in done.stdout

@@ -1,4 +1,4 @@
-"""Sparse Jaccard distance against the released arrays and against a plain dense form; its CPU and GPU kernels."""
+"""Sparse Jaccard distance against the released arrays and a dense form; its CPU and GPU kernels."""
 
 import numpy as np
 import pytest

@@ -43,7 +43,7 @@ def test_shards_make_the_lists_of_one_process(monkeypatch, form, shards, chunk):
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("name", ["integers", "crowd", "zeros"])
 def test_of_equally_distant_images_the_first_is_listed(shards, name):
-    """Whole numbers have exact distances: the order is that of (distance, image), the image itself before all."""
+    """Whole numbers have exact distances: the order is that of (distance, image), the image itself first."""
     high = {"integers": 4, "crowd": 2, "zeros": 1}[name]
     array = np.random.default_rng(1).integers(0, high, (60, 4)).astype(np.float32)
     distance = squared_distances(array) - 1e3 * np.eye(60)

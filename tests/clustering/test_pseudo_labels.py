@@ -1,4 +1,4 @@
-"""Pseudo-labels from features: the released labels, scikit-learn on degenerate features, and the label values."""
+"""Pseudo-labels: the released ones, scikit-learn on degenerate features, and the label values."""
 
 import numpy as np
 import pytest

@@ -349,7 +349,7 @@ def test_a_method_of_another_package_joins_with_one_call(monkeypatch):
     class Visitor(METHODS["baseline"]):
         """A method from outside."""
 
-        Settings = MySettings
+        SETTINGS = MySettings
         RECIPES = {"sysu": {"epochs": 7}}  # noqa: RUF012
 
     monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
@@ -394,7 +394,7 @@ def test_config_files_that_cannot_be_used(tmp_path, content):
 
 
 def test_bare_settings_are_those_of_sdcl():
-    assert Settings().method == METHODS["sdcl"].Settings()
+    assert Settings().method == METHODS["sdcl"].SETTINGS()
     assert json.loads(json.dumps(flat(Settings())))["cra_k"] == 20
 
 

@@ -1,4 +1,4 @@
-"""Augmentation: recorded operations, torchvision's jitter, a slice-by-slice crop, independence of the batch."""
+"""Augmentation: recorded operations, torchvision's jitter, a crop by slices, independence of the batch."""
 
 import random
 
@@ -165,7 +165,7 @@ def test_global_generators_are_left_alone():
 
 
 def test_order_of_the_chain():
-    """Black pad before the mean, erasing after it, channel operation last: redone step by step for one image."""
+    """Black pad before the mean, erasing after it, channel operation last: step by step for one image."""
     images = uint8_images(1)
     for seed in range(20):
         drawn = A.draw(random.Random(seed), SDCL_VISIBLE_EXCHANGED, 24, 12)

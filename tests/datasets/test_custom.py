@@ -368,7 +368,7 @@ def test_the_doctor_knows_own_data(root, tmp_path):
 
 def test_the_example_in_the_documentation(tmp_path):
     text = (
-        (Path(__file__).parents[2] / "docs/OWN_DATA.md")
+        (Path(__file__).parents[2] / "docs/datasets/custom.md")
         .read_text()
         .partition("```csv\n")[2]
         .partition("```")[0]

@@ -279,7 +279,9 @@ def released_draws(arrays, tmp_path):
     (root / "exp/test_id.txt").write_text(about["test_id_txt"])
     samples, absent = sysu.read(root, "test")
     listed = {int(identity) for identity in about["test_id_txt"].splitlines()[0].split(",")}
-    assert len(absent) == len(listed - {int(identity) for folders in about["tree"].values() for identity in folders})
+    assert len(absent) == len(
+        listed - {int(identity) for folders in about["tree"].values() for identity in folders}
+    )
     return about, root, samples
 
 

@@ -19,7 +19,13 @@ def metrics(r1, mAP):
 def results():
     draws = [metrics(0.05, 0.5), metrics(0.15, 0.7)]
     return [
-        Result("SYSU-MM01 all-search single-shot, 2 official rand_perm_cam draws", "infrared to visible", mean(draws), draws, 301),
+        Result(
+            "SYSU-MM01 all-search single-shot, 2 official rand_perm_cam draws",
+            "infrared to visible",
+            mean(draws),
+            draws,
+            301,
+        ),
         Result("RegDB", "thermal to visible", metrics(1.0, 1.0), [metrics(1.0, 1.0)], 2060),
     ]
 
@@ -50,7 +56,10 @@ def test_latex(results):
     assert first.endswith(r"\\") and r"rand\_perm\_cam" in first
     assert [cell.strip(" \\") for cell in first.split("&")][1:] == FIRST
     assert second == "RegDB, thermal to visible & " + " & ".join(SECOND) + r" \\"
-    assert T.latex_rows(results, header=True).splitlines()[0].split(" & ")[1:] == [*T.COLUMNS[:-1], r"mINP \\"]
+    assert T.latex_rows(results, header=True).splitlines()[0].split(" & ")[1:] == [
+        *T.COLUMNS[:-1],
+        r"mINP \\",
+    ]
 
 
 def test_json(results):
@@ -58,7 +67,9 @@ def test_json(results):
     assert rows == T.to_rows(results)
     assert rows[0]["R1"] == pytest.approx(10) and rows[0]["mAP"] == pytest.approx(60)
     assert [draw["mAP"] for draw in rows[0]["per_draw"]] == pytest.approx([50, 70])
-    assert rows[0]["std"]["mAP"] == pytest.approx(10 * 2**0.5) and "std" not in rows[1]  # sample deviation; of one draw there is none
+    assert (
+        rows[0]["std"]["mAP"] == pytest.approx(10 * 2**0.5) and "std" not in rows[1]
+    )  # sample deviation; of one draw there is none
     assert [row["trials"] for row in json.loads(T.to_json(results, [3, 5]))] == [[3, 5]] * 2
     assert (rows[0]["gallery_size"], rows[0]["num_valid"], rows[0]["num_queries"]) == (301, 90, 100)
 

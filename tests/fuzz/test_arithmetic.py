@@ -10,11 +10,18 @@ from sdcl.evaluation.metrics import rank_metrics
 
 
 @cases.few
-@given(st.lists(st.tuples(st.integers(-1, 9), st.integers(1, 3)), max_size=40), st.integers(1, 8), st.integers(1, 40), st.integers(0, 9))
+@given(
+    st.lists(st.tuples(st.integers(-1, 9), st.integers(1, 3)), max_size=40),
+    st.integers(1, 8),
+    st.integers(1, 40),
+    st.integers(0, 9),
+)
 def test_sampler(images, instances, batch, seed):
     labels, cameras = np.array([i[0] for i in images], int), np.array([i[1] for i in images], int)
     try:
-        rows = epoch_batches(labels, cameras, batch_size=batch, num_instances=instances, iterations=3, seed=(seed,))
+        rows = epoch_batches(
+            labels, cameras, batch_size=batch, num_instances=instances, iterations=3, seed=(seed,)
+        )
     except ValueError:
         assert not (labels >= 0).any()
         return
@@ -22,7 +29,14 @@ def test_sampler(images, instances, batch, seed):
 
 
 @cases.few
-@given(st.integers(1, 6), st.integers(1, 8), st.integers(1, 4), st.integers(1, 4), st.booleans(), st.integers(0, 10**6))
+@given(
+    st.integers(1, 6),
+    st.integers(1, 8),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.booleans(),
+    st.integers(0, 10**6),
+)
 def test_metrics(queries, gallery, people, levels, distinct, seed):
     rng = np.random.default_rng(seed)
     similarity = rng.integers(0, levels, (queries, gallery)).astype(np.float32)

@@ -15,13 +15,18 @@ from sdcl.runtime import checkpoint
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     for epoch in (0, 1):
-        checkpoint.save(folder, checkpoint.LAST, {"model": {"w": torch.randn(64)}, "settings": {}, "epoch": epoch})
+        checkpoint.save(
+            folder, checkpoint.LAST, {"model": {"w": torch.randn(64)}, "settings": {}, "epoch": epoch}
+        )
     return folder
 
 
 @cases.few
 @given(
-    st.sets(st.sampled_from([checkpoint.LAST, checkpoint.PREVIOUS])), st.booleans(), st.floats(0, 1, exclude_max=True), st.integers(1, 255)
+    st.sets(st.sampled_from([checkpoint.LAST, checkpoint.PREVIOUS])),
+    st.booleans(),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(1, 255),
 )
 def test_latest(run, tmp_path_factory, damaged, cut, where, flip):
     folder = tmp_path_factory.mktemp("damaged")

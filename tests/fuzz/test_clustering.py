@@ -27,7 +27,9 @@ def features_of(kind, count, dims, seed):
 
 
 @cases.few
-@given(KINDS, st.integers(1, 24), st.integers(1, 6), st.integers(1, 30), st.integers(1, 6), st.integers(0, 10**6))
+@given(
+    KINDS, st.integers(1, 24), st.integers(1, 6), st.integers(1, 30), st.integers(1, 6), st.integers(0, 10**6)
+)
 def test_jaccard(kind, count, dims, k1, k2, seed):
     x = features_of(kind, count, dims, seed)
     ranks = nearest_neighbors(torch.from_numpy(x), k1)

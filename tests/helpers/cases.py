@@ -1,10 +1,10 @@
-"""How many cases a property sees: 40 in the usual run, others with `SDCL_FUZZ=1000 python -m pytest -q tests/fuzz`."""
+"""Number of cases per property: 20, or another with `SDCL_FUZZ=1000 python -m pytest -q tests/fuzz`."""
 
 import os
 
 from hypothesis import HealthCheck, settings
 
-CASES = int(os.environ.get("SDCL_FUZZ", "40"))
+CASES = int(os.environ.get("SDCL_FUZZ", "20"))
 few = settings(
-    max_examples=CASES, deadline=None, derandomize=CASES == 40, suppress_health_check=list(HealthCheck)
+    max_examples=CASES, deadline=None, derandomize=CASES == 20, suppress_health_check=list(HealthCheck)
 )

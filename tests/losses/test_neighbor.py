@@ -1,4 +1,4 @@
-"""The one-pass neighbour loss against the same formula left to autograd: values, gradients, and gradients at moved memories."""
+"""The one-pass neighbour loss against autograd: values, gradients, and gradients at updated memories."""
 
 import pytest
 import torch

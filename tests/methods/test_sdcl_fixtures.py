@@ -121,7 +121,10 @@ def test_unified_stage(arrays, key, monkeypatch):
     assert settings.method.cra_k == k
     method = SDCL(settings)
     features = {m: {b: t(a[f"{SHORT[m]}_{b}"]) for b in SUFFIX} for m in SHORT}
-    own = {"visible": PseudoLabels(a["labels_rgb_own"], a["labels_rgb_own"].max() + 1), "infrared": PseudoLabels(a["labels_ir"], a["labels_ir"].max() + 1)}
+    own = {
+        "visible": PseudoLabels(a["labels_rgb_own"], a["labels_rgb_own"].max() + 1),
+        "infrared": PseudoLabels(a["labels_ir"], a["labels_ir"].max() + 1),
+    }
     monkeypatch.setattr(method, "_cluster", lambda f, m, epoch: own[m])
     monkeypatch.setattr(association, "collaborative_ranking", lambda *_: a[f"top{k}_label_before"])
     (stage,) = method.stages(settings.method.unify_from, lambda: features, lambda make: make())

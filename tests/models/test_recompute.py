@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.small_runs import rows
 
-from sdcl.config.settings import resolve
+from sdcl.config import resolve
 from sdcl.models.factory import build_model
 from sdcl.models.pretrained import prepare_blocks
 from sdcl.train import main
@@ -19,7 +19,9 @@ def step(recompute):
     model.recompute = recompute
     images = {m: torch.randn(4, 3, 64, 32) for m in ("visible", "infrared")}
     kept = {}
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.update({t.data_ptr(): t.numel() * t.element_size()}) or t, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.update({t.data_ptr(): t.numel() * t.element_size()}) or t, lambda t: t
+    ):
         features = model(images)
     for p in model.parameters():  # weights are kept for the gradient, too, in either form
         kept.pop(p.data_ptr(), None)
@@ -50,11 +52,29 @@ def test_blocks_are_compiled_when_asked():
 @pytest.mark.parametrize("flag", ["recompute", "compile"])
 def test_a_resnet_has_no_blocks(flag):
     with pytest.raises(ValueError, match="--recompute and --compile are for ViTs"):
-        prepare_blocks(build_model("resnet_mini", height=32, width=16), resolve({flag: True, "arch": "resnet_mini"})[0])
+        prepare_blocks(
+            build_model("resnet_mini", height=32, width=16), resolve({flag: True, "arch": "resnet_mini"})[0]
+        )
 
 
 def test_a_run_with_recomputation_and_a_trace(flags, tmp_path):
-    assert main(flags("sysu", "--recompute", "--profile", "2", "--epochs", "1", "--eval-step", "0", "--report", "none")) == 0
+    assert (
+        main(
+            flags(
+                "sysu",
+                "--recompute",
+                "--profile",
+                "2",
+                "--epochs",
+                "1",
+                "--eval-step",
+                "0",
+                "--report",
+                "none",
+            )
+        )
+        == 0
+    )
     assert len(rows(tmp_path / "run")) == 1
     trace = json.loads((tmp_path / "run" / "trace.json").read_text())
     assert any("addmm" in event.get("name", "") for event in trace["traceEvents"])

@@ -44,8 +44,14 @@ def test_stochastic_depth_depends_on_seed_and_slice_alone():
     images = batch()
     model = build_model("vit_mini", height=32, width=16, drop_path=0.5).train()
     one, again, other = (copy.deepcopy(model) for _ in range(3))
-    a, b, c = Replicas(one, 2, 0)(images, 5), Replicas(again, 2, 0)(images, 5), Replicas(other, 2, 0)(images, 6)
-    assert torch.equal(a["visible"]["deep"], b["visible"]["deep"]) and not torch.equal(a["visible"]["deep"], c["visible"]["deep"])
+    a, b, c = (
+        Replicas(one, 2, 0)(images, 5),
+        Replicas(again, 2, 0)(images, 5),
+        Replicas(other, 2, 0)(images, 6),
+    )
+    assert torch.equal(a["visible"]["deep"], b["visible"]["deep"]) and not torch.equal(
+        a["visible"]["deep"], c["visible"]["deep"]
+    )
     half = {m: x.chunk(2)[1] for m, x in images.items()}
     alone = Replicas(copy.deepcopy(model), 1, 1)(half, 5)
     assert torch.equal(alone["infrared"]["deep"], a["infrared"]["deep"].chunk(2)[1])
@@ -66,5 +72,9 @@ def test_calibrated_necks_standardise_the_features():
         torch.testing.assert_close(joint.mean(0), torch.zeros(192), atol=0.05, rtol=0)
         torch.testing.assert_close(joint.var(0), torch.ones(192), atol=0.2, rtol=0)
     changed = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
-    assert changed == {f"heads.{b}.neck.{n}" for b in ("deep", "shallow") for n in ("running_mean", "running_var", "num_batches_tracked")}
+    assert changed == {
+        f"heads.{b}.neck.{n}"
+        for b in ("deep", "shallow")
+        for n in ("running_mean", "running_var", "num_batches_tracked")
+    }
     assert all(head.neck.momentum == 0.1 and not head.neck.training for head in model.heads.values())

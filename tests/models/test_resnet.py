@@ -13,11 +13,15 @@ def images(*modalities):
 
 def test_interface():
     model = build_model("resnet_mini", height=64, width=32)
-    assert model.branches == ("deep",) and [n for n, p in model.named_parameters() if not p.requires_grad] == ["neck.bias"]
+    assert model.branches == ("deep",) and [
+        n for n, p in model.named_parameters() if not p.requires_grad
+    ] == ["neck.bias"]
     batch = images("infrared", "visible")  # the order of the dict must not matter
     together, alone = model(batch), model({"visible": batch["visible"]})
     assert {m: list(f) for m, f in together.items()} == {"visible": ["deep"], "infrared": ["deep"]}
-    assert (together["visible"]["deep"] - alone["visible"]["deep"]).abs().max() > 1e-3  # one joint batch in training
+    assert (
+        together["visible"]["deep"] - alone["visible"]["deep"]
+    ).abs().max() > 1e-3  # one joint batch in training
     model.eval()
     together, alone = model(batch), model({"visible": batch["visible"]})
     torch.testing.assert_close(together["visible"]["deep"], alone["visible"]["deep"])
@@ -37,4 +41,6 @@ def test_frozen_running_stats(arch):
     for m in batch:
         torch.testing.assert_close(frozen[m]["deep"], counted[m]["deep"])  # batch statistics in both
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
-    assert changed and changed == {k for k in before if k.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert changed and changed == {
+        k for k in before if k.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    }

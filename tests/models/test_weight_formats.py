@@ -9,10 +9,10 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from sdcl.config.settings import resolve
+from sdcl.config import resolve
 from sdcl.models.factory import build_model, single_stem_backbone
-from sdcl.models.pretrained import starting_model
-from sdcl.models.weight_formats import export_single_stem, load_weights, read_tensors
+from sdcl.models.pretrained import pretrained_model
+from sdcl.models.weight_formats import load_weights, read_tensors
 
 
 def mini(**kwargs):
@@ -25,7 +25,10 @@ def mini(**kwargs):
         lambda s: s,
         lambda s: {"model": s},
         lambda s: {f"base.{k}": v for k, v in s.items()},
-        lambda s: {"teacher": {f"module.backbone.{k}": v for k, v in s.items()}, "args": argparse.Namespace(arch="vit", lr=1.0)},
+        lambda s: {
+            "teacher": {f"module.backbone.{k}": v for k, v in s.items()},
+            "args": argparse.Namespace(arch="vit", lr=1.0),
+        },
         lambda s: {"state_dict": s, "epoch": 3, "best_mAP": np.float64(0.5), "rank1": np.float32(0.5)},
     ],
 )
@@ -55,7 +58,9 @@ def test_scores_pickled_by_numpy_1(tmp_path):
     """NumPy 1 named the maker of a number numpy.core.multiarray.scalar, NumPy 2 says numpy._core; both must open."""
     torch.save({"state_dict": {"conv1.weight": torch.ones(2)}, "best": np.float64(0.5)}, tmp_path / "new.pth")
     torch.save(
-        {"state_dict": {"conv1.weight": torch.ones(2)}, "best": np.float64(0.5)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False
+        {"state_dict": {"conv1.weight": torch.ones(2)}, "best": np.float64(0.5)},
+        tmp_path / "old.pth",
+        _use_new_zipfile_serialization=False,
     )
     content = (tmp_path / "old.pth").read_bytes()
     swapped = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
@@ -66,22 +71,6 @@ def test_scores_pickled_by_numpy_1(tmp_path):
     assert all(list(read_tensors(tmp_path / f)) == ["conv1.weight"] for f in ("new.pth", "old.pth"))
 
 
-def test_single_stem_export_comes_back(tmp_path):
-    donor = mini()
-    with torch.no_grad():
-        for p in donor.parameters():
-            p.add_(torch.randn_like(p))
-    state = export_single_stem(donor)
-    assert state.keys() == single_stem_backbone("vit_mini", 96, 48).state_dict().keys()
-    save_file(state, tmp_path / "w.safetensors")
-    model = mini()
-    assert load_weights(model, tmp_path / "w.safetensors", 1.0).share == 1.0
-    ours, theirs = model.state_dict(), donor.state_dict()
-    for name in ours:
-        source = name.replace("infrared", "visible").replace("shallow", "deep")
-        assert ".neck." in name or torch.equal(ours[name], theirs[source]), name
-
-
 def test_timm_vit(tmp_path):
     import timm
 
@@ -89,7 +78,11 @@ def test_timm_vit(tmp_path):
     save_file(donor.state_dict(), tmp_path / "timm.safetensors")
     model = build_model("vit_small_plain", height=288, width=144)
     report = load_weights(model, tmp_path / "timm.safetensors")
-    assert report.share == 1.0 and "plain" in report.format and sorted(report.ignored) == ["head.bias", "head.weight"]
+    assert (
+        report.share == 1.0
+        and "plain" in report.format
+        and sorted(report.ignored) == ["head.bias", "head.weight"]
+    )
     assert torch.equal(model.stems["infrared"].proj.weight, donor.patch_embed.proj.weight)
 
 
@@ -106,7 +99,7 @@ def test_torchvision_and_luperson_resnet(tmp_path, prefix):
     assert model.layer4[0].conv2.stride == (1, 1)
 
 
-def test_own_checkpoint(tmp_path):
+def test_checkpoint_of_this_project(tmp_path):
     donor = mini()
     torch.save({"model": donor.state_dict(), "epoch": 3, "settings": {}}, tmp_path / "last.pt")
     model = mini()
@@ -119,11 +112,18 @@ def test_other_architecture_is_refused_and_leaves_the_model_alone(tmp_path):
 
     torch.save(resnet18(weights=None).state_dict(), tmp_path / "r18.pth")
     torch.save(single_stem_backbone("vit_tiny", 96, 48).state_dict(), tmp_path / "tiny.pth")
-    for arch, file, kind in (("vit_mini", "r18.pth", "ResNet"), ("vit_mini", "tiny.pth", "ViT"), ("resnet50", "tiny.pth", "ViT")):
+    for arch, file, kind in (
+        ("vit_mini", "r18.pth", "ResNet"),
+        ("vit_mini", "tiny.pth", "ViT"),
+        ("resnet50", "tiny.pth", "ViT"),
+    ):
         model = build_model(arch, height=96, width=48)
         before = {k: v.clone() for k, v in model.state_dict().items()}
         fitting = {"r18.pth": "resnet_mini", "tiny.pth": "vit_tiny"}[file]
-        with pytest.raises(ValueError, match=rf"(?s){file}.*--min-loaded.*{kind}.*fills 100% of --arch {fitting};.*--pretrained"):
+        with pytest.raises(
+            ValueError,
+            match=rf"(?s){file}.*--min-loaded.*{kind}.*fills 100% of --arch {fitting};.*--pretrained",
+        ):
             load_weights(model, tmp_path / file)
         assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
@@ -141,7 +141,15 @@ def test_files_that_are_no_weights(tmp_path, monkeypatch):
     (tmp_path / "text.safetensors").write_text("hello")
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     (tmp_path / "zero.pth").touch()
-    for name in ("zero.pth", "evil.pth", "evil2.pth", "text.pth", "text.safetensors", "empty.pth", "absent.pth"):
+    for name in (
+        "zero.pth",
+        "evil.pth",
+        "evil2.pth",
+        "text.pth",
+        "text.safetensors",
+        "empty.pth",
+        "absent.pth",
+    ):
         with pytest.raises(ValueError, match=name):
             read_tensors(tmp_path / name)
     assert not (tmp_path / "pwned").exists()
@@ -151,13 +159,15 @@ def test_torchvision_weight_comes_from_its_cache(tmp_path, monkeypatch):
     """The loader's cached file is used as it is; without network and cache the message names the place."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     settings, _ = resolve({"method": "adca", "pretrained": "torchvision"})
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
+    monkeypatch.setattr(
+        torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no network"))
+    )
     with pytest.raises(ValueError, match="resnet50-0676ba61"):
-        starting_model(settings)
+        pretrained_model(settings)
     network = torchvision.models.resnet50()
     (tmp_path / "hub/checkpoints").mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), tmp_path / "hub/checkpoints/resnet50-0676ba61.pth")
-    model, said = starting_model(settings)
+    model, said = pretrained_model(settings)
     assert torch.equal(model.layer3[2].conv2.weight, network.layer3[2].conv2.weight) and "loaded" in said
     with pytest.raises(ValueError, match="vit_base"):
-        starting_model(resolve({"pretrained": "torchvision"})[0])
+        pretrained_model(resolve({"pretrained": "torchvision"})[0])

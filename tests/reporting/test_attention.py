@@ -13,7 +13,7 @@ from sdcl.reporting import attention
 def model():
     torch.manual_seed(0)
     made = build_model("vit_mini", height=32, width=16)
-    for head in made.heads.values():  # unlike one another, as after training
+    for head in made.heads.values():  # different attention in each head
         nn.init.normal_(head.block.attn.qkv.weight, std=0.2)
     return made.eval()
 
@@ -22,31 +22,43 @@ def test_attention_reproduces_the_block(model):
     """softmax(q k^T / sqrt(d)) v, with v from the block itself, is what timm's attention gives."""
     tokens = torch.randn(2, 3, 192)
     for block in (model.blocks[1], model.heads["deep"].block):
-        own = block.attn
-        whole = own.qkv(block.norm1(tokens)).reshape(2, 3, 3, own.num_heads, 64)
+        module = block.attn
+        whole = module.qkv(block.norm1(tokens)).reshape(2, 3, 3, module.num_heads, 64)
         query, key, value = (whole[:, :, i].transpose(1, 2) for i in range(3))
         weights = (query @ key.transpose(2, 3) / 8).softmax(3)
-        assert torch.allclose(own.proj((weights @ value).transpose(1, 2).reshape(2, 3, 192)), own(block.norm1(tokens)), atol=1e-5)
+        assert torch.allclose(
+            module.proj((weights @ value).transpose(1, 2).reshape(2, 3, 192)),
+            module(block.norm1(tokens)),
+            atol=1e-5,
+        )
         assert torch.allclose(weights.mean(1), attention.attention_of(block, tokens), atol=1e-6)
 
 
-def test_each_branch_and_modality_has_its_own_map(model):
+def test_a_map_for_each_branch_and_modality(model):
     images = {m: torch.randn(2, 3, 32, 16) for m in ("visible", "infrared")}
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    found = attention.class_attention(model, images)
-    assert set(found) == {"visible", "infrared"} and set(found["visible"]) == {"deep, last block", "shallow, last block", "deep, rollout"}
-    for maps in found.values():
-        for shares in maps.values():
-            assert shares.shape == (2, 2, 1) and np.allclose(shares.sum((1, 2)), 1, atol=1e-5) and (shares >= 0).all()
-    assert not np.allclose(found["visible"]["deep, last block"], found["visible"]["shallow, last block"])
+    maps = attention.class_attention(model, images)
+    assert set(maps) == {"visible", "infrared"} and set(maps["visible"]) == {
+        "deep, last block",
+        "shallow, last block",
+        "deep, rollout",
+    }
+    for by_name in maps.values():
+        for shares in by_name.values():
+            assert (
+                shares.shape == (2, 2, 1)
+                and np.allclose(shares.sum((1, 2)), 1, atol=1e-5)
+                and (shares >= 0).all()
+            )
+    assert not np.allclose(maps["visible"]["deep, last block"], maps["visible"]["shallow, last block"])
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert not any(m._forward_pre_hooks for m in model.modules())
 
 
 def test_rollout_by_hand():
     a, b = torch.rand(1, 3, 3).softmax(2), torch.rand(1, 3, 3).softmax(2)
-    own = torch.eye(3)
-    assert torch.allclose(attention.rollout([a, b]), ((b + own) / 2) @ ((a + own) / 2))
+    identity = torch.eye(3)
+    assert torch.allclose(attention.rollout([a, b]), ((b + identity) / 2) @ ((a + identity) / 2))
 
 
 def test_overlay_is_bright_where_attention_is():

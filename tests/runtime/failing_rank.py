@@ -1,7 +1,13 @@
-"""Trains, but process 1 fails in one of its steps: python failing_rank.py KIND [flags of sdcl.train]; KIND is "error", "refusal" or "once" (an error that a restart does not meet again)."""
+"""Train, but fail in an optimiser step: python failing_rank.py KIND [flags of sdcl.train].
+
+KIND: "error" or "refusal" of rank 1 in its second step; "once", an error of rank 1 that a restart does not meet again; "optimizer", a
+ValueError of a library on every rank.
+"""
 
 import os
 import sys
+
+import torch
 
 from sdcl import train
 from sdcl.methods.parts.cluster_contrast import ClusterContrast
@@ -16,9 +22,21 @@ def forward(self, *batch):
     step[0] += 1
     again = kind == "once" and os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
     if os.environ["RANK"] == "1" and step[0] == AT and not again:
-        raise UserError("this process refuses") if kind == "refusal" else RuntimeError("this process has broken")
+        raise (
+            UserError("this process refuses")
+            if kind == "refusal"
+            else RuntimeError("this process has broken")
+        )
     return plain(self, *batch)
 
 
-ClusterContrast.forward = forward
+class Broken(torch.optim.SGD):
+    def step(self, closure=None):
+        raise ValueError("operands could not be broadcast together")
+
+
+if kind == "optimizer":
+    torch.optim.SGD = Broken
+else:
+    ClusterContrast.forward = forward
 sys.exit(train.main(flags))

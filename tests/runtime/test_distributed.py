@@ -1,4 +1,4 @@
-"""Two gloo processes against one: gathering, shares, BatchNorm over all processes, hashes; a process that fails ends the job."""
+"""Two gloo processes against one: gathering, shares, BatchNorm over both, hashes; a process that fails ends the job with its error."""
 
 import os
 import subprocess
@@ -12,8 +12,10 @@ import torch.multiprocessing as mp
 from helpers.small_runs import ROOT, rows
 
 from sdcl.clustering import nearest_neighbors
+from sdcl.models.sync_batch_norm import synchronise_batch_norm
 from sdcl.runtime import distributed
 from sdcl.runtime.work_sharing import with_idle_ranks
+from sdcl.training.epoch_journal import require_recordable
 
 ROWS = torch.randn(12, 5, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
 
@@ -40,7 +42,13 @@ def work_together():
 
 
 def worker(rank, folder):
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29519"}
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29519",
+    }
     processes = distributed.start("cpu")
     assert (processes.rank, processes.count) == (rank, 2)
     assert distributed.once(lambda: rank) == 0
@@ -54,12 +62,18 @@ def worker(rank, folder):
         raise AssertionError("the error of process 0 must reach all")
     except ValueError:
         pass
+    with pytest.raises(TypeError, match=r"set at \['a'\]"):  # refused before it is sent, on both
+        distributed.once(lambda: require_recordable({"a": {1}}))
+    with pytest.raises(ValueError, match="2 ranks cannot be split into 3 groups"):
+        distributed.subgroup(3)
     assert distributed.once(lambda: work_together() + work_together()) == [0, 1, 0, 1]
     with pytest.raises(RuntimeError, match="process 1: MemoryError: full"):
         distributed.once(lambda: with_idle_ranks(scaled_rows, ROWS, 0))
     features = torch.randn(700, 16, generator=torch.Generator().manual_seed(3))
     shared = distributed.once(lambda: nearest_neighbors(features, 9, chunk=64))
-    assert np.array_equal(shared, nearest_neighbors(features, 9, chunk=64))  # outside of `once` alone, and the same
+    assert np.array_equal(
+        shared, nearest_neighbors(features, 9, chunk=64)
+    )  # outside of `once` alone, and the same
     distributed.assert_equal([ROWS], "here")
     try:
         distributed.assert_equal([ROWS + rank], "there")
@@ -68,13 +82,16 @@ def worker(rank, folder):
         assert str(error).startswith("there: the processes hold different")
     assert distributed.any_process(rank == 1) and not distributed.any_process(False)
     layer = torch.nn.Sequential(torch.nn.BatchNorm1d(5))
-    distributed.synchronise_batch_norm(layer, 1)
+    synchronise_batch_norm(layer, 1)
     half = slice(rank * 6, rank * 6 + 6)
     x = ROWS[half].clone().requires_grad_()
     out = layer(x)
     weight = torch.arange(ROWS.numel()).reshape(ROWS.shape).sin()[half]
     (out * weight).sum().backward()
-    torch.save({"out": out.detach(), "grad": x.grad, "mean": layer[0].running_mean, "var": layer[0].running_var}, f"{folder}/{rank}.pt")
+    torch.save(
+        {"out": out.detach(), "grad": x.grad, "mean": layer[0].running_mean, "var": layer[0].running_var},
+        f"{folder}/{rank}.pt",
+    )
     distributed.stop()
 
 
@@ -95,7 +112,11 @@ def test_alone():
     assert processes.main and processes.count == 1 and not processes.bf16("fp32") and processes.bf16("bf16")
     rows = torch.randn(3, 2)
     assert torch.equal(with_idle_ranks(scaled_rows, rows, 2.0)[0][0], 2 * rows)
-    assert distributed.gather_rows(rows) is rows and distributed.once(lambda: 7) == 7 and distributed.share_of(5) == slice(0, 5)
+    assert (
+        distributed.gather_rows(rows) is rows
+        and distributed.once(lambda: 7) == 7
+        and distributed.share_of(5) == slice(0, 5)
+    )
 
 
 def launch(kind, flags, *more):
@@ -105,19 +126,39 @@ def launch(kind, flags, *more):
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=240, env=environment)
 
 
-@pytest.mark.parametrize("kind,said", [("error", "RuntimeError: this process has broken"), ("refusal", "error: this process refuses")])
-def test_a_failing_process_ends_the_job(flags, kind, said):
-    """Within a minute, with its error; the other process does not wait for it."""
+@pytest.mark.parametrize(
+    "kind,code,message",
+    [
+        ("error", 1, "RuntimeError: this process has broken"),
+        ("refusal", 2, "error: this process refuses"),
+        ("optimizer", 1, "ValueError: operands could not be broadcast together"),
+    ],
+)
+def test_a_failing_process_ends_the_job(flags, kind, code, message):
+    """Within a minute, with its error and its exit code; the other process does not wait for it. A user's error has no traceback."""
     began = time.monotonic()
     done = launch(kind, flags)
     start_up = 60  # of two processes on a busy machine; the failure comes in the second step
-    assert done.returncode != 0 and said in done.stderr
+    assert done.returncode == 1 and message in done.stderr and f"exitcode  : {code}" in done.stderr
+    assert ("in main" in done.stderr) is (code == 1)
     assert time.monotonic() - began < 60 + start_up
+
+
+def test_a_value_error_of_a_library_keeps_its_traceback_on_one_process(flags):
+    line = [sys.executable, str(ROOT / "tests/runtime/failing_rank.py"), "optimizer", *flags("sysu")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=240, env=environment)
+    assert (
+        done.returncode == 1 and "Traceback" in done.stderr and "error: " not in done.stderr.splitlines()[0]
+    )
+    assert done.stderr.rstrip().endswith("ValueError: operands could not be broadcast together")
 
 
 @pytest.mark.slow
 def test_an_elastic_restart_continues_from_the_checkpoint(flags, tmp_path):
     done = launch("once", flags, "--max_restarts", "1")
     assert done.returncode == 0, done.stderr
-    assert "RuntimeError: this process has broken" in done.stderr and "continuing after epoch 0" in done.stdout
+    assert (
+        "RuntimeError: this process has broken" in done.stderr and "continuing after epoch 0" in done.stdout
+    )
     assert [row["epoch"] for row in rows(tmp_path / "run")] == [0, 1]

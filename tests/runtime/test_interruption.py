@@ -9,38 +9,28 @@ import time
 import numpy as np
 import pytest
 import torch
-from helpers.small_runs import METHOD_FLAGS, ROOT, rows, state
+from helpers.interrupting import stop_at
+from helpers.small_runs import ROOT, rows, state
 
 from sdcl import train as train_program
 from sdcl.runtime import checkpoint
-from sdcl.runtime.interruption import Interruption
 from sdcl.runtime.program import INTERRUPTED
 
 
-def stop_at(monkeypatch, count):
-    """The `count`-th place where a run looks for a signal finds one."""
-    seen = [0]
-    plain = Interruption.check
-
-    def check(self, **how):
-        seen[0] += 1
-        if seen[0] == count:
-            os.kill(os.getpid(), signal.SIGTERM)
-        plain(self, **how)
-
-    monkeypatch.setattr(Interruption, "check", check)
-    return seen
-
-
-@pytest.mark.parametrize("method", ["sdcl", "gur", "adca"])
+@pytest.mark.parametrize(
+    "method",
+    ["sdcl", pytest.param("gur", marks=pytest.mark.long), pytest.param("adca", marks=pytest.mark.long)],
+)
 def test_stopped_anywhere_and_continued(flags, tmp_path, monkeypatch, method):
-    more = ["--method", method, *(METHOD_FLAGS if method != "sdcl" else ())]
+    more = ["--method", method, "--report", "none"]
     whole = flags("sysu", *more, "--logs-dir", str(tmp_path / "whole"))
     looked = stop_at(monkeypatch, 0)
     assert train_program.main(whole) == 0
     places = looked[0]
     generator = np.random.default_rng(0)
-    for place in sorted(generator.choice(np.arange(1, places), 3 if method == "sdcl" else 2, replace=False).tolist()):
+    for place in sorted(
+        generator.choice(np.arange(1, places), 3 if method == "sdcl" else 2, replace=False).tolist()
+    ):
         logs = tmp_path / f"stopped_{place}"
         line = flags("sysu", *more, "--logs-dir", str(logs))
         stop_at(monkeypatch, place)
@@ -51,11 +41,13 @@ def test_stopped_anywhere_and_continued(flags, tmp_path, monkeypatch, method):
         for name, value in state(logs).items():
             assert torch.equal(value, state(tmp_path / "whole")[name]), (place, name)
         for a, b in zip(rows(logs), rows(tmp_path / "whole"), strict=True):
-            assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+            assert {k: v for k, v in a.items() if k != "seconds"} == {
+                k: v for k, v in b.items() if k != "seconds"
+            }
 
 
-@pytest.mark.parametrize("method", ["sdcl", "gur"])
-def test_label_churn_does_not_notice_a_stop(flags, tmp_path, monkeypatch, method):
+@pytest.mark.parametrize("method", ["sdcl", pytest.param("gur", marks=pytest.mark.long)])
+def test_label_churn_is_the_same_after_a_stop(flags, tmp_path, monkeypatch, method):
     """Stopped before, between and after the labels of an epoch: it is still compared with the last whole epoch, to the last digit."""
     epochs = 2 if method == "gur" else 3
     more = [
@@ -65,13 +57,15 @@ def test_label_churn_does_not_notice_a_stop(flags, tmp_path, monkeypatch, method
         method,
         "--epochs",
         str(epochs),
-        *((*METHOD_FLAGS, "--camera-iters", "1") if method == "gur" else ()),
+        *(("--camera-iters", "1") if method == "gur" else ()),
     ]
     looked = stop_at(monkeypatch, 0)
     assert train_program.main(flags("sysu", *more, "--logs-dir", str(tmp_path / "whole"))) == 0
     places = looked[0]
     line = flags("sysu", *more, "--logs-dir", str(tmp_path / "parts"))
-    stops = {"sdcl": (8, 1, 2, 2), "gur": (places // 2 + 2, 5)}[method]  # counted anew after each continuation
+    stops = {"sdcl": (8, 1, 2, 2), "gur": (places // 2 + 2, 5)}[
+        method
+    ]  # counted anew after each continuation
     for place in stops:
         monkeypatch.undo()
         stop_at(monkeypatch, place)
@@ -82,12 +76,15 @@ def test_label_churn_does_not_notice_a_stop(flags, tmp_path, monkeypatch, method
     assert [r["labels"] for r in parts] == [r["labels"] for r in whole]
     for epoch, row in enumerate(whole):
         for name, about in row["labels"].items():
-            assert ("outlier_churn" in about) is (epoch > 0 and name in whole[epoch - 1]["labels"]), (epoch, name)
+            assert ("outlier_churn" in about) is (epoch > 0 and name in whole[epoch - 1]["labels"]), (
+                epoch,
+                name,
+            )
     assert all("churn" in whole[-1]["labels"][m] for m in ("visible", "infrared"))
 
 
 def test_a_damaged_unfinished_state_costs_its_epoch_only(flags, tmp_path, monkeypatch, capsys):
-    line = flags("sysu")
+    line = flags("sysu", "--report", "none")
     stop_at(monkeypatch, 7)
     assert train_program.main(line) == INTERRUPTED
     monkeypatch.undo()
@@ -100,13 +97,20 @@ def test_a_damaged_unfinished_state_costs_its_epoch_only(flags, tmp_path, monkey
 
 
 def test_a_real_signal_to_the_real_command(flags, tmp_path):
-    line = [sys.executable, "-m", "sdcl.train", *flags("sysu", "--iters", "400", "--epochs", "1", "--eval-step", "0")]
+    line = [
+        sys.executable,
+        "-m",
+        "sdcl.train",
+        *flags("sysu", "--iters", "400", "--epochs", "1", "--eval-step", "0"),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as running:
+    with subprocess.Popen(
+        line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as running:
         wait_for(tmp_path / "run/environment.json")
         running.send_signal(signal.SIGTERM)
-        _, said = running.communicate(timeout=120)
-    assert running.returncode == INTERRUPTED and "the same command continues" in said
+        _, error = running.communicate(timeout=120)
+    assert running.returncode == INTERRUPTED and "the same command continues" in error
     assert checkpoint.load(tmp_path / "run" / checkpoint.UNFINISHED)["epoch"] == 0
 
 

@@ -34,9 +34,11 @@ def test_tensorboard_events_of_a_continued_run(flags, tmp_path):
 def test_weights_and_biases_by_its_flag(flags, tmp_path, monkeypatch, capsys):
     """Against a stand-in: the service itself is not reachable from a test."""
     sent = []
-    run = types.SimpleNamespace(log=lambda values, step: sent.append((step, values["loss"])), finish=lambda: sent.append("end"))
+    run = types.SimpleNamespace(
+        log=lambda values, step: sent.append((step, values["loss"])), finish=lambda: sent.append("end")
+    )
     fake = types.ModuleType("wandb")
-    fake.init = lambda **said: sent.append(said["project"]) or run
+    fake.init = lambda **options: sent.append(options["project"]) or run
     fake.__spec__ = types.SimpleNamespace()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     assert train_program.main(flags("sysu", "--epochs", "1", "--wandb", "people")) == 0

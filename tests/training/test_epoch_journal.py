@@ -135,13 +135,19 @@ def test_a_stage_that_has_taken_no_step_keeps_its_new_memories():
 
 def test_an_unread_journal_is_saved_again_whole():
     """A second signal before the stage is reached loses nothing."""
-    state = EpochJournal(stages=[StageProgress(2, 1, ["a"], [torch.ones(1)], {"rows": torch.ones(2)})]).state({})
+    state = EpochJournal(stages=[StageProgress(2, 1, ["a"], [torch.ones(1)], {"rows": torch.ones(2)})]).state(
+        {}
+    )
     again = EpochJournal.from_state(state, CPU).state({})
     assert again["stages"][0]["memories"]["rows"].tolist() == [1, 1] and again["stages"][0]["skipped"] == 1
 
 
 def test_journals_of_version_0_1_are_read():
     """They wrote lists and tuples of plain values as they are."""
-    state = {"values": [{"dict": {"a": {"array": torch.ones(1)}}}, [1, 2], (3,), 4], "stages": [], "seconds": {"train": 1.0}}
+    state = {
+        "values": [{"dict": {"a": {"array": torch.ones(1)}}}, [1, 2], (3,), 4],
+        "stages": [],
+        "seconds": {"train": 1.0},
+    }
     journal = EpochJournal.from_state(state, CPU)
     assert_same(journal.values, [{"a": np.ones(1, np.float32)}, [1, 2], (3,), 4])

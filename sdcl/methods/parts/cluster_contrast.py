@@ -5,7 +5,7 @@ B images of a batch, N images, K clusters, D dimensions; f live features, M clus
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class ClusterContrast(nn.Module):
 
     def memory(self, modality: str, branch: str = "deep") -> ClusterMemory:
         """The memory of a modality."""
-        return self.memories[branch][modality]
+        return cast("ClusterMemory", cast("nn.ModuleDict", self.memories[branch])[modality])
 
     def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
         """-log softmax(unit(f) M^T / tau)[y], one term per modality and branch, weight 1; then the memories take in the batch.
@@ -69,20 +69,20 @@ class ClusterContrast(nn.Module):
 
     def snapshots(self) -> dict[str, dict[str, Tensor]]:
         """branch -> modality -> prototypes (K, D), as all forward passes of a step see them."""
-        return {b: {m: memories[m]() for m in MODALITIES} for b, memories in self.memories.items()}
+        return {b: {m: self.memory(m, b)() for m in MODALITIES} for b in self.memories}
 
     def within(
         self, features: Features, everyone: Features, batch: Batch, prototypes: dict[str, dict[str, Tensor]]
     ) -> dict[str, Tensor]:
         """`forward` with the snapshots given: what the losses see, also where the memories were updated since."""
         terms = {}
-        for branch, memories in self.memories.items():
+        for branch, snapshots in prototypes.items():
+            memories = {m: self.memory(m, branch) for m in MODALITIES}
             for m in MODALITIES:
-                seen = prototypes[branch][m]
                 late = memories[m]() if self.settings.late_gradients else None
-                labels = torch.as_tensor(batch.labels[m][batch.local[m]], device=seen.device)
+                labels = torch.as_tensor(batch.labels[m][batch.local[m]], device=snapshots[m].device)
                 terms[f"cluster_{m}_{branch}"] = cluster_contrast(
-                    features[m][branch], labels, seen, self.settings.temp, late
+                    features[m][branch], labels, snapshots[m], self.settings.temp, late
                 )
                 memories[m].update(
                     everyone[m][branch], batch.labels[m], self.momentum, hardest=self.settings.use_hard

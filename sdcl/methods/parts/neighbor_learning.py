@@ -5,6 +5,8 @@ B images of a batch, N images, D dimensions; f live features, W instance memory,
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -51,7 +53,11 @@ class NeighborLearning(nn.Module):
 
         Masks and probabilities use W as it was before this step; then W takes in the batch; gradients use either (see above).
         """
-        before = {m: {b: w() for b, w in memories.items()} for m, memories in self.instances.items()}
+        memories = {
+            m: {b: cast("InstanceMemory", w) for b, w in cast("nn.ModuleDict", branches).items()}
+            for m, branches in self.instances.items()
+        }
+        before = {m: {b: memory() for b, memory in branches.items()} for m, branches in memories.items()}
         masks = {}
         for anchor, neighbor in self.pairs:
             rows = torch.as_tensor(
@@ -59,13 +65,13 @@ class NeighborLearning(nn.Module):
             )
             anchors = {b: w[rows] for b, w in before[anchor].items()}  # (B, D) each
             masks[anchor, neighbor] = agreeing_neighbors(anchors, before[neighbor], self.threshold)
-        for m, memories in self.instances.items():
-            for branch, memory in memories.items():
+        for m, branches in memories.items():
+            for branch, memory in branches.items():
                 memory.update(everyone[m][branch], batch.indexes[m], self.momentum, raw=self.raw_update)
         terms = {}
         for (anchor, neighbor), weight in self.pairs.items():
             for branch, live in features[anchor].items():
-                late = self.instances[neighbor][branch].rows if self.late_gradients else None
+                late = memories[neighbor][branch].rows if self.late_gradients else None
                 loss = neighbor_contrast(
                     live, masks[anchor, neighbor], before[neighbor][branch], self.temp, late
                 )

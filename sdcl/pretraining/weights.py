@@ -1,0 +1,102 @@
+"""Files of a pretraining run: initial weights, checkpoint OUT.unfinished, final weights with metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from sdcl.data.image_cache import content_fingerprint
+from sdcl.models.weight_formats import read_tensors
+from sdcl.pretraining.settings import UNRECORDED, PretrainSettings
+from sdcl.runtime import checkpoint
+from sdcl.runtime.errors import CheckpointError, WeightError
+from sdcl.runtime.files import atomic, printable
+
+METADATA = "sdcl.pretrain"  # key of the safetensors metadata
+
+
+def load_initial(backbone: nn.Module, path: Path) -> dict[str, Any]:
+    """Load weights of an earlier pretraining. Returns their metadata under the key "after".
+
+    Raises:
+        WeightError: the file cannot be read, or is of another architecture or image size.
+    """
+    tensors = {n: t.float() if t.is_floating_point() else t for n, t in read_tensors(path).items()}
+    try:
+        backbone.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise WeightError(
+            f"--init {printable(path)} does not fit --arch, --height and --width: {reason}"
+        ) from None
+    unknown = {"out": path.name}
+    if path.suffix != ".safetensors":
+        return {"after": unknown}
+    with safe_open(path, "pt") as file:
+        stored = (file.metadata() or {}).get(METADATA)
+    return {"after": json.loads(stored) if stored else unknown}
+
+
+def recorded(settings: PretrainSettings) -> dict[str, Any]:
+    """The settings that a run must share with its checkpoint; folders of images by a fingerprint."""
+    values = {name: value for name, value in asdict(settings).items() if name not in UNRECORDED}
+    files = [
+        os.path.join(path, name)
+        for folder in settings.images
+        for path, _, names in os.walk(folder)
+        for name in names
+    ]
+    return {**values, "images": content_fingerprint(sorted(files)) if files else ""}
+
+
+def metadata(settings: PretrainSettings) -> dict[str, Any]:
+    """The settings that are stored with the weights, without paths of this machine."""
+    values = {name: value for name, value in asdict(settings).items() if name not in UNRECORDED}
+    names = {"out": Path(settings.out).name, "init": Path(settings.init).name, "images": len(settings.images)}
+    return {**values, **names}
+
+
+def save_checkpoint(
+    out: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> None:
+    """Write OUT.unfinished. Raises OutputError."""
+    contents = {**state, "objective": objective.state_dict(), "optimizer": optimizer.state_dict()}
+    checkpoint.save(out.parent, f"{out.name}.unfinished", contents)
+
+
+def resume(
+    path: Path, state: dict[str, Any], objective: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Load objective and optimiser from a checkpoint of the same command. Returns its state.
+
+    Raises:
+        CheckpointError: other settings or images, or a damaged file.
+    """
+    saved = checkpoint.read(path)
+    saved_settings = saved.get("settings", {})
+    differing = [name for name, value in state["settings"].items() if saved_settings.get(name) != value]
+    if differing or saved.get("crops") != state["crops"]:
+        names = ", ".join(differing) or "images"
+        message = f"{printable(path)} belongs to a run with other settings ({names})"
+        raise CheckpointError(f"{message}; remove it, or choose another --out")
+    objective.load_state_dict(saved["objective"])
+    optimizer.load_state_dict(saved["optimizer"])
+    print(f"continued from step {saved['step']} ({printable(path)})")
+    return {name: saved[name] for name in state}
+
+
+def write(model: nn.Module, out: Path, about: dict[str, Any]) -> None:
+    """Write half-precision weights and their metadata to a safetensors file. Raises OutputError."""
+    state = model.state_dict()
+    half = {n: t.cpu().half().contiguous() if t.is_floating_point() else t.cpu() for n, t in state.items()}
+    with atomic(out) as part:
+        save_file(half, part, metadata={METADATA: json.dumps(about)})
+    print(f"written: {out} ({out.stat().st_size / 2**20:.1f} MiB)\n{json.dumps(about, indent=2)}")

@@ -1,0 +1,53 @@
+"""Global batches and their shards: each image looks the same on any process and in any batch."""
+
+import numpy as np
+import pytest
+import torch
+
+from sdcl.config import resolve
+from sdcl.data.image_cache import ImageCache
+from sdcl.methods.interface import Stage
+from sdcl.runtime.distributed import Processes
+from sdcl.training.batches import draw_batches, load_views, make_batch, training_views
+
+CPU = torch.device("cpu")
+LABELS = {"visible": np.repeat(np.arange(6), 4), "infrared": np.repeat(np.arange(4), 4)}
+STAGE = Stage("contrast", LABELS, 3)
+CAMERAS = {m: np.zeros(len(ids), int) for m, ids in LABELS.items()}
+SETTINGS, _ = resolve({"batch_size": 8, "num_instances": 4, "batch_size_visible": 4, "pad": 2})
+
+
+def test_sizes_and_seeds():
+    drawn = draw_batches(STAGE, CAMERAS, SETTINGS, (1, 0, 0))
+    assert drawn["visible"].shape == (3, 4) and drawn["infrared"].shape == (3, 8)
+    again, other = (draw_batches(STAGE, CAMERAS, SETTINGS, (1, 0, n)) for n in (0, 1))
+    assert (again["visible"] == drawn["visible"]).all() and (other["infrared"] != drawn["infrared"]).any()
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_shards_make_up_the_batch(count):
+    views = training_views(SETTINGS)
+    images = {m: drawn[0] for m, drawn in draw_batches(STAGE, CAMERAS, SETTINGS, (1, 0, 0)).items()}
+    batches = [make_batch(STAGE, images, views, Processes(rank, count, rank, CPU)) for rank in range(count)]
+    assert batches[0].indexes["visible"].tolist() == [
+        *images["visible"],
+        *images["visible"],
+    ]  # plain views, then exchanged ones
+    for m in LABELS:
+        assert (batches[0].labels[m] == LABELS[m][batches[0].indexes[m]]).all()
+        ranges = [range(*b.local[m].indices(8)) for b in batches]
+        assert [i for part in ranges for i in part] == list(range(8))
+
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 16, 3), np.uint8)
+    cache = ImageCache(pixels, CPU)
+    whole = load_views(cache, images["visible"], views["visible"], (1, 0, 0, 0, 0), slice(0, 8))
+    parts = [
+        load_views(cache, images["visible"], views["visible"], (1, 0, 0, 0, 0), b.local["visible"])
+        for b in batches
+    ]
+    assert whole.shape == (8, 3, 32, 16) and torch.equal(torch.cat(parts), whole)
+    assert not torch.equal(whole[:4], whole[4:])
+    last = load_views(cache, images["visible"][::-1], views["visible"], (1, 0, 0, 0, 0), slice(0, 8))
+    assert not torch.equal(
+        last[[3, 2, 1, 0]], whole[:4]
+    )  # seeds belong to the place in the batch, not to the image

@@ -1,0 +1,151 @@
+"""A run that ended after an epoch continues to the same weights; what is refused, and what a full disk costs."""
+
+import os
+import shutil
+
+import pytest
+import torch
+from helpers.small_runs import rows, state
+
+from sdcl import train as train_program
+from sdcl.config import resolve
+from sdcl.runtime import checkpoint
+from sdcl.runtime.errors import CheckpointError
+from sdcl.training.run_state import newest_state, refuse_differences, save_epoch
+
+
+def saved(epoch, stage, **more):
+    rows = [{"stage": "contrast"}] * epoch + [{"stage": stage}]
+    return {"model": {}, "settings": {}, "epoch": epoch, "rows": rows, **more}
+
+
+def test_the_end_of_a_stage_is_kept(tmp_path):
+    for epoch, stage in enumerate(("contrast", "contrast", "unified")):
+        save_epoch(tmp_path, saved(epoch, stage))
+    assert checkpoint.load(tmp_path / "stage_contrast.pt")["epoch"] == 1
+    assert newest_state(tmp_path)[0]["epoch"] == 2 and not (tmp_path / "stage_unified.pt").exists()
+
+
+def test_a_state_within_an_epoch_counts_only_for_the_next_epoch(tmp_path):
+    assert newest_state(tmp_path) == (None, [])
+    checkpoint.save(tmp_path, checkpoint.UNFINISHED, saved(0, "contrast", journal={}))
+    assert "journal" in newest_state(tmp_path)[0]
+    save_epoch(tmp_path, saved(0, "contrast"))
+    assert not (tmp_path / checkpoint.UNFINISHED).exists()
+    checkpoint.save(
+        tmp_path, checkpoint.UNFINISHED, saved(0, "contrast", journal={})
+    )  # copied back from elsewhere
+    assert "journal" not in newest_state(tmp_path)[0]
+
+
+def test_only_what_changes_results_is_refused():
+    settings, _ = resolve({"method": "baseline"})
+    from sdcl.config import flat
+
+    state = {"settings": flat(settings), "data": "same", "epoch": 3}
+    assert (
+        refuse_differences(state, resolve({"method": "baseline", "epochs": 7, "device": "cpu"})[0], "same")
+        == ""
+    )
+    with pytest.raises(CheckpointError, match=r"epoch 3.*\n  --eps: 0.6 then, 0.4 now\n.*--resume-anyway"):
+        refuse_differences(state, resolve({"method": "baseline", "eps": 0.4})[0], "same")
+    with pytest.raises(CheckpointError, match="training images: same then, other now"):
+        refuse_differences(state, settings, "other")
+    anyway, _ = resolve({"method": "baseline", "eps": 0.4, "resume_anyway": True})
+    assert refuse_differences(state, anyway, "other").count("\n") == 1
+
+
+def refused(capsys, arguments, *parts):
+    assert train_program.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "Traceback" not in error
+    for part in parts:
+        assert part in error, error
+
+
+def test_a_stopped_run_continues_to_the_same_weights(flags, data, tmp_path, capsys):
+    assert train_program.main(flags("sysu", "--epochs", "3")) == 0
+    whole, whole_rows = state(tmp_path / "run"), rows(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    assert train_program.main(flags("sysu", "--epochs", "1")) == 0
+    assert train_program.main(flags("sysu", "--epochs", "3")) == 0
+    assert "continuing after epoch 0" in capsys.readouterr().out
+    for name, value in state(tmp_path / "run").items():
+        assert torch.equal(value, whole[name]), name
+    for a, b in zip(rows(tmp_path / "run"), whole_rows, strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {
+            k: v for k, v in b.items() if k != "seconds"
+        }
+    (tmp_path / "run/last.pt").write_bytes(b"damaged")
+    assert train_program.main(flags("sysu", "--epochs", "3")) == 0
+    assert "going back to" in capsys.readouterr().out
+    assert all(torch.equal(value, whole[name]) for name, value in state(tmp_path / "run").items())
+    moved = tmp_path / "moved"
+    shutil.copytree(data["sysu"], moved)
+    assert (
+        train_program.main(flags("sysu", "--epochs", "3", "--data-dir", str(moved))) == 0
+    )  # the same images elsewhere
+    picture = next((moved / "cam2/0003").iterdir())
+    picture.write_bytes(picture.read_bytes() + b" ")
+    assert train_program.main(flags("sysu", "--epochs", "3", "--data-dir", str(moved))) == 2
+    assert "training images:" in capsys.readouterr().err
+    assert train_program.main(flags("sysu", "--epochs", "3", "--eps", "0.4")) == 2
+    assert "--eps: 0.5 then, 0.4 now" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_a_stopped_run_of_each_method_continues_to_the_same_weights(flags, tmp_path):
+    for method in ("gur", "adca", "baseline"):
+        whole, parts = tmp_path / f"{method}_whole", tmp_path / f"{method}_parts"
+        for logs, epochs in ((whole, "2"), (parts, "1"), (parts, "2")):
+            line = flags("sysu", "--method", method, "--logs-dir", str(logs), "--epochs", epochs)
+            assert train_program.main(line) == 0
+        for name, value in state(parts).items():
+            assert torch.equal(value, state(whole)[name]), (method, name)
+
+
+def test_a_checkpoint_without_labels_goes_on_without_label_churn_for_one_epoch(flags, tmp_path, monkeypatch):
+    """As earlier versions wrote them. Nothing else changes: the churn is for the log."""
+    assert (
+        train_program.main(
+            flags("sysu", "--report", "none", "--epochs", "3", "--logs-dir", str(tmp_path / "whole"))
+        )
+        == 0
+    )
+    assert train_program.main(flags("sysu", "--report", "none", "--epochs", "1")) == 0
+    saved = checkpoint.load(tmp_path / "run/last.pt")
+    assert set(saved.pop("labels")) == {"visible", "infrared"}
+    checkpoint.save(tmp_path / "run", checkpoint.LAST, saved)
+    assert train_program.main(flags("sysu", "--report", "none", "--epochs", "3")) == 0
+    found, whole = (rows(tmp_path / name) for name in ("run", "whole"))
+    assert ["churn" in r["labels"]["infrared"] for r in found] == [False, False, True]
+    assert ["churn" in r["labels"]["infrared"] for r in whole] == [False, True, True]
+    assert found[2]["labels"] == whole[2]["labels"] and found[1]["losses"] == whole[1]["losses"]
+    for name, value in state(tmp_path / "run").items():
+        assert torch.equal(value, state(tmp_path / "whole")[name]), name
+
+
+def test_a_full_disk_costs_the_epoch_only(flags, tmp_path, monkeypatch, capsys):
+    assert train_program.main(flags("sysu", "--epochs", "1")) == 0
+    whole = state(tmp_path / "run")
+    plain = os.fsync
+
+    def full(number):
+        if list((tmp_path / "run").glob("last.pt.*.tmp")):
+            raise OSError(28, "No space left on device")
+        plain(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    refused(
+        capsys,
+        flags("sysu", "--epochs", "2"),
+        "last.pt cannot be written: No space left on device",
+        "run again",
+    )
+    assert all(torch.equal(value, whole[name]) for name, value in state(tmp_path / "run").items())
+    monkeypatch.setattr(os, "fsync", plain)
+    assert train_program.main(flags("sysu", "--epochs", "2")) == 0
+    monkeypatch.setattr(
+        os, "replace", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only file system", "metrics.jsonl"))
+    )
+    refused(capsys, flags("sysu", "--epochs", "3"), "metrics.jsonl", "Read-only file system")
