@@ -62,7 +62,7 @@ class PGM:
         "https://openaccess.thecvf.com/content/CVPR2023/papers/Wu_Unsupervised_Visible-Infrared_Person_Re-Identification_via_"
         "Progressive_Graph_Matching_and_Alternate_CVPR_2023_paper.pdf"
     )
-    Settings = PGMSettings
+    SETTINGS = PGMSettings
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
         "sysu": {**RESNET, "arch": "resnet50_nl", "epochs": 100, "momentum": 0.2},
         "regdb": {
