@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from sdcl.datasets.images import FORMATS, MAX_PIXELS
 from sdcl.runtime.errors import DataError
 from sdcl.runtime.files import atomic, printable
 
@@ -26,8 +27,6 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-MAX_PIXELS = 2**25  # of one image; the crop of a person has a thousandth of it
-FORMATS = ("JPEG", "PNG", "BMP")  # formats that Pillow reads without another program
 GPU_SHARE = 0.4  # of the free memory of a GPU that images may take
 
 

@@ -1,4 +1,4 @@
-"""Image files on disk: the formats that are read, and the one listing of a folder.
+"""Image files on disk: the formats and sizes that are read, and the one listing of a folder.
 
 The formats are a closed list, so that Pillow never opens one that may run another program (EPS).
 """
@@ -17,7 +17,9 @@ SUFFIXES_OF = {
     "PNG": (".png",),
     "BMP": (".bmp",),
 }  # Pillow's format -> file name suffixes, lower case
+FORMATS = tuple(SUFFIXES_OF)  # formats that Pillow reads without another program
 SUFFIXES = tuple(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
+MAX_PIXELS = 2**25  # of one image; the crop of a person has a thousandth of it
 
 # (folder, names of its subfolders, names of its files), hidden ones left out; may raise to refuse the folder
 Visit = Callable[[str, list[str], list[str]], None]
@@ -39,12 +41,12 @@ def list_images(folder: Path, *, recursive: bool = False, visit: Visit | None = 
         DataError: a folder that cannot be listed.
     """
     images: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=_refuse):
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         files = [name for name in files if not name.startswith(".")]
         if visit is not None:
-            visit(place, folders, files)
-        images += [Path(place, name) for name in files if is_image(name)]
+            visit(parent, folders, files)
+        images += [Path(parent, name) for name in files if is_image(name)]
         if not recursive:
             break
     return sorted(images)

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from sdcl.data.image_cache import FORMATS, MAX_PIXELS
+from sdcl.datasets.images import FORMATS, MAX_PIXELS
 
 COLUMNS, MAX_ROWS = 10, 50  # gallery images of a query, queries of an image
 TILE, GAP, CAPTION = (72, 144), 6, 14  # pixels

@@ -354,10 +354,10 @@ def test_the_doctor_knows_own_data(root, tmp_path):
     (root / "visible/cam1/2_0.jpg").write_bytes(picture.read_bytes())
     os.replace(picture, tmp_path / "away.jpg")
     picture.symlink_to(tmp_path / "away.jpg")
-    for place in (root, root / "images.csv"):
-        found = examined(place)
-        assert ("warning", "1 images are symbolic links out of the data folder", str(picture)) in found
-        assert any("under several identities" in what for _, what, _ in found)
+    for data_dir in (root, root / "images.csv"):
+        findings = examined(data_dir)
+        assert ("warning", "1 images are symbolic links out of the data folder", str(picture)) in findings
+        assert any("under several identities" in what for _, what, _ in findings)
     table(root, (root / "images.csv").read_text().replace(",5,", ",3,"))
     assert ("warning", "1 identities are in both the training and the test split", "identity 3") in examined(
         root
