@@ -57,7 +57,7 @@ def test_it_continues_bit_for_bit(old_run):
 
 @pytest.mark.long
 def test_it_is_opened_tested_and_exported(old_run, tmp_path, capsys):
-    common, whole, old = old_run
+    common, whole, _ = old_run
     copy = tmp_path / "old" / checkpoint.LAST
     copy.parent.mkdir()
     copy.write_bytes((whole / checkpoint.LAST).read_bytes())
