@@ -33,7 +33,7 @@ from torch import Tensor
 
 from sdcl import train as program
 from sdcl.clustering import PseudoLabels, nearest_neighbors
-from sdcl.data.augment import Augmentation, draw_channel_adapt_gray, draw_channel_exchange
+from sdcl.data.augment_draws import Augmentation, draw_channel_adapt_gray, draw_channel_exchange
 from sdcl.data.augment_gpu import apply_channel
 from sdcl.data.image_cache import ImageCache
 from sdcl.losses.contrast import similarity
