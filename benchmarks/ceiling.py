@@ -1,9 +1,12 @@
-"""The ceiling of a synthetic set: SDCL's model, images and steps, trained with the TRUE identities of both modalities.
+"""Upper bound of a synthetic set: SDCL's model, images and steps, trained with the true identities.
 
-    python benchmarks/ceiling.py FLAGS-OF-sdcl.train          # such as -d sysu --config examples/quickstart.json --data-dir ...
+    python benchmarks/ceiling.py -d sysu --data-dir DIR --config examples/quickstart.json
 
-Every image is contrasted with the people's memories of its own and of the other modality, in place of pseudo-labels and
-association. It reads the labels that no training program of sdcl reads: it tells how far images, model and steps allow an unsupervised method to go.
+All flags are those of `sdcl train`.
+
+Every image is contrasted with the prototypes of its identity in both modalities, in place of pseudo-labels
+and association. This reads labels that no training program of sdcl reads, and shows how far images, model and
+number of steps let an unsupervised method come.
 """
 
 from __future__ import annotations
@@ -15,69 +18,68 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdcl import methods
-from sdcl import train as training
+from sdcl import METHODS, config, train
 from sdcl.clustering import PseudoLabels
-from sdcl.config import settings as config
-from sdcl.datasets import open_dataset
-from sdcl.datasets.sample import MODALITIES
+from sdcl.datasets import MODALITIES, open_dataset
 from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory, centroids
-from sdcl.methods.interface import Batch, Extract, Features, Once, Stage
+from sdcl.methods.interface import Batch, Extract, Features, Indexes, Once, Stage, label_sets
+from sdcl.methods.sdcl import SDCL
 
 
-class Supervised:
-    """One stage per epoch on the identities themselves."""
+class Ceiling:
+    """One stage per epoch, on the identities themselves. See `sdcl.methods.interface.Method`."""
 
+    title, paper = "Upper bound with identities", ""
+    SETTINGS, RECIPES = SDCL.SETTINGS, SDCL.RECIPES
+    branches, agw, unit_views = SDCL.branches, SDCL.agw, SDCL.unit_views
     restarts: tuple[int, ...] = ()
-    unit_views = False
 
-    def __init__(self, settings: config.Settings, cameras: dict[str, np.ndarray] | None = None):
+    def __init__(self, settings: config.Settings, cameras: Indexes):
         self.memory, self.batch = settings.memory, settings.batch
         samples = open_dataset(settings.data.dataset, settings.data_dir, trial=settings.data.trial).train
-        people = sorted(set.intersection(*({s.identity for s in rows} for rows in samples.values())))
-        number = {
-            identity: n for n, identity in enumerate(people)
-        }  # who is seen in one modality only is left out
+        both = set.intersection(*({s.identity for s in split} for split in samples.values()))
+        label_of = {identity: label for label, identity in enumerate(sorted(both))}
         self.labels = {
-            m: PseudoLabels(np.array([number.get(s.identity, -1) for s in rows]), len(people))
-            for m, rows in samples.items()
+            m: PseudoLabels(np.array([label_of.get(s.identity, -1) for s in split]), len(both))
+            for m, split in samples.items()
         }
 
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
-        ids = {m: found.ids for m, found in self.labels.items()}
-        yield Stage("supervised", ids, self.batch.iters, Contrast(extract(), ids, self.memory), self.labels)
+        labels = {m: y.ids for m, y in self.labels.items()}
+        objective = SupervisedContrast(extract(), labels, self.memory)
+        yield Stage("supervised", labels, self.batch.iters, {"contrast": objective}, label_sets(self.labels))
+
+    def steps_per_epoch(self) -> int:
+        return self.batch.iters
 
 
-class Contrast(nn.Module):
-    """A memory of each person in each modality; all images against both."""
+class SupervisedContrast(nn.Module):
+    """A prototype of each identity in each modality and branch; all images against both modalities."""
 
-    def __init__(self, features: Features, ids: dict[str, np.ndarray], own: config.MemorySettings):
+    def __init__(self, features: Features, labels: Indexes, settings: config.settings.MemorySettings):
         super().__init__()
-        self.own = own
-        self.memories = nn.ModuleDict(
-            {
-                m: nn.ModuleDict({b: ClusterMemory(centroids(f, ids[m])) for b, f in features[m].items()})
-                for m in MODALITIES
-            }
-        )
+        self.settings = settings
+        self.memories = nn.ModuleDict()  # modality -> branch -> memory
+        for m in MODALITIES:
+            memories = {b: ClusterMemory(centroids(f, labels[m])) for b, f in features[m].items()}
+            self.memories[m] = nn.ModuleDict(memories)
 
     def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
         terms = {}
         for key, memories in self.memories.items():
             for branch, memory in memories.items():
-                rows = memory()
+                prototypes = memory()
                 for query in MODALITIES:
-                    people = torch.as_tensor(batch.labels[query][batch.local[query]], device=rows.device)
-                    terms[f"{query}_{key}_{branch}"] = cluster_contrast(
-                        features[query][branch], people, rows, self.own.temp
+                    labels = torch.as_tensor(
+                        batch.labels[query][batch.local[query]], device=prototypes.device
                     )
-                memory.update(everyone[key][branch], batch.labels[key], self.own.momentum)
+                    loss = cluster_contrast(features[query][branch], labels, prototypes, self.settings.temp)
+                    terms[f"{query}_{key}_{branch}"] = loss
+                memory.update(everyone[key][branch], batch.labels[key], self.settings.momentum)
         return terms
 
 
 if __name__ == "__main__":
-    methods.METHODS["sdcl"] = Supervised
-    sys.exit(
-        training.main([*sys.argv[1:], "--method", "sdcl"])
-    )  # the last one counts: no other method runs under this name
+    METHODS.register("ceiling", Ceiling)
+    sys.exit(train.main([*sys.argv[1:], "--method", "ceiling"]))  # the last --method counts

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a table, the peak memory of a child process, and the rates of this machine."""
+"""Tables, timing, peak memory of a child process and measured rates of this machine, for all benchmarks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,13 +19,22 @@ import numpy as np
 import torch
 
 
+def sdcl(command: str, *flags: object) -> None:
+    """Run `sdcl COMMAND FLAGS` and end this program with its output if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sdcl", command, *map(str, flags)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
+
+
 def arguments(description: str) -> argparse.ArgumentParser:
     """A parser with the flags of every benchmark."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="tiny sizes, seconds only: shows that the script works, not how fast",
+        help="tiny sizes, for a few seconds: a test of the script, not of speed",
     )
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count(), help="threads of the arithmetic (default: all cores)"
@@ -52,7 +62,7 @@ def mebibytes(value: float) -> str:
 
 
 def timed(work: Callable[[], Any], repeat: int = 1) -> tuple[Any, float]:
-    """(result, seconds of the fastest of `repeat` calls); a GPU is waited for."""
+    """(result, seconds of the fastest of `repeat` calls, with the GPU synchronised)."""
     best = float("inf")
     for _ in range(repeat):
         begin = time.perf_counter()
@@ -69,13 +79,13 @@ def in_child(
     """Run `work(*arrays, *args)` in a fresh process.
 
     Returns:
-        its result, and the bytes by which the peak memory grew while it ran: the arrays themselves are not counted. On a
-        GPU it is the peak of what was allocated there.
+        Its result, and the growth of peak memory in bytes while it ran, without the arrays; on a GPU the peak
+        of allocated memory.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder, f"{place}.npy") for place, _ in enumerate(arrays)]
+        files = [Path(folder, f"{number}.npy") for number, _ in enumerate(arrays)]
         for file, array in zip(files, arrays, strict=True):
             np.save(file, array)
         child = context.Process(target=_report, args=(sender, threads, work, files, args))
@@ -123,6 +133,6 @@ def copy_rate(device: str = "cpu", size: int = 2**26) -> float:
 
 
 def machine(device: str = "cpu") -> str:
-    """One line on what the figures were measured on."""
+    """One line that describes device, threads and measured rates."""
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     return f"{name}; torch {torch.__version__}; {product_rate(device) / 1e9:.0f} GFLOP/s float32, {copy_rate(device) / 1e9:.1f} GB/s\n"

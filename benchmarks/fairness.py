@@ -1,14 +1,12 @@
-"""Whether something simpler than looking at people solves the synthetic benchmark: trivial features by the real protocols, against chance.
+"""Cross-modality Rank-1 of trivial features on synthetic sets: colour, brightness, pixels, background alone.
 
     python benchmarks/fairness.py [--quick] [--set quick] [--work logs/fairness]
 
-Cross-modality Rank-1 of colour, of brightness, of pixels and of the background alone. "Chance" is the same protocol on random features.
+The protocols are those of the real data sets; "chance" is random features under the same protocol.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,44 +14,43 @@ import common
 import numpy as np
 from PIL import Image
 
-from sdcl.datasets import open_dataset
-from sdcl.datasets.sample import MODALITIES
+from sdcl.datasets import MODALITIES, open_dataset
 from sdcl.evaluation import evaluate
 
-ROWS, COLUMNS = 24, 12  # of a thumbnail; its outer SIDE columns show background
+ROWS, COLUMNS = 24, 12  # of a thumbnail, whose outer SIDE columns show background
 SIDE = 2
 SETS = (("sysu", "easy"), ("sysu", "medium"), ("sysu", "hard"), ("regdb", "medium"), ("llcm", "medium"))
 
 
+def halves_of_clothes(image: np.ndarray) -> list[np.ndarray]:
+    """Upper and lower half of the middle columns, where clothes are."""
+    margin = image.shape[1] // 4
+    return np.array_split(image[:, margin:-margin].astype(np.int64), 2)
+
+
 def color_histogram(image: np.ndarray) -> np.ndarray:
-    """8 x 8 x 8 colours of the middle of the image, where clothes are, upper and lower half apart; (H, W, 3) uint8 -> (1024,)."""
-    middle = image[:, image.shape[1] // 4 : -(image.shape[1] // 4)] // 32
-    halves = np.array_split(middle.astype(np.int64), 2)
-    return np.sqrt(np.concatenate([np.bincount((h @ (64, 8, 1)).ravel(), minlength=512) for h in halves]))
+    """8 x 8 x 8 colours of both halves; uint8 (H, W, 3) -> (1024,)."""
+    cells = [(half // 32 @ (64, 8, 1)).ravel() for half in halves_of_clothes(image)]
+    return np.sqrt(np.concatenate([np.bincount(cell, minlength=512) for cell in cells]))
 
 
 def brightness_histogram(image: np.ndarray) -> np.ndarray:
-    """32 levels of luminance of the same halves; (H, W, 3) uint8 -> (64,)."""
-    middle = image[:, image.shape[1] // 4 : -(image.shape[1] // 4)].mean(2)
-    return np.sqrt(
-        np.concatenate(
-            [np.bincount((h // 8).astype(np.int64).ravel(), minlength=32) for h in np.array_split(middle, 2)]
-        )
-    )
+    """32 levels of luminance of both halves; uint8 (H, W, 3) -> (64,)."""
+    levels = [(half.mean(2) // 8).astype(np.int64).ravel() for half in halves_of_clothes(image)]
+    return np.sqrt(np.concatenate([np.bincount(level, minlength=32) for level in levels]))
 
 
 def pixels(image: np.ndarray) -> np.ndarray:
-    """Luminance of a thumbnail, standardised, so that gain and offset of a camera do not count; -> (ROWS * COLUMNS,)."""
-    small = np.asarray(
-        Image.fromarray(image).convert("L").resize((COLUMNS, ROWS), Image.Resampling.BOX), float
-    )
-    return ((small - small.mean()) / (small.std() + 1)).ravel()
+    """Luminance of a thumbnail, standardised against gain and offset of cameras; -> (ROWS * COLUMNS,)."""
+    thumbnail = Image.fromarray(image).convert("L").resize((COLUMNS, ROWS), Image.Resampling.BOX)
+    values = np.asarray(thumbnail, float)
+    return ((values - values.mean()) / (values.std() + 1)).ravel()
 
 
 def background(image: np.ndarray) -> np.ndarray:
-    """The outer columns of the thumbnail only."""
-    small = pixels(image).reshape(ROWS, COLUMNS)
-    return np.hstack((small[:, :SIDE], small[:, -SIDE:])).ravel()
+    """The outer columns of the thumbnail."""
+    values = pixels(image).reshape(ROWS, COLUMNS)
+    return np.hstack((values[:, :SIDE], values[:, -SIDE:])).ravel()
 
 
 FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -73,7 +70,7 @@ def main() -> None:
     rows = []
     for layout, difficulty in SETS[:1] if args.quick else SETS:
         folder = args.work / f"{layout}_{args.set}_{difficulty}"
-        made = [
+        flags = [
             "--layout",
             layout,
             "--set",
@@ -81,37 +78,29 @@ def main() -> None:
             "--difficulty",
             difficulty,
             "--seed",
-            str(args.seed),
-            "--out",
-            str(folder),
+            args.seed,
+            *size,
         ]
-        subprocess.run(
-            [sys.executable, "-m", "sdcl.synthetic.dataset", *made, *size, "--jobs", str(args.threads)],
-            check=True,
-        )
+        common.sdcl("synthesize", *flags, "--out", folder, "--jobs", args.threads)
         rows += [(f"{layout}, {difficulty}", *row) for row in rank_ones(layout, folder, args.seed)]
     common.table(("layout, difficulty", "protocol", "chance", *FEATURES), rows)
 
 
 def rank_ones(layout: str, folder: Path, seed: int) -> list[tuple[str, ...]]:
-    """A row for each protocol: its name, then Rank-1 in percent of random features and of each trivial one."""
+    """Each protocol's name with the Rank-1 in percent of random features and of each trivial one."""
     dataset = open_dataset(layout, folder, allow_incomplete=True)
-    samples, protocols = dataset.test, dataset.protocols()
-    images = {m: [np.asarray(Image.open(s.path).convert("RGB")) for s in samples[m]] for m in MODALITIES}
-    random = np.random.default_rng(seed)
-    columns = [
-        evaluate(
-            {m: unit_rows(random.standard_normal((len(x), 64))) for m, x in images.items()},
-            samples,
-            protocols,
-        )
-    ]
+    protocols = dataset.protocols()
+    images = {m: [np.asarray(Image.open(s.path).convert("RGB")) for s in dataset.test[m]] for m in MODALITIES}
+    rng = np.random.default_rng(seed)
+    features = [{m: rng.standard_normal((len(split), 64)) for m, split in images.items()}]
     for feature in FEATURES.values():
-        columns.append(
-            evaluate({m: unit_rows([feature(i) for i in x]) for m, x in images.items()}, samples, protocols)
-        )
+        features.append({m: [feature(image) for image in split] for m, split in images.items()})
+    columns = []
+    for by_modality in features:
+        rows = {m: unit_rows(values) for m, values in by_modality.items()}
+        columns.append(evaluate(rows, dataset.test, protocols))
     names = [f"{r.protocol.partition(',')[0]}, {r.direction}" for r in columns[0]]
-    return [(name, *(f"{100 * r.metrics.cmc[0]:.1f}" for r in row)) for name, *row in zip(names, *columns)]
+    return [(name, *(f"{100 * r.metrics.r1:.1f}" for r in row)) for name, *row in zip(names, *columns)]
 
 
 def unit_rows(rows: object) -> np.ndarray:

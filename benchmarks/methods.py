@@ -1,9 +1,10 @@
-"""Every method, and SDCL with each of its parts off, on the medium synthetic set at an equal budget of optimiser steps, over seeds.
+"""Every method, and SDCL without each of its parts, on the medium synthetic set at equal steps, over seeds.
 
-    sh benchmarks/methods.sh                     # renders, prepares, trains 3 seeds of every row, writes docs/METHODS_TABLE.md
-    sh benchmarks/methods.sh --weight tracks     # the same from the stronger starting weight: docs/METHODS_TABLE_TRACKS.md
+    sh benchmarks/methods.sh                     # render, prepare, train all rows, write
+    docs/methods/synthetic_table.md sh benchmarks/methods.sh --weight tracks     # from stronger pretrained
+    weights: synthetic_table_tracks.md
 
-A run that is complete is not repeated, one that was stopped goes on.
+A finished run is not repeated, a stopped one continues.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,40 +23,45 @@ from sdcl.models.pretrained import ASSETS
 
 HERE = Path(__file__).parent
 SETTINGS = HERE / "methods.json"
+TABLES = HERE.parent / "docs" / "methods"
 WEIGHTS = {"identity": "vit_mini_identity.safetensors", "tracks": "vit_mini.safetensors"}
-STEPS = 40  # an epoch, in every row
-GUR = ["--method", "gur", "--iters", "12"]  # 8 pairs of cameras x 2 + 12 + 12 = 40
+STEPS = 40  # per epoch, in every row
+METRICS = ("R1", "mAP", "mINP")
+SDCL = ["--method", "sdcl", "--shallow"]
 ROWS = {
-    "starting weight": ["--method", "baseline", "--epochs", "1", "--iters", "1", "--lr", "1e-30"],
+    "pretrained weights": ["--method", "baseline", "--epochs", "1", "--iters", "1", "--lr", "1e-30"],
     "baseline": ["--method", "baseline"],
     "ADCA": ["--method", "adca"],
-    "GUR": GUR,
-    "SDCL": ["--method", "sdcl", "--shallow"],
-    "SDCL, no shallow branch": ["--method", "sdcl", "--no-shallow"],
-    "SDCL, no CNL intra": ["--method", "sdcl", "--shallow", "--no-cnl-intra"],
-    "SDCL, no CNL cross": ["--method", "sdcl", "--shallow", "--no-cnl-cross"],
-    "SDCL, no CRA": ["--method", "sdcl", "--shallow", "--no-cra"],
-    "SDCL, no smoothing": ["--method", "sdcl", "--shallow", "--no-smoothing"],
+    "GUR": ["--method", "gur", "--iters", "12"],  # 8 pairs of cameras x 2 + 12 + 12 = 40 steps
+    "SDCL": SDCL,
+    "SDCL, no shallow branch": ["--method", "sdcl"],
+    "SDCL, no CNL intra": [*SDCL, "--no-cnl-intra"],
+    "SDCL, no CNL cross": [*SDCL, "--no-cnl-cross"],
+    "SDCL, no CRA": [*SDCL, "--no-cra"],
+    "SDCL, no smoothing": [*SDCL, "--no-smoothing"],
 }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    add = parser.add_argument
+    add(
+        "--work",
+        type=Path,
+        default=Path("logs/methods"),
+        help="folder with the images in data/, and of the runs",
     )
-    parser.add_argument(
-        "--work", type=Path, default=Path("logs/methods"), help="folder with data/, where the runs go"
-    )
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--ablation-seeds", type=int, default=3, help="of the rows of SDCL with a part off")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at once; each takes its share of the cores")
-    parser.add_argument(
+    add("--seeds", type=int, default=3)
+    add("--ablation-seeds", type=int, default=3, help="seeds of the rows that lack a part of SDCL")
+    add("--jobs", type=int, default=2, help="runs at once; they share the CPU cores")
+    add(
         "--weight",
         choices=WEIGHTS,
         default="identity",
-        help="which starting weight of the package: the weaker one leaves more to gain",
+        help="pretrained weights; identity leaves more to gain",
     )
-    parser.add_argument(
+    add(
         "--rows",
         nargs="+",
         choices=ROWS,
@@ -62,54 +69,44 @@ def main() -> int:
         metavar="ROW",
         help="only these rows of the table",
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help="default: docs/METHODS_TABLE.md, with --weight tracks docs/METHODS_TABLE_TRACKS.md",
-    )
-    own = parser.parse_args()
-    name = "METHODS_TABLE.md" if own.weight == "identity" else "METHODS_TABLE_TRACKS.md"
-    out, weight = own.out or HERE.parent / "docs" / name, ASSETS / WEIGHTS[own.weight]
+    add("--out", type=Path, help="default: docs/methods/synthetic_table.md, or synthetic_table_tracks.md")
+    args = parser.parse_args()
+    name = "synthetic_table.md" if args.weight == "identity" else f"synthetic_table_{args.weight}.md"
+    out, weights = args.out or TABLES / name, ASSETS / WEIGHTS[args.weight]
     tasks = [
-        (r, s) for s in range(1, own.seeds + 1) for r in own.rows if s <= own.ablation_seeds or "," not in r
+        (row, seed)
+        for seed in range(1, args.seeds + 1)
+        for row in args.rows
+        if seed <= args.ablation_seeds or "," not in row
     ]
-    threads = max(1, (os.cpu_count() or 1) // own.jobs)
-    with ThreadPoolExecutor(own.jobs) as pool:
-        found = dict(zip(tasks, pool.map(lambda task: run(own.work, weight, *task, threads), tasks)))
-    table = to_markdown({row: [result for (r, _), result in found.items() if r == row] for row in own.rows})
+    threads = max(1, (os.cpu_count() or 1) // args.jobs)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        metrics = list(pool.map(lambda task: train(args.work, weights, *task, threads), tasks))
+    by_row: dict[str, list[dict[str, float]]] = {row: [] for row in args.rows}
+    for (row, _), values in zip(tasks, metrics, strict=True):
+        by_row[row].append(values)
+    table = to_markdown(by_row)
     print(table)
-    out.write_text(preamble(weight) + table, encoding="utf-8")
+    out.write_text(introduction(weights) + table, encoding="utf-8")
     return 0
 
 
-def run(work: Path, weight: Path, row: str, seed: int, threads: int) -> dict[str, float]:
+def run_folder(work: Path, weights: Path, row: str, seed: int) -> Path:
+    return work / f"runs_{weights.stem}" / f"{row.replace(', ', '_').replace(' ', '_')}_{seed}"
+
+
+def flags_of(work: Path, weights: Path, row: str, seed: int) -> list[str]:
+    """The flags of `sdcl train` for one run of a row."""
+    folder = run_folder(work, weights, row, seed)
+    flags = ["-d", "sysu", "--data-dir", work / "data", "--cache-dir", work / "cache", "--logs-dir", folder]
+    flags += ["--config", SETTINGS, "--pretrained", weights, "--device", "cpu", "--seed", seed, *ROWS[row]]
+    return list(map(str, flags))
+
+
+def train(work: Path, weights: Path, row: str, seed: int, threads: int) -> dict[str, float]:
     """Train one row with one seed. Returns the all-search metrics after the last epoch."""
-    folder = work / f"runs_{weight.stem}" / f"{row.replace(', ', '_').replace(' ', '_')}_{seed}"
-    command = [
-        sys.executable,
-        "-m",
-        "sdcl.train",
-        "-d",
-        "sysu",
-        "--data-dir",
-        str(work / "data"),
-        "--cache-dir",
-        str(work / "cache"),
-    ]
-    command += [
-        "--logs-dir",
-        str(folder),
-        "--config",
-        str(SETTINGS),
-        "--pretrained",
-        str(weight),
-        "--device",
-        "cpu",
-        "--seed",
-        str(seed),
-        "--no-shallow",
-        *ROWS[row],
-    ]
+    folder = run_folder(work, weights, row, seed)
+    command = [sys.executable, "-m", "sdcl", "train", *flags_of(work, weights, row, seed)]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("w") as output:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -117,29 +114,32 @@ def run(work: Path, weight: Path, row: str, seed: int, threads: int) -> dict[str
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     result = next(r for r in last["test"] if "all-search" in r["protocol"])
     print(f"{row}, seed {seed}: R1 {result['R1']:.2f}, mAP {result['mAP']:.2f}", flush=True)
-    return {m: result[m] for m in ("R1", "mAP", "mINP")}
+    return {metric: result[metric] for metric in METRICS}
 
 
-def to_markdown(results: dict[str, list[dict[str, float]]]) -> str:
-    """Mean and standard deviation over the seeds, a row each."""
-    lines = ["| | seeds | R1 | mAP | mINP |", "|---|---|---|---|---|"]
+def to_markdown(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """A table with mean and standard deviation over the seeds of each row."""
+    lines = [f"| | seeds | {' | '.join(METRICS)} |", "|---|---|" + "---|" * len(METRICS)]
     for row, seeds in results.items():
-        cells = [
-            f"{statistics.mean(v):.1f} ± {statistics.stdev(v):.1f}" if len(v) > 1 else f"{v[0]:.1f}"
-            for v in zip(*(s.values() for s in seeds))
-        ]
+        cells = []
+        for metric in METRICS:
+            values = [seed[metric] for seed in seeds]
+            mean = f"{statistics.mean(values):.1f}"
+            cells.append(f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean)
         lines.append(f"| {row} | {len(seeds)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def preamble(weight: Path) -> str:
-    own = json.loads(SETTINGS.read_text())
-    flags = "" if weight.name == WEIGHTS["identity"] else " --weight tracks"
+def introduction(weights: Path) -> str:
+    """Title and conditions of the table."""
+    settings = json.loads(SETTINGS.read_text())
+    flags = "" if weights.name == WEIGHTS["identity"] else " --weight tracks"
     return (
         "# Methods on the synthetic benchmark\n\n"
-        f"Made by `sh benchmarks/methods.sh{flags}`: the medium set (SYSU layout, difficulty medium, seed 0), `vit_mini` from `{weight.name}`, "
-        f"{own['epochs']} epochs of {STEPS} steps in every row, Adam {own['lr']}, settings in `benchmarks/methods.json`. All search, single-shot, ten "
-        f"draws, last epoch; percent, mean and standard deviation over the seeds. Numbers of a renderer, not of SYSU-MM01.\n\n"
+        f"Made by `sh benchmarks/methods.sh{flags}`: the medium set (SYSU layout, difficulty medium, seed 0), "
+        f"`vit_mini` from `{weights.name}`, {settings['epochs']} epochs of {STEPS} steps in every row, Adam "
+        f"{settings['lr']}, settings in `benchmarks/methods.json`. All search, single-shot, ten draws, last epoch; "
+        "percent, mean and standard deviation over the seeds. Rendered images, not SYSU-MM01.\n\n"
     )
 
 

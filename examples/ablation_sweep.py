@@ -1,10 +1,10 @@
-"""Ablation: SDCL without each of some parts, over seeds, on synthetic images: mean ± standard deviation, paired tests.
+"""Ablation: SDCL without some of its parts, over seeds, on synthetic images: mean ± std and paired tests.
 
     python examples/ablation_sweep.py --without cnl cra --seeds 3
     python examples/ablation_sweep.py --without shallow --seeds 2 --epochs 10 --lr 3e-5
 
-A part is a switch of `sdcl train`; each row of the table is SDCL with one of them off. Further flags go to every
-training. A finished run is not repeated and a stopped one continues, so rows and seeds can be added later.
+A part is a switch of `sdcl train`; each row of the table is SDCL with one of them off. Further flags go to
+every training. A finished run is not repeated and a stopped one continues: rows and seeds can be added later.
 """
 
 import argparse

@@ -26,6 +26,12 @@ from sdcl.methods.interface import Extract, Features, Indexes, Once, label_sets
 from sdcl.synthetic.dataset import build
 from sdcl.train import train
 
+# A small model and a few rendered images.
+MODEL = {"arch": "vit_mini", "shallow": False, "calibrate_necks": True, "height": 96, "width": 48, "pad": 4}
+CLUSTERS = {"k1": 15, "eps": 0.5, "momentum": 0.9, "momentum_first": 0.9}
+BATCHES = {"batch_size": 32, "num_instances": 4, "bn_replicas": 1, "iters": 20}
+TRAINING = {"optimizer": "adam", "lr": 1e-4, "epochs": 6, "eval_step": 1000}
+
 
 @dataclass(frozen=True)
 class NearestSettings:
@@ -39,28 +45,8 @@ class Nearest:
 
     title, paper = "Mutually nearest clusters", ""
     SETTINGS = NearestSettings
-    # Values that differ from the defaults, for each data set; here for a small model and a few rendered images.
-    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
-        "sysu": {
-            **{
-                "arch": "vit_mini",
-                "shallow": False,
-                "calibrate_necks": True,
-                "height": 96,
-                "width": 48,
-                "pad": 4,
-            },
-            **{
-                "batch_size": 32,
-                "num_instances": 4,
-                "bn_replicas": 1,
-                "epochs": 6,
-                "iters": 20,
-                "eval_step": 1000,
-            },
-            **{"eps": 0.5, "k1": 15, "optimizer": "adam", "lr": 1e-4, "momentum": 0.9, "momentum_first": 0.9},
-        }
-    }
+    # Data set -> what differs from the defaults.
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {"sysu": {**MODEL, **CLUSTERS, **BATCHES, **TRAINING}}
     branches, agw, unit_views = ("deep",), "resnet50", True
     restarts: tuple[int, ...] = ()
 
@@ -83,7 +69,7 @@ class Nearest:
 
 
 def merge(features: Features, labels: Indexes, min_similarity: float) -> Indexes:
-    """One label space for both modalities: infrared labels, then those of the visible clusters without a partner.
+    """One label space for both modalities: infrared labels, then visible clusters without a partner.
 
     Args:
         features: modality -> branch -> (N, D). labels: modality -> int (N,), -1 is an outlier.

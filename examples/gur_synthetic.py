@@ -92,10 +92,8 @@ for epoch in range(args.epochs):
         M = dict.fromkeys(MODALITIES, modal["infrared"])
     loss_2 = train(labels, M, args.iters, epoch, 2)
     trained = len(set(labels["visible"]) - {-1})
-    print(
-        f"epoch {epoch}: {describe(clusters)}, visible trained on {trained} labels; loss {loss_1:.3f}, {loss_2:.3f}",
-        flush=True,
-    )
+    losses = f"{loss_1:.3f}, {loss_2:.3f}"
+    print(f"epoch {epoch}: {describe(clusters)}, {trained} visible labels trained; loss {losses}", flush=True)
 
     # (3) Across modalities: all images are clustered together by CAE over the prototypes of both modalities.
     if epoch < JOINT_UNTIL:

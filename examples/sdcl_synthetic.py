@@ -62,7 +62,8 @@ for epoch in range(args.epochs):
         labels["visible"] = np.where(labels["visible"] == -1, -1, associated)
         both = np.concatenate([labels[m] for m in MODALITIES])
         joint = {b: torch.cat([features[m][b] for m in MODALITIES]) for b in model.branches}
-        M = dict.fromkeys(MODALITIES, {b: ClusterMemory(centroids(joint[b], both)) for b in model.branches})
+        shared = {b: ClusterMemory(centroids(joint[b], both)) for b in model.branches}
+        M = {m: shared for m in MODALITIES}
     # CNL: an entry for every image; weights of (modality of the anchor, modality of its neighbours).
     W = {m: {b: InstanceMemory(features[m][b]) for b in model.branches} for m in MODALITIES}  # (N, D)
     weights = {(m, m): 1.0 if epoch < S else 0.1 for m in MODALITIES}
@@ -94,7 +95,7 @@ for epoch in range(args.epochs):
         losses.append(loss.item())
     trained = len(set(labels["visible"]) - {-1})
     print(
-        f"epoch {epoch}: {describe(clusters)}, visible trained on {trained} labels; loss {np.mean(losses):.3f}",
+        f"epoch {epoch}: {describe(clusters)}, {trained} visible labels trained; loss {np.mean(losses):.3f}",
         flush=True,
     )
 print(f"after: {images.score(model)}")

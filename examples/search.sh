@@ -1,9 +1,10 @@
 #!/bin/sh
-# Search your own images with a trained model: who on the infrared images is on the visible ones? Seconds on a CPU for some hundred images.
+# Search your own images with a trained model: which visible images show the people on the infrared ones?
 #   WEIGHTS=logs/sdcl_sysu QUERY=night GALLERY=day sh examples/search.sh
-# QUERY and GALLERY are folders of cropped people. REFERENCE, if given, holds infrared images of people who are surely not in GALLERY (99 or
-# more): from them comes the threshold of "not in the gallery" at a false-accept rate of 1 %. Further flags go to the search, such as --rerank.
-# Without names it takes the run and the images that examples/quickstart.sh left.
+# QUERY and GALLERY are folders of person crops. REFERENCE, if given, holds at least 99 infrared images of people who
+# are not in GALLERY; they calibrate the threshold of "not in the gallery" at a false-accept rate of 1 %. Further
+# flags go to the search, such as --rerank. Without variables it takes the run and images of examples/quickstart.sh.
+# Seconds on a CPU for some hundred images.
 set -eu
 PYTHON=${PYTHON:-python}
 WEIGHTS=${WEIGHTS:-logs/quickstart/run}
@@ -11,10 +12,14 @@ QUERY=${QUERY:-logs/quickstart/data/cam3}
 GALLERY=${GALLERY:-logs/quickstart/data/cam1}
 OUT=${OUT:-logs/search}
 mkdir -p "$OUT"
-"$PYTHON" -m sdcl.cli.embed --weights "$WEIGHTS" --images "$GALLERY" --modality visible --out "$OUT/gallery.npz"
-"$PYTHON" -m sdcl.cli.embed --weights "$WEIGHTS" --images "$QUERY" --modality infrared --out "$OUT/query.npz"
+embed() {
+    "$PYTHON" -m sdcl embed --weights "$WEIGHTS" --images "$1" --modality "$2" --out "$3"
+}
+embed "$GALLERY" visible "$OUT/gallery.npz"
+embed "$QUERY" infrared "$OUT/query.npz"
 if [ -n "${REFERENCE:-}" ]; then
-    "$PYTHON" -m sdcl.cli.embed --weights "$WEIGHTS" --images "$REFERENCE" --modality infrared --out "$OUT/reference.npz"
+    embed "$REFERENCE" infrared "$OUT/reference.npz"
     set -- --calibrate 0.01 --reference "$OUT/reference.npz" "$@"
 fi
-"$PYTHON" -m sdcl.cli.search --query "$OUT/query.npz" --gallery "$OUT/gallery.npz" --out "$OUT/results.json" --picture "$OUT/results.png" "$@"
+"$PYTHON" -m sdcl search --query "$OUT/query.npz" --gallery "$OUT/gallery.npz" \
+    --out "$OUT/results.json" --picture "$OUT/results.png" "$@"

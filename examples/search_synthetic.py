@@ -55,15 +55,13 @@ for camera, modality in (("cam4", "visible"), ("cam3", "infrared")):
     embeddings = embed_folder(trained, folder / camera, modality)
     identities = identities_of(embeddings.paths)
 
-    # Half of the unknown identities calibrate the threshold, so that `rate` of their images exceed it; the others
-    # and all known identities are queries.
+    # Half of the unknown identities calibrate the threshold, which `rate` of their images exceed; all other
+    # images are queries.
     unknown = sorted(set(identities) - set(known))
     is_reference = np.isin(identities, unknown[::2])
     reference, query = select(embeddings, is_reference), select(embeddings, ~is_reference)
     threshold = calibrate_threshold(reference, gallery, args.rate).threshold
-    print(
-        f"\n{modality} queries: threshold {threshold:.3f}, from {len(reference.paths)} images of unknown identities"
-    )
+    print(f"\n{modality} queries: threshold {threshold:.3f} from {len(reference.paths)} unknown images")
 
     answers = search(query, gallery, top=3, threshold=threshold)
     for answer in answers[:: max(1, len(answers) // 6)]:
@@ -76,6 +74,5 @@ for camera, modality in (("cam4", "visible"), ("cam3", "infrared")):
     correct = identities_of([answer["results"][0]["path"] for answer in answers]) == identities
     rank1, true_accepts = correct[is_known].mean(), accepted[is_known].mean()
     print(f"known: {is_known.sum()} images, Rank-1 {rank1:.1%}, accepted {true_accepts:.1%}")
-    print(
-        f"unknown: {(~is_known).sum()} images, accepted {accepted[~is_known].mean():.1%}, wanted {args.rate:.0%}"
-    )
+    false_accepts = accepted[~is_known].mean()
+    print(f"unknown: {(~is_known).sum()} images, accepted {false_accepts:.1%}, wanted {args.rate:.0%}")

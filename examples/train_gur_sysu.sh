@@ -4,6 +4,6 @@
 #         camera labels; a figure of the paper itself could not be verified.
 # Cost:   four V100 GPUs in the authors' setting. This code has not yet been run on the real data set.
 # Needs:  data/sysu (python prepare_sysu.py) and weights/resnet50-19c8e357.pth (docs/weights.md).
-# Use:    as train_cc_vit_sysu.sh, whose launch this shares: any flag of python -m sdcl.train; GPUS=N chooses the number of processes.
+# Use:    as train_cc_vit_sysu.sh: any flag of `sdcl train`; GPUS=N sets the number of processes.
 set -eu
 exec sh "$(dirname "$0")/../train_cc_vit_sysu.sh" --method gur "$@"

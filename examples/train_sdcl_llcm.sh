@@ -4,7 +4,7 @@
 #         visible; another 38.86 / 45.19 / 46.34 / 43.35, its column order unclear. They do not say by which convention (test_sdcl_llcm.sh).
 # Cost:   unknown; 0.9 times the images of SYSU-MM01. This code has not yet been run on the real data set.
 # Needs:  data/llcm (sdcl prepare llcm) and weights/vit_base_ics_cfs_lup.pth (docs/weights.md).
-# Use:    as train_cc_vit_sysu.sh, whose launch this shares: any flag of python -m sdcl.train (--method gur, adca or baseline for the
-#         others); GPUS=N chooses the number of processes.
+# Use:    as train_cc_vit_sysu.sh: any flag of `sdcl train` (--method gur, adca or baseline for the
+#         others); GPUS=N sets the number of processes.
 set -eu
 exec sh "$(dirname "$0")/../train_cc_vit_sysu.sh" -d llcm "$@"

@@ -1,6 +1,7 @@
 """Train a method on a data set. `python -m sdcl.train --help`.
 
-Identities stay in the data set: a method sees pixels and cameras, and labels are compared with identities for the log alone.
+Identities stay in the data set: a method sees pixels and cameras, and labels are compared with identities for
+the log alone.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from sdcl.training.session import TrainingSession
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line entry.
 
-    Exit codes: 0 finished; 2 bad input or a run that cannot go on (the message says why); 75 a signal ended it, the same command
-    continues; 1 anything else, with its traceback.
+    Exit codes: 0 finished; 2 bad input or a run that cannot go on (the message says why); 75 a signal ended
+    it, the same command continues; 1 anything else, with its traceback.
     """
-    settings, origin, _ = parse(argv, "python -m sdcl.train", "Train one method on one data set.")
+    settings, origin, _ = parse(argv, "sdcl train", "Train one method on one data set.")
     with Interruption() as interruption:
         processes = distributed.start(settings.run.device)
         train(settings, differences_from_recipe(settings, origin), processes, interruption)
@@ -63,7 +64,8 @@ def train(
     processes = processes or distributed.start(settings.run.device)
     log = RunLog(settings.run_dir, processes.main)
     log.line(
-        f"{settings.run.method} on {settings.data.dataset}, run folder {settings.run_dir} (config.json there has every setting)"
+        f"{settings.run.method} on {settings.data.dataset}, run folder {settings.run_dir} "
+        "(every setting: config.json)"
     )
     for line in differences:
         log.line(f"  {line}")

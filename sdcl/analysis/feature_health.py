@@ -1,4 +1,4 @@
-"""Signs of failing training that need no identity: collapsed features, clusters that are cameras, too many outliers.
+"""Signs of failing training that need no identity: collapsed features, clusters of cameras, many outliers.
 
 N images, D dimensions.
 """
@@ -20,8 +20,9 @@ SAMPLE = 2048  # at least this many images, evenly spaced, make the statistics
 def feature_health(features: Tensor) -> dict[str, float]:
     """Mean cosine similarity of two different images, and effective rank of the features.
 
-    The effective rank is exp(entropy of the shares of variance along the principal axes) of the centred unit features: at most D, about 1
-    when they lie on a line. Source: Roy and Vetterli, The effective rank, EUSIPCO 2007, here of the covariance.
+    The effective rank is exp(entropy of the shares of variance along the principal axes) of the centred unit
+    features: at most D, about 1 when they lie on a line. Source: Roy and Vetterli, The effective rank,
+    EUSIPCO 2007, here of the covariance.
 
     Args:
         features: (N, D), of any norm.
@@ -46,8 +47,9 @@ def collapsed(modality: str, health: dict[str, float], *, max_similarity: float,
     if health["mean_similarity"] <= max_similarity and health["effective_rank"] >= min_rank:
         return ""
     return (
-        f"the {modality} features have collapsed: mean cosine similarity of two images {health['mean_similarity']:.4f} (--max-similarity "
-        f"{max_similarity}), effective rank {health['effective_rank']:.1f} (--min-rank {min_rank}). Try --momentum-first 0.9 (or 0.99), "
+        f"the {modality} features have collapsed: mean cosine similarity of two images "
+        f"{health['mean_similarity']:.4f} (--max-similarity {max_similarity}), effective rank "
+        f"{health['effective_rank']:.1f} (--min-rank {min_rank}). Try --momentum-first 0.9 (or 0.99), "
         "--calibrate-necks, a later --intra-from, or a lower --lr"
     )
 
@@ -60,14 +62,15 @@ def label_warnings(
     Args:
         name: of the label set. cameras: int (N,), of the same images.
         max_outliers: largest share of outliers.
-        max_camera_purity: largest share of images whose camera is the most frequent one of their cluster. Not applied where one camera
-            took that share of the images anyway.
+        max_camera_purity: largest share of images whose camera is the most frequent one of their cluster. Not
+            applied where one camera took that share of the images anyway.
     """
     warnings = []
     share = labels.outliers / max(len(labels.ids), 1)
     if share > max_outliers:
         warnings.append(
-            f"{share:.0%} of {name} are outliers (--max-outliers {max_outliers}): raise --eps, or lower --min-samples"
+            f"{share:.0%} of {name} are outliers (--max-outliers {max_outliers}): raise --eps, or lower "
+            "--min-samples"
         )
     kept = labels.ids >= 0
     if kept.any():
@@ -75,8 +78,9 @@ def label_warnings(
         camera_purity = purity(labels.ids[kept], cameras[kept])
         if camera_purity > max_camera_purity >= by_chance:
             warnings.append(
-                f"the clusters of {name} are cameras: {camera_purity:.0%} of the images have the most frequent camera of their "
-                f"cluster (--max-camera-purity {max_camera_purity}; {by_chance:.0%} would by chance). Training tends to stay there: "
-                "start from pretrained weights instead of --pretrained none, or try --calibrate-necks and a larger --eps"
+                f"the clusters of {name} are cameras: {camera_purity:.0%} of the images have the most frequent "
+                f"camera of their cluster (--max-camera-purity {max_camera_purity}; {by_chance:.0%} would by "
+                "chance). Training tends to stay there: start from pretrained weights instead of --pretrained "
+                "none, or try --calibrate-necks and a larger --eps"
             )
     return warnings

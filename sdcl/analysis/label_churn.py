@@ -1,4 +1,4 @@
-"""Change of the pseudo-labels from one epoch to the next, for the log only. N images of a modality, n of them clustered.
+"""Change of the pseudo-labels from one epoch to the next, for the log only. N images, n of them clustered.
 
 Label numbers mean nothing from one clustering to the next, so partitions are compared, never numbers.
 """
@@ -17,15 +17,19 @@ from sdcl.clustering import LabelSet, PseudoLabels
 
 
 class LabelChurn:
-    """Remembers the label sets of the last finished epoch, which its checkpoint holds. On the main process only."""
+    """Remembers the label sets of the last finished epoch, which its checkpoint holds.
+
+    On the main process only.
+    """
 
     def __init__(self) -> None:
         self.previous: dict[str, np.ndarray] = {}  # name -> int (N,)
 
     def update(self, label_sets: Iterable[LabelSet], summaries: dict[str, dict[str, Any]]) -> None:
-        """Add the churn of an epoch's label sets to their summaries, and remember the sets. Of sets with the same name the last counts.
+        """Add the churn of an epoch's label sets to their summaries, and remember the sets.
 
-        A set that the epoch before did not have, or had for another number of images, has no churn.
+        Of sets with the same name the last counts. A set that the epoch before did not have, or had for
+        another number of images, has no churn.
 
         Args:
             summaries: name -> numbers for metrics.jsonl, changed in place.
@@ -56,8 +60,9 @@ def label_churn(
         old: int (n,), -1 is an outlier. selection: which n of the N labels of `new` belong to those images.
 
     Returns:
-        churn: 1 - adjusted Rand index (Hubert and Arabie, Comparing Partitions, 1985) over the images that are in a cluster in both: 0 for
-        equal clusters, about 1 for unrelated ones; left out if there are fewer than two such images.
+        churn: 1 - adjusted Rand index (Hubert and Arabie, Comparing Partitions, 1985) over the images that
+            are in a cluster in both: 0 for equal clusters, about 1 for unrelated ones; left out if there are
+            fewer than two such images.
         outlier_churn: share of images that are an outlier in exactly one of the two.
     """
     ids = new.ids[selection]

@@ -1,4 +1,7 @@
-"""Agreement of pseudo-labels with identities and cameras, for the log only. N images of a modality, n of them clustered."""
+"""Agreement of pseudo-labels with identities and cameras, for the log only.
+
+N images of a modality, n of them clustered.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from sdcl.datasets.sample import UNKNOWN, Sample
 
 
 class LabelQuality:
-    """Holds identities and cameras of the training images, apart from training: only numbers for the log leave it.
+    """Identities and cameras of the training images, apart from training: only numbers for the log leave it.
 
     Args:
         samples: modality -> N training samples.
@@ -32,8 +35,9 @@ class LabelQuality:
 
         Returns:
             clusters, outliers: counts. eps: DBSCAN's radius, where it made the labels.
-            true_identities: number of people. ari: adjusted Rand index with the identities (Hubert and Arabie, Comparing Partitions,
-            1985). purity: `purity` of the identities. These three only if the identity of every one of the images is known.
+            true_identities: number of people. ari: adjusted Rand index with the identities (Hubert and
+                Arabie, Comparing Partitions, 1985). purity: `purity` of the identities. These three only if
+                the identity of every one of the images is known.
             camera_purity: `purity` of the cameras; high where clusters are cameras.
         """
         labels, ids, selection = label_set.labels, label_set.ids, label_set.selection

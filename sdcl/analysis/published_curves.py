@@ -7,7 +7,7 @@ from __future__ import annotations
 
 SOURCE = "the authors' released training log"
 
-# (method, data set) -> beginning of the protocol's name -> metric -> epoch -> percent, for some of the log's epochs.
+# (method, data set) -> beginning of the protocol's name -> metric -> epoch -> percent, of some epochs.
 CURVES: dict[tuple[str, str], dict[str, dict[str, dict[int, float]]]] = {
     ("sdcl", "sysu"): {
         "SYSU-MM01 all-search single-shot": {

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from sdcl.config.fields import NamedField, check_values, fields_of, flag_of
+from sdcl.config.groups import RunSettings
 from sdcl.config.registry import METHODS, method_class
 from sdcl.config.settings import (
-    RunSettings,
     Settings,
     check,
     fields_by_name,

@@ -1,7 +1,7 @@
 """Data sets: which images there are, and by which protocols they are tested.
 
 `open_dataset("sysu", "data/sysu")` reads everything once and gives a `Dataset`. `DATASETS` is the registry: a
-further data set is one file and one entry here (docs/EXTENDING.md).
+further data set is one file and one entry here (docs/extending.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from sdcl.datasets.images import SUFFIXES, list_images
 from sdcl.datasets.sample import MODALITIES, UNKNOWN, Sample, Split
 from sdcl.runtime.errors import DataError
 
-DATASETS: dict[str, DataSource] = {s.name: s for s in (sysu.SOURCE, regdb.SOURCE, llcm.SOURCE, custom.SOURCE)}
+SOURCES = (sysu.SOURCE, regdb.SOURCE, llcm.SOURCE, custom.SOURCE)
+DATASETS: dict[str, DataSource] = {source.name: source for source in SOURCES}
 
 
 def open_dataset(

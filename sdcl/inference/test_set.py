@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdcl.config.settings import Settings, TestSettings
-from sdcl.data.image_cache import build_cache, open_store
+from sdcl.config.groups import TestSettings
+from sdcl.config.settings import Settings
+from sdcl.data.image_cache import build_cache, open_cache
 from sdcl.datasets import Dataset, ProtocolOptions
 from sdcl.evaluation.protocols import Result, evaluate
 from sdcl.evaluation.rerank import Rerank
@@ -43,7 +44,7 @@ class TestSet:
             if processes.local_rank == 0:
                 build_cache(*where, data.workers, f"test {m}")
             barrier()
-            self.stores[m] = open_store(*where, processes.device, workers=data.workers, title=f"test {m}")
+            self.stores[m] = open_cache(*where, processes.device, workers=data.workers, title=f"test {m}")
 
     def evaluate(self, model: Backbone, bf16: bool) -> list[Result]:
         """Embed every test image once; all protocols and draws use the same features."""

@@ -15,10 +15,11 @@ from sdcl.runtime import distributed
 
 
 class SyncBatchNorm(nn.Module):
-    """BatchNorm with the statistics of all processes of a group. Takes over parameters and buffers of the layer it replaces.
+    """BatchNorm with the statistics of all processes of a group: (B, D, ...) -> (B, D, ...).
 
-    (B, D, ...) -> (B, D, ...). Mean, then variance around it, are each summed over the group with their gradient: Ioffe and Szegedy,
-    Batch Normalization, ICML 2015, on the batch of the group.
+    Takes over parameters and buffers of the layer it replaces. Mean, then variance around it, are each summed
+    over the group with their gradient: Ioffe and Szegedy, Batch Normalization, ICML 2015, on the batch of the
+    group.
     """
 
     running_mean: Tensor
@@ -47,9 +48,8 @@ class SyncBatchNorm(nn.Module):
         sums = distributed.sum_over(torch.cat([wide.sum(axes), count]), self.group)  # (D + 1,)
         mean = sums[:-1] / sums[-1]  # (D,)
         centered = wide - mean.view(shape)
-        variance = (
-            distributed.sum_over(centered.square().sum(axes), self.group) / sums[-1]
-        )  # (D,), in two passes: exact
+        squares = distributed.sum_over(centered.square().sum(axes), self.group)  # second pass: exact
+        variance = squares / sums[-1]  # (D,)
         if self.track_running_stats:
             with torch.no_grad():
                 n = sums[-1]
@@ -61,7 +61,10 @@ class SyncBatchNorm(nn.Module):
 
 
 def synchronise_batch_norm(module: nn.Module, replicas: int) -> None:
-    """Replace every BatchNorm of the module, in place, so that processes sharing one of `replicas` slices of the batch normalise it together.
+    """Replace every BatchNorm of the module, in place, by one that processes normalise together.
+
+    Args:
+        replicas: slices of the batch; the processes that share a slice form a group.
 
     Raises:
         ValueError: the number of processes is no multiple of `replicas`.

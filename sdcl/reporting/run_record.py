@@ -196,7 +196,7 @@ def _read_results(record: Record) -> None:
     if path.is_file():
         try:
             record.results = results_in(json.loads(path.read_text(encoding="utf-8")))
-            record.results_from = "test.json (python -m sdcl.test)"
+            record.results_from = "test.json (sdcl test)"
         except (OSError, ValueError) as error:
             record.missing.append(f"test.json cannot be used: {error}")
     if not record.results:

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, with a checksum at the end; the one before the last is kept."""
+"""Checkpoint files: written whole or not at all, with a checksum at the end; the previous one is kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sdcl.runtime.errors import CheckpointError, UserError
 from sdcl.runtime.files import atomic
 
 LAST, PREVIOUS, UNFINISHED = "last.pt", "previous.pt", "unfinished.pt"
-MARK = b"\nsdcl-sha256:"  # followed by 64 hexadecimal digits, after what torch.save wrote; torch.load ignores both
+MARK = b"\nsdcl-sha256:"  # and 64 hexadecimal digits follow what torch.save wrote; torch.load ignores them
 WEIGHTS_HINT = "A file of weights alone is given to --pretrained instead"
 REMEDY = "free space or change --logs-dir, then run again"
 
@@ -36,13 +36,18 @@ def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
         with open(part, "wb") as file:
             file.write(buffer.getbuffer())
             file.write(MARK + hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
+            file.flush()
+            os.fsync(file.fileno())  # a full disk shows here, while the last checkpoint is still in place
         if name == LAST and target.exists():
             os.replace(target, folder / PREVIOUS)
     return target
 
 
 def keep_as(folder: Path, name: str) -> None:
-    """Copy the last checkpoint to a name that is never overwritten by later ones. Raises OutputError as `save`."""
+    """Copy the last checkpoint to a name that is never overwritten by later ones.
+
+    Raises OutputError as `save`.
+    """
     with atomic(folder / name, REMEDY) as part:
         shutil.copyfile(folder / LAST, part)
 
@@ -88,7 +93,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def latest(folder: Path) -> tuple[dict[str, Any] | None, str]:
-    """The newest readable checkpoint of a run folder (None: there is none), and a note if it is not the last one written.
+    """The newest readable checkpoint of a run folder, None without any, and a note if it is not the last.
 
     Raises:
         CheckpointError: there are checkpoints, and none can be read.
@@ -106,7 +111,7 @@ def latest(folder: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def unfinished(folder: Path, epoch: int) -> tuple[dict[str, Any] | None, str]:
-    """The state saved within `epoch` (None: no signal ended the run there), and a note if it is there but cannot be read."""
+    """The state saved within `epoch`, None if there is none, and a note if it cannot be read."""
     if not (folder / UNFINISHED).exists():
         return None, ""
     try:

@@ -49,11 +49,11 @@ class Processes:
 
 
 def start(device: str) -> Processes:
-    """Join the process group that torchrun or SLURM describes in the environment. Without one, this process is the only one.
+    """Join the process group that torchrun or SLURM describes in the environment, if there is one.
 
     Args:
-        device: of --device: auto, cpu, cuda or cuda:N. With "cuda" (and with "auto" on a machine with GPUs) each process takes the
-            GPU of its local rank.
+        device: of --device: auto, cpu, cuda or cuda:N. With "cuda" (and with "auto" on a machine with GPUs)
+            each process takes the GPU of its local rank.
 
     Raises:
         SettingError: --device names hardware that is not there.
@@ -78,8 +78,9 @@ def _environment(name: str, default: int) -> int:
 def _join(backend: str, rank: int, count: int) -> None:
     """Join the process group.
 
-    torchrun keeps its store over a restart, and with it the addresses of processes that have ended. On one machine the keys of each
-    attempt therefore have their own prefix. Several machines may count attempts differently; there torch's default is kept.
+    torchrun keeps its store over a restart, and with it the addresses of processes that have ended. On one
+    machine the keys of each attempt therefore have their own prefix. Several machines may count attempts
+    differently; there torch's default is kept.
     """
     if _environment("LOCAL_WORLD_SIZE", 0) != count:
         dist.init_process_group(backend, timeout=TIMEOUT)
@@ -153,7 +154,8 @@ class _Outcome(NamedTuple):
 def once(make: Callable[[], T]) -> T:
     """Compute a value on rank 0 and give it to every rank. What it raises there is raised on every rank.
 
-    The other ranks, which wait for it, compute shards of the jobs that it shares; see `sdcl.runtime.work_sharing`.
+    The other ranks, which wait for it, compute shards of the jobs that it shares; see
+    `sdcl.runtime.work_sharing`.
 
     Args:
         make: returns a value that can be pickled.
@@ -184,7 +186,7 @@ def _share(work: Work, rows: Tensor, *arguments: Any) -> list[Shard]:
 
 
 def _compute_shards_until_outcome() -> _Outcome:
-    """On the other ranks: compute this rank's shard of every job that rank 0 shares, until it has its value."""
+    """On the other ranks: compute a shard of every job that rank 0 shares, until it has its value."""
     while not isinstance(message := _broadcast_object(), _Outcome):
         work, shape, dtype, arguments = message
         try:
@@ -233,7 +235,10 @@ def _exchange_device() -> torch.device:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """Concatenate the rows of all ranks in rank order: (b, ...) on each, b the same everywhere -> (b R, ...). No gradient."""
+    """Concatenate the rows of all ranks in rank order: (b, ...) on each, b the same everywhere -> (b R, ...).
+
+    No gradient.
+    """
     _, count = _rank_and_count()
     if count == 1:
         return rows
@@ -243,13 +248,13 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def share_of(count: int) -> slice:
-    """This rank's share of a list of `count` items: contiguous, in rank order; sizes differ by at most one."""
+    """This rank's share of `count` items: contiguous, in rank order; sizes differ by at most one."""
     rank, ranks = _rank_and_count()
     return slice(count * rank // ranks, count * (rank + 1) // ranks)
 
 
 def gather_shares(rows: Tensor, count: int) -> Tensor:
-    """Concatenate what each rank computed for its `share_of(count)`: (share, ...) -> (count, ...), in order."""
+    """Concatenate what each rank computed for its `share_of(count)`: (share, ...) -> (count, ...)."""
     _, ranks = _rank_and_count()
     if ranks == 1:
         return rows
@@ -271,7 +276,7 @@ def broadcast_buffers(module: nn.Module) -> None:
 
 
 def data_parallel(module: nn.Module, processes: Processes) -> nn.Module:
-    """DistributedDataParallel if there are several processes: gradients are averaged, each rank keeps its buffers."""
+    """DistributedDataParallel over several processes: gradients are averaged, buffers are not."""
     if processes.count == 1:
         return module
     wrapper = nn.parallel.DistributedDataParallel
@@ -282,7 +287,7 @@ def data_parallel(module: nn.Module, processes: Processes) -> nn.Module:
 
 
 def subgroup(groups: int) -> Any:
-    """Split the ranks into `groups` of neighbouring ranks, and return the process group that this rank belongs to.
+    """Split the ranks into `groups` of neighbours, and return the process group of this rank.
 
     Raises:
         ValueError: they cannot be split evenly.

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT (a scheduler's preemption, Ctrl-C): the optimiser step ends, the state is saved, the program exits with code 75."""
+"""SIGTERM and SIGINT (preemption, Ctrl-C): the step ends, the state is saved, the exit code is 75."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interruption:
-    """Within its `with` block the first signal is remembered for `check`, and a second one ends the program at once."""
+    """Within its `with` block a first signal is remembered for `check`; a second ends the program at once."""
 
     def __init__(self) -> None:
         self.signal_name = ""  # of the signal that came
@@ -46,8 +46,8 @@ class Interruption:
         """Raise `Interrupted` if any process was signalled.
 
         Args:
-            together: every process makes this call at the same point, so that they can agree. If not, only a process without others
-                may stop.
+            together: every process makes this call at the same point, so that they can agree. If not, only a
+                process without others may stop.
         """
         if together:
             signalled = distributed.any_process(bool(self.signal_name))

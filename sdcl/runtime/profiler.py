@@ -1,4 +1,4 @@
-"""`--profile N`: trace of N optimiser steps on CPU and GPU, for a trace viewer (chrome://tracing, Perfetto)."""
+"""`--profile N`: trace of N optimiser steps on CPU and GPU, for chrome://tracing or Perfetto."""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ from sdcl.runtime.errors import SettingError
 
 
 class Trackers:
-    """Logs rows of metrics.jsonl to TensorBoard, where it is installed, and to Weights & Biases on request. For the main process only.
+    """Logs rows of metrics.jsonl to TensorBoard, where it is installed, and to Weights & Biases on request.
+
+    For the main process only.
 
     Args:
         first: the first epoch that will be logged; TensorBoard's events from there on are dropped.
@@ -62,7 +64,7 @@ class Trackers:
 
 
 def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """(name, number) of every number in a row, named by its path: losses/cluster_visible_deep, test/PROTOCOL/DIRECTION/mAP.
+    """Every number of a row with its path as name: losses/cluster_visible_deep, test/PROTOCOL/DIRECTION/mAP.
 
     Numbers of single draws are left out; metrics.jsonl has them.
     """

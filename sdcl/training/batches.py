@@ -24,7 +24,7 @@ Views = dict[str, list[Augmentation]]  # modality -> the augmentation of each vi
 
 
 def training_views(settings: Settings) -> Views:
-    """Augmentations of each modality's images: one view, and a second, channel-exchanged one of visible images (--second-view)."""
+    """One view of each image, and a second, channel-exchanged one of visible images (--second-view)."""
     options = settings.augment
     shared: dict[str, Any] = {
         "color_jitter": options.color_jitter,
@@ -50,7 +50,8 @@ def draw_batches(
         cameras: modality -> int (N,). seed: names the stage: (seed, epoch, number of the stage in the epoch).
 
     Returns:
-        modality -> int (iterations, images of a step), indexes of training images. Each image enters the batch once per view.
+        modality -> int (iterations, images of a step), indexes of training images. Each image enters the
+        batch once per view.
     """
     batch = settings.batch
     sizes = {"visible": batch.batch_size_visible or batch.batch_size, "infrared": batch.batch_size}
@@ -69,7 +70,7 @@ def draw_batches(
 
 
 def make_batch(stage: Stage, images: dict[str, np.ndarray], views: Views, processes: Processes) -> Batch:
-    """The global batch: all images in the first view, then in the second, and this process's contiguous shard of it.
+    """The global batch, all images in the first view, then in the second; and this process's shard of it.
 
     Args:
         images: modality -> indexes of the training images of the step.
@@ -86,8 +87,10 @@ def load_views(
     """Augmented images of this process's shard of one modality's batch.
 
     Args:
-        images: indexes of the training images of the step. local: the shard of the batch, which holds every view of all images in turn.
-        seed: names step and modality; each image and view has its own seed, so it looks the same on any process.
+        images: indexes of the training images of the step. local: the shard of the batch, which holds every
+            view of all images in turn.
+        seed: names step and modality; each image and view has its own seed, so it looks the same on any
+            process.
 
     Returns:
         float32 (B / processes, 3, H, W), normalised.

@@ -12,7 +12,10 @@ PHASES = ("embed", "cluster", "train", "test")
 
 
 class Clock:
-    """`with clock("train"):` adds the seconds of the block to its phase. A GPU is waited for once, at the end of the block."""
+    """`with clock("train"):` adds the seconds of the block to its phase.
+
+    A GPU is waited for once, at the end of the block.
+    """
 
     def __init__(self, device: torch.device):
         self.device = device

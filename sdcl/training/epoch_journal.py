@@ -1,7 +1,8 @@
 """What an unfinished epoch has computed, so that it can continue where a signal stopped it, bit for bit.
 
-A method's `stages` is a generator, which cannot be saved. On resume it is run again from its start: `extract` and `once` return the
-recorded values instead of computing them from weights that have changed since, and stages that were trained get their memories back.
+A method's `stages` is a generator, which cannot be saved. On resume it is run again from its start: `extract`
+and `once` return the recorded values instead of computing them from weights that have changed since, and
+stages that were trained get their memories back.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class StageProgress:
     _objectives: nn.ModuleDict | None = None
 
     def follow(self, objectives: Mapping[str, nn.Module]) -> None:
-        """Record the memories of these objectives from here on. If the stage was interrupted, they get back what its steps made."""
+        """Record the memories of these objectives from here on.
+
+        If the stage was interrupted, they get back what its steps made.
+        """
         self._objectives = nn.ModuleDict(dict(objectives))
         if self.step:
             self._objectives.load_state_dict(_present_names(self.memories, self._objectives))
@@ -58,7 +62,7 @@ class StageProgress:
 
 
 def _present_names(memories: dict[str, Tensor], objectives: nn.ModuleDict) -> dict[str, Tensor]:
-    """Memories of version 0.1, whose stages had one objective without a name, under their names of today; others as they are."""
+    """Rename the memories of version 0.1, whose stages had one objective without a name."""
     names = objectives.state_dict().keys()
     longer = {
         old: [name for name in names if name.endswith(f".{old}")] for old in memories if old not in names
@@ -71,8 +75,10 @@ class EpochJournal:
     """Values and stages of one epoch.
 
     Args:
-        values: results of `extract` and `once`, in the order of the calls. stages: their progress, in their order.
-        seconds: phase -> seconds that the epoch had taken when a signal interrupted it; empty for a new epoch.
+        values: results of `extract` and `once`, in the order of the calls. stages: their progress, in their
+            order.
+        seconds: phase -> seconds that the epoch had taken when a signal interrupted it; empty for a new
+            epoch.
     """
 
     values: list[Any] = field(default_factory=list)
@@ -86,7 +92,10 @@ class EpochJournal:
         return self._replayed < len(self.values)
 
     def recall(self, compute: Callable[[], Any]) -> Any:
-        """The next value: the recorded one, or a new one, which is recorded. It must not be changed in place."""
+        """The next value: the recorded one, or a new one, which is recorded.
+
+        It must not be changed in place.
+        """
         if not self.replaying:
             self.values.append(compute())
         self._replayed += 1
@@ -171,8 +180,8 @@ def _as_tensor(value: np.ndarray | np.generic) -> Tensor:
 def _unrecordable(what: str, position: str) -> TypeError:
     place = f" at {position}" if position else ""
     return TypeError(
-        f"`once` was given a function that returns {what}{place}; it may return {RECORDABLE}, which can be saved when a signal "
-        "interrupts the epoch"
+        f"`once` was given a function that returns {what}{place}; it may return {RECORDABLE}, which can be "
+        "saved when a signal interrupts the epoch"
     )
 
 

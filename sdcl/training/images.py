@@ -1,4 +1,7 @@
-"""Training images as a run sees them: decoded pixels and cameras. Identities stay behind in the data set. N images of a modality."""
+"""Training images as a run sees them: decoded pixels and cameras.
+
+Identities stay behind in the data set. N images of a modality.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,10 @@ class TrainingImages:
     """Each dict has one entry per modality.
 
     Args:
-        cameras: int (N,). train: images resized for training steps. extract: the same ones resized for clustering.
-        fingerprint: hash of their file names and sizes, by which a checkpoint knows its data set wherever that lies.
+        cameras: int (N,). train: images resized for training steps. extract: the same ones resized for
+            clustering.
+        fingerprint: hash of their file names and sizes, by which a checkpoint knows its data set wherever
+            that lies.
     """
 
     cameras: dict[str, np.ndarray]
@@ -34,7 +39,8 @@ class TrainingImages:
         """Open the decoded images, decoding them into the cache first if they are not there.
 
         Raises:
-            DataError: images that cannot be read, each named. OutputError: the cache folder cannot be written.
+            DataError: images that cannot be read, each named.
+            OutputError: the cache folder cannot be written.
         """
         paths = {m: [s.path for s in dataset.train[m]] for m in MODALITIES}
         return cls(

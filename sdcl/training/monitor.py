@@ -1,6 +1,6 @@
-"""Watch features, labels and metrics of a run: stop when features collapse, warn of the rest. Reads no identity.
+"""Watch features, labels and metrics of a run: stop when features collapse, warn of the rest.
 
-N images of a modality, D dimensions.
+No identity is read. N images of a modality, D dimensions.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Monitor:
     """Begins anew with every epoch.
 
     Args:
-        cameras: modality -> int (N,). real_data: the training images are those of the data set, all of them, and no synthetic ones;
-            only then are published curves comparable.
+        cameras: modality -> int (N,). real_data: the training images are those of the data set, all of them,
+            and no synthetic ones; only then are published curves comparable.
     """
 
     def __init__(self, settings: Settings, cameras: dict[str, np.ndarray], log: RunLog, *, real_data: bool):
@@ -37,7 +37,8 @@ class Monitor:
         self.watching = self.limits.watch and real_data and self.recipe in CURVES
         if self.limits.watch and not self.watching:
             log.line(
-                f"note: --watch has nothing to compare with: no curve is known for {' on '.join(self.recipe)} with this data"
+                f"note: --watch has nothing to compare with: no curve is known for {' on '.join(self.recipe)} "
+                "with this data"
             )
         self.begin(0)
 
@@ -84,7 +85,7 @@ class Monitor:
                 self.log.line(f"warning: epoch {self.epoch}, stage {stage.name}: {warning}")
 
     def compare(self, row: dict[str, Any]) -> None:
-        """With --watch, log the epoch's metrics beside the published ones, and warn when the run has left their curve.
+        """With --watch, log metrics beside the published ones, and warn when the run has left their curve.
 
         Args:
             row: of metrics.jsonl.

@@ -33,7 +33,8 @@ def state_of(
     """Tensors and plain values of a run.
 
     Args:
-        epoch: the one that is finished, or under way. rows: of metrics.jsonl. data: fingerprint of the training images.
+        epoch: the one that is finished, or under way. rows: of metrics.jsonl. data: fingerprint of the
+            training images.
     """
     return {
         "model": model.state_dict(),
@@ -62,12 +63,15 @@ def save_epoch(folder: Path, state: dict[str, Any]) -> None:
 def save_unfinished(
     folder: Path, state: dict[str, Any], journal: EpochJournal, seconds: dict[str, float]
 ) -> Path:
-    """Save the state within an epoch, with the journal of what the epoch has computed. Raises OutputError as `save_epoch`."""
+    """Save the state within an epoch, with the journal of what the epoch has computed.
+
+    Raises OutputError as `save_epoch`.
+    """
     return checkpoint.save(folder, checkpoint.UNFINISHED, state | {"journal": journal.state(seconds)})
 
 
 def newest_state(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The state that a run folder continues from (None: it starts anew), and sentences about files that could not be used.
+    """The state that a run continues from, None without any, and notes on files that could not be used.
 
     A state with "journal" is from within its epoch, any other from after it.
 
@@ -105,6 +109,7 @@ def refuse_differences(state: dict[str, Any], settings: Settings, data: str) -> 
         raise CheckpointError(
             f"the checkpoint in {settings.run_dir} (epoch {state['epoch']}) was made with other settings:\n  "
             + "\n  ".join(lines)
-            + "\nRun with those again, choose another --logs-dir, or continue all the same with --resume-anyway"
+            + "\nRun with those again, choose another --logs-dir, or continue all the same with "
+            "--resume-anyway"
         )
     return "\n".join(lines)

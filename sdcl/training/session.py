@@ -41,7 +41,8 @@ from sdcl.training.trainer import StageTrainer, learning_rate, make_optimizer, p
 class TrainingSession:
     """One method's run on one data set. Continues the run that its folder holds, if there is one.
 
-    Owns optimiser, epoch journal, label churn, clock, monitor, trackers and profiler. The model is trained in place.
+    Owns optimiser, epoch journal, label churn, clock, monitor, trackers and profiler. The model is trained
+    in place.
 
     Args:
         dataset: its identities reach the log alone. images: the same training images without identities.
@@ -49,7 +50,8 @@ class TrainingSession:
         interruption: entered, if signals are to end the run with its state saved.
 
     Raises:
-        CheckpointError: the folder's run is of another experiment, or cannot be read. SettingError: the batch cannot be split evenly.
+        CheckpointError: the folder's run is of another experiment, or cannot be read.
+        SettingError: the batch cannot be split evenly.
     """
 
     def __init__(
@@ -87,7 +89,10 @@ class TrainingSession:
         self._begin_epoch(self.first_epoch)
 
     def epochs(self) -> Iterator[int]:
-        """The epochs that are left to train. Each begins with its learning rate, and a method's restart with a new optimiser."""
+        """The epochs that are left to train.
+
+        Each begins with its learning rate, and a method's restart with a new optimiser.
+        """
         last = self.settings.optim.epochs
         if self.first_epoch >= last:
             self.log.line(f"nothing to do: {self.settings.run_dir} holds all {last} epochs")
@@ -122,7 +127,8 @@ class TrainingSession:
         """A value computed on one process for all; see `sdcl.methods.interface.Once`.
 
         Raises:
-            TypeError: a value of a type that cannot be saved within an epoch. Interrupted: a signal; the state is saved.
+            TypeError: a value of a type that cannot be saved within an epoch.
+            Interrupted: a signal; the state is saved.
         """
 
         def compute() -> Any:
@@ -245,7 +251,7 @@ class TrainingSession:
         )
 
     def _check_signals(self, *, together: bool = True) -> None:
-        """Save the state within the epoch and raise `Interrupted`, if a signal asked for it; see `Interruption.check`."""
+        """If there was a signal, save the state within the epoch and raise `Interrupted`."""
         try:
             self.interruption.check(together=together)
         except Interrupted:
@@ -281,7 +287,10 @@ class TrainingSession:
         self._trainer = None
 
     def _recall(self, compute: Callable[[], Any], look: Callable[[Any], None] | None = None) -> Any:
-        """A value that the journal has recorded, or a new one. `look` sees either; signals are looked for after a new one."""
+        """A value that the journal has recorded, or a new one.
+
+        `look` sees either; signals are looked for after a new one.
+        """
         replaying = self.journal.replaying
         value = self.journal.recall(compute)
         if look is not None:
@@ -315,8 +324,8 @@ class TrainingSession:
 def summarize_stages(trained: list[tuple[Stage, dict[str, float]]], quality: LabelQuality) -> dict[str, Any]:
     """What the stages of an epoch did, for its row of metrics.jsonl.
 
-    "loss" is the mean over all steps. Terms carry the name of their stage where there are several. Of label sets with the same name
-    the last counts.
+    "loss" is the mean over all steps. Terms carry the name of their stage where there are several. Of label
+    sets with the same name the last counts.
 
     Args:
         trained: stages and the mean of each of their loss terms; no terms where a stage only reports.

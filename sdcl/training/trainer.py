@@ -6,7 +6,8 @@
         trainer.update([objective(features, gathered, batch) for objective in stage.objectives.values()])
     trainer.mean_losses()
 
-Here are also the model's data parallelism, the optimiser and the learning rate that all stages share. B images in a batch, D dimensions.
+Here are also the model's data parallelism, the optimiser and the learning rate that all stages share. B
+images in a batch, D dimensions.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class StageTrainer:
     """The steps of a stage that `progress` does not hold yet.
 
     Args:
-        stage: with objectives. seed: (seed, epoch, number of the stage in it), from which all its random numbers follow.
+        stage: with objectives. seed: (seed, epoch, number of the stage in it), from which all its random
+            numbers follow.
         progress: is moved on by every step.
         model: with BatchNorm slices and data parallelism around it. images: of the training set.
         profiler: None on all processes but the main one.
@@ -85,8 +87,8 @@ class StageTrainer:
         """Features of the step's batch.
 
         Returns:
-            modality -> branch -> float32 (B / processes, D) of this process's shard, with gradient; the same of the whole batch,
-            (B, D), without.
+            modality -> branch -> float32 (B / processes, D) of this process's shard, with gradient; and the
+            same of the whole batch, (B, D), without.
         """
         step = (*self.seed, self.progress.step)
         images = {
@@ -144,7 +146,7 @@ class StageTrainer:
 
     @property
     def reporting(self) -> bool:
-        """Whether the present step is one after which all processes meet and the losses are read: every --print-freq steps."""
+        """Whether all processes meet after this step and the losses are read: every --print-freq steps."""
         step = self.progress.step
         return step % self.settings.run.print_freq == 0 or step == self.stage.iterations
 
@@ -156,7 +158,7 @@ class StageTrainer:
             self.scaler.update(1.0)
 
     def mean_losses(self) -> dict[str, float]:
-        """Mean of each loss term over the steps so far and over the processes. The one place where training waits for the GPU.
+        """Mean of each loss term over steps and processes; the one place where training waits for the GPU.
 
         Raises:
             TrainingError: a term was NaN or infinite, or more than --max-skipped steps were left out.
@@ -168,22 +170,24 @@ class StageTrainer:
         if len(bad):
             step, term = bad[0].tolist()
             raise TrainingError(
-                f"{self.title}, step {step}: the loss term {progress.names[term]} became {terms[step, term].item()}. Nothing of "
-                f"this epoch was saved; {run_dir} holds the epochs before. Try a lower --lr, --precision fp32 or a larger --temp"
+                f"{self.title}, step {step}: the loss term {progress.names[term]} became "
+                f"{terms[step, term].item()}. Nothing of this epoch was saved; {run_dir} holds the epochs before. "
+                "Try a lower --lr, --precision fp32 or a larger --temp"
             )
         if progress.skipped > self.settings.health.max_skipped:
             raise TrainingError(
-                f"{self.title}: {progress.skipped} steps were left out because a gradient was infinite or NaN, more than "
-                f"--max-skipped {self.settings.health.max_skipped}. Nothing of this epoch was saved; try a lower --lr, "
-                "--precision fp32 or a larger --temp"
+                f"{self.title}: {progress.skipped} steps were left out because a gradient was infinite or NaN, "
+                f"more than --max-skipped {self.settings.health.max_skipped}. Nothing of this epoch was saved; "
+                "try a lower --lr, --precision fp32 or a larger --temp"
             )
         return dict(zip(progress.names, terms.mean(0).tolist()))
 
 
 def skipping_scaler(device: torch.device) -> torch.amp.GradScaler:
-    """A gradient scaler of scale 1, used only to leave out steps with a gradient that is not finite without waiting for the GPU.
+    """A gradient scaler of scale 1 that leaves out steps with a gradient that is not finite.
 
-    Each step that it leaves out halves its scale, by which `StageTrainer.count_skipped` counts them.
+    Unlike a check of the gradients it does not wait for the GPU. Each step that it leaves out halves its
+    scale, by which `StageTrainer.count_skipped` counts them.
     """
     return torch.amp.GradScaler(device.type, init_scale=1.0, growth_interval=2**30)
 
@@ -209,7 +213,7 @@ def learning_rate(settings: Settings, epochs: int) -> float:
 
 
 def parallel_model(model: nn.Module, settings: Settings, processes: Processes) -> nn.Module:
-    """The model as training calls it: with BatchNorm slices (--bn-replicas), and data parallelism over the processes.
+    """The model as training calls it: with BatchNorm slices (--bn-replicas) and data parallelism.
 
     Raises:
         SettingError: the global batch cannot be split evenly.
@@ -219,8 +223,9 @@ def parallel_model(model: nn.Module, settings: Settings, processes: Processes) -
     visible = (batch.batch_size_visible or batch.batch_size) * (2 if settings.augment.second_view else 1)
     if visible % slices or batch.batch_size % slices or (replicas % count and count % replicas):
         raise SettingError(
-            f"{count} processes and --bn-replicas {replicas} cannot share {visible} visible and {batch.batch_size} infrared "
-            "images of a step evenly; change --batch-size, --bn-replicas or the number of processes"
+            f"{count} processes and --bn-replicas {replicas} cannot share {visible} visible and "
+            f"{batch.batch_size} infrared images of a step evenly; change --batch-size, "
+            "--bn-replicas or the number of processes"
         )
     if count > replicas:
         synchronise_batch_norm(model, replicas)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sdcl import test as test_program
 from sdcl.cli import embed, search
-from sdcl.data.image_cache import open_store
+from sdcl.data.image_cache import open_cache
 from sdcl.inference.embeddings import load_embeddings
 from sdcl.inference.extract import extract_features, joined
 from sdcl.inference.trained_model import TrainedModel
@@ -72,7 +72,7 @@ def test_both_formats_hold_the_test_feature(place, tmp_path, capsys):
     )
     assert (a.rows == b.rows).all()
     trained = TrainedModel.open(place / "run")
-    store = open_store(
+    store = open_cache(
         a.files, 32, 16, "lanczos", tmp_path / "cache", torch.device("cpu"), workers=1, title="x"
     )
     wanted = joined(extract_features(trained.model, store, "visible", batch_size=64, bf16=False, title="x"))

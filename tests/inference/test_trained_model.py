@@ -9,7 +9,7 @@ from helpers.checkpoints import run_folder
 from helpers.raw_trees import picture
 from PIL import Image
 
-from sdcl.data.image_cache import open_store
+from sdcl.data.image_cache import open_cache
 from sdcl.inference.export import export
 from sdcl.inference.extract import extract_features, joined
 from sdcl.inference.trained_model import Provenance, TrainedModel
@@ -84,7 +84,7 @@ def test_settings_of_other_versions_are_ignored(run, tmp_path):
 
 def test_every_kind_of_image_gives_the_test_feature(run, paths, tmp_path):
     trained = TrainedModel.open(run).to("cpu")
-    cache = open_store(paths, 32, 16, "lanczos", tmp_path, trained.device, workers=1, title="x")
+    cache = open_cache(paths, 32, 16, "lanczos", tmp_path, trained.device, workers=1, title="x")
     features = extract_features(trained.model, cache, "infrared", batch_size=64, bf16=False, title="x")
     expected = joined(features).numpy()
     pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths])

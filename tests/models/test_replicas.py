@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sdcl.data.augment import normalize
-from sdcl.data.image_cache import ImageStore
+from sdcl.data.image_cache import ImageCache
 from sdcl.inference.extract import calibrate_necks
 from sdcl.models.factory import build_model
 from sdcl.models.replicas import Replicas, frozen_running_stats
@@ -63,7 +63,7 @@ def test_calibrated_necks_standardise_the_features():
     before = copy.deepcopy(model.state_dict())
     pixels = np.random.default_rng(0).integers(0, 256, (300, 32, 16, 3)).astype(np.uint8)
     cpu = torch.device("cpu")
-    stores = {"visible": ImageStore(pixels[:200], cpu), "infrared": ImageStore(pixels[200:] // 2, cpu)}
+    stores = {"visible": ImageCache(pixels[:200], cpu), "infrared": ImageCache(pixels[200:] // 2, cpu)}
     calibrate_necks(model, stores, batch_size=100, bf16=False, seed=0)
     with torch.no_grad():
         features = model({m: normalize(s.take(np.arange(len(s)))) for m, s in stores.items()})

@@ -111,7 +111,7 @@ def test_memories_are_saved_as_they_are_then(tmp_path):
     """Also when a method puts another tensor into the buffer, instead of changing it in place."""
     journal, objective = EpochJournal(), Objective(0)
     progress = journal.stage(0)
-    progress.follow(objective)
+    progress.follow({"contrast": objective})
     progress.step, progress.names, progress.history = 3, ["a"], [torch.ones(1)]
     objective.rows = objective.rows + 5
     checkpoint.save(tmp_path, "x.pt", {"journal": journal.state({})})
@@ -120,7 +120,7 @@ def test_memories_are_saved_as_they_are_then(tmp_path):
     restored = EpochJournal.from_state(checkpoint.read(tmp_path / "x.pt")["journal"], CPU)
     fresh = Objective(0)
     rows = fresh.rows
-    restored.stage(0).follow(fresh)
+    restored.stage(0).follow({"contrast": fresh})
     assert rows is fresh.rows and rows.tolist() == [5, 5]
     assert (restored.stages[0].step, restored.stages[0].names) == (3, ["a"])
     assert restored.stage(1).step == 0 and len(restored.stages) == 2
@@ -129,17 +129,20 @@ def test_memories_are_saved_as_they_are_then(tmp_path):
 def test_a_stage_that_has_taken_no_step_keeps_its_new_memories():
     restored = EpochJournal.from_state(EpochJournal(stages=[StageProgress()]).state({}), CPU)
     fresh = Objective(2)
-    restored.stage(0).follow(fresh)
+    restored.stage(0).follow({"contrast": fresh})
     assert fresh.rows.tolist() == [2, 2]
 
 
 def test_an_unread_journal_is_saved_again_whole():
     """A second signal before the stage is reached loses nothing."""
-    state = EpochJournal(stages=[StageProgress(2, 1, ["a"], [torch.ones(1)], {"rows": torch.ones(2)})]).state(
-        {}
-    )
+    state = EpochJournal(
+        stages=[StageProgress(2, 1, ["a"], [torch.ones(1)], {"contrast.rows": torch.ones(2)})]
+    ).state({})
     again = EpochJournal.from_state(state, CPU).state({})
-    assert again["stages"][0]["memories"]["rows"].tolist() == [1, 1] and again["stages"][0]["skipped"] == 1
+    assert (
+        again["stages"][0]["memories"]["contrast.rows"].tolist() == [1, 1]
+        and again["stages"][0]["skipped"] == 1
+    )
 
 
 def test_journals_of_version_0_1_are_read():
@@ -151,3 +154,25 @@ def test_journals_of_version_0_1_are_read():
     }
     journal = EpochJournal.from_state(state, CPU)
     assert_same(journal.values, [{"a": np.ones(1, np.float32)}, [1, 2], (3,), 4])
+
+
+def test_memories_of_version_0_1_are_found():
+    """A stage had one objective without a name: ADCA's and GUR's cluster memories, or SDCL's two kinds of memory in one module."""
+
+    def named(name, value):
+        return {
+            "step": 1,
+            "skipped": 0,
+            "names": [],
+            "history": [],
+            "memories": {name: torch.full((2,), value)},
+        }
+
+    for name in ("rows", "contrast.rows"):
+        state = {"values": [], "stages": [named(name, 4.0)], "seconds": {}}
+        fresh = Objective(0)
+        EpochJournal.from_state(state, CPU).stage(0).follow({"contrast": fresh})
+        assert fresh.rows.tolist() == [4, 4]
+    state = {"values": [], "stages": [named("elsewhere", 4.0)], "seconds": {}}
+    with pytest.raises(RuntimeError, match="elsewhere"):
+        EpochJournal.from_state(state, CPU).stage(0).follow({"contrast": Objective(0)})

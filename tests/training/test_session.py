@@ -112,7 +112,7 @@ def test_a_restart_begins_with_a_new_optimiser(flags, tmp_path, monkeypatch):
     made = []
     make = session_module.make_optimizer
     monkeypatch.setattr(session_module, "make_optimizer", lambda *a: made.append(make(*a)) or made[-1])
-    line = flags("sysu", *QUICK, "--method", "adca", "--epochs", "3", "--step-size", "1")
+    line = flags("sysu", "--method", "adca", *QUICK[2:], "--epochs", "3", "--step-size", "1")
     assert train_program.main(line) == 0
     assert [len(o.state) > 0 for o in made] == [True, True]
     rates = [row["lr"] for row in rows(tmp_path / "run")]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdcl.config.settings import MemorySettings
+from sdcl.config.groups import MemorySettings
 from sdcl.datasets import MODALITIES
 from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory, centroids

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sdcl.clustering import PseudoLabels, pseudo_labels
-from sdcl.config.settings import ClusterSettings
+from sdcl.config.groups import ClusterSettings
 from sdcl.methods.interface import Features, Once, require_clusters
 
 
