@@ -25,10 +25,10 @@ def run_quick(script, *flags, timeout=300):
 @pytest.mark.parametrize(
     ("script", "tables", "agreements"),
     [
-        pytest.param("memory", 1, 5),
+        pytest.param("step", 2, 2),
+        pytest.param("memory", 1, 5, marks=pytest.mark.long),
         pytest.param("clustering", 5, 3, marks=pytest.mark.long),
         pytest.param("evaluation", 1, 2, marks=pytest.mark.long),
-        pytest.param("step", 2, 2, marks=pytest.mark.long),
         pytest.param("input", 2, 1, marks=pytest.mark.long),
     ],
 )

@@ -34,7 +34,8 @@ METHODS = [name for name in COMMANDS if name.endswith("_synthetic") and name != 
 def run(name, folder, *flags):
     """Standard output of an example on 12 identities."""
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--identities", "12", "--data-dir", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(filter(None, [str(EXAMPLES.parent), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     done = subprocess.run(
         [*command, *flags], capture_output=True, text=True, cwd=folder, env=environment, timeout=300
     )
