@@ -42,7 +42,9 @@ def test_both_forms_agree(script, tables, agreements):
 
 @pytest.mark.long
 def test_trivial_features_against_chance(tmp_path):
-    """In a gallery of three identities with one image per camera, random features find a third of the queries."""
+    """In a gallery of three identities with one image per camera, random features find a third of the
+    queries.
+    """
     _, (_, *rows) = run_quick("fairness", "--work", str(tmp_path))
     modes = [f"SYSU-MM01 {mode}-search single-shot, infrared to visible" for mode in ("all", "indoor")]
     assert [row[1] for row in rows] == modes

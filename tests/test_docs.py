@@ -1,4 +1,6 @@
-"""Documents do not drift: links resolve, flags exist, no paragraph is a wall, and a page is in the navigation."""
+"""Documents do not drift: links resolve, flags exist, no paragraph is a wall, and a page is in the
+navigation.
+"""
 
 import re
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The programs of examples/ run by their own command lines on a few identities; the shell scripts parse.
 
-Expected numbers are exact consequences of the programs: labels counted twice, weights that moved, groups of seeds.
+Expected numbers are exact consequences of the programs: labels counted twice, weights that moved, groups of
+seeds.
 """
 
 import json

@@ -1,8 +1,10 @@
-"""Pinned loss curves of ten steps: a refactoring must not move them by a bit; a change of a method is recorded on purpose with
+"""Pinned loss curves of ten steps: a refactoring must not move them by a bit; a change of a method is
+recorded on purpose with
 
     SDCL_WRITE_GOLDEN=1 python -m pytest -q tests/test_golden.py
 
-On another machine than the one that made them (processor, PyTorch version) sums are rounded differently, and the comparison is loose.
+On another machine than the one that made them (processor, PyTorch version) sums are rounded differently, and
+the comparison is loose.
 """
 
 import json

@@ -1,6 +1,7 @@
 """Runs that are killed (SIGKILL) at random moments and started again end as if nothing had happened.
 
-Three kills of SDCL by default; twenty of each method, in any phase (decoding, extraction, clustering, steps, saving), with
+Three kills of SDCL by default; twenty of each method, in any phase (decoding, extraction, clustering, steps,
+saving), with
 
     SDCL_KILLS=20 python -m pytest -q -s -m long tests/test_kills.py
 """

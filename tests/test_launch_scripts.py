@@ -1,4 +1,6 @@
-"""The launch scripts as they are, with one, two and four processes: the same labels, and nearly the same weights."""
+"""The launch scripts as they are, with one, two and four processes: the same labels, and nearly the same
+weights.
+"""
 
 import os
 import subprocess
@@ -40,7 +42,8 @@ def test_all_ten_regdb_trials_are_looped_over():
 def test_launch_scripts_with_several_processes(flags, tmp_path, dataset, numbers):
     """The scripts as they are; any number of processes gives the same labels and nearly the same weights.
 
-    Two processes are the two BatchNorm slices; four share each slice by two, and stochastic depth, which then differs, is off.
+    Two processes are the two BatchNorm slices; four share each slice by two, and stochastic depth, which then
+    differs, is off.
     """
     found = []
     for processes in numbers:
@@ -73,7 +76,8 @@ def test_launch_scripts_with_several_processes(flags, tmp_path, dataset, numbers
 
 
 def same_with(flags, tmp_path, method, dataset, numbers, *more):
-    """Train by the method's example script with each number of processes: the same labels, and nearly the same weights. Returns the rows.
+    """Train by the method's example script with each number of processes: the same labels, and nearly the
+    same weights. Returns the rows.
 
     SGD instead of the recipes' Adam, whose first steps turn the sign of a rounding error into a full step.
     """
@@ -117,8 +121,9 @@ def test_other_methods_with_one_and_two_processes(flags, tmp_path, method, stage
 def test_other_methods_with_four_processes(flags, tmp_path, method):
     """More processes than BatchNorm slices; stochastic depth, which then differs, is off.
 
-    Losses of GUR's camera stages agree to six digits. Association embeddings over the memories of 30 images are saturated and nearly tied, so that the
-    seventh digit would decide their clusters: GUR clusters its features here. Its 72 steps are small ones, or rounding grows to 1e-4.
+    Losses of GUR's camera stages agree to six digits. Association embeddings over the memories of 30 images
+    are saturated and nearly tied, so that the seventh digit would decide their clusters: GUR clusters its
+    features here. Its 72 steps are small ones, or rounding grows to 1e-4.
     """
     calm = ["--no-cae", "--lr", "1e-6"] if method == "gur" else []
     same_with(flags, tmp_path, method, "sysu", (1, 4), "--drop-path", "0", *calm)
@@ -126,7 +131,9 @@ def test_other_methods_with_four_processes(flags, tmp_path, method):
 
 @pytest.mark.long
 def test_regdb_from_rendered_people_with_the_default_folders(tmp_path):
-    """The quick start's path for RegDB, smaller: render, prepare, both stages, test, with nothing said about places."""
+    """The quick start's path for RegDB, smaller: render, prepare, both stages, test, with nothing said
+    about places.
+    """
     environment = {**os.environ, "GPUS": "1", "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
 
     def call(*command):

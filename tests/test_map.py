@@ -37,7 +37,9 @@ def module_of(path):
 
 
 def imports(path):
-    """(module, whether the import is for type checkers only) of everything of sdcl that a file imports anywhere."""
+    """(module, whether the import is for type checkers only) of everything of sdcl that a file imports
+    anywhere.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     typing_only = {
         inner

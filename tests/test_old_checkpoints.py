@@ -15,7 +15,8 @@ from sdcl.config import flat, resolve
 from sdcl.models.factory import build_model
 from sdcl.runtime import checkpoint
 
-# Keys, settings and tensors of a checkpoint that version 0.1 wrote (SDCL on vit_mini); the values of the tensors are left out.
+# Keys, settings and tensors of a checkpoint that version 0.1 wrote (SDCL on vit_mini); the values of the
+# tensors are left out.
 OLD = json.loads((ROOT / "tests/fixtures/checkpoint_0_1.json").read_text())
 
 
@@ -35,7 +36,9 @@ def without_seconds(folder):
 
 @pytest.fixture(scope="module")
 def old_run(data, tmp_path_factory):
-    """A run of two epochs, and a copy of its first epoch as version 0.1 would have left it, continued by the present code."""
+    """A run of two epochs, and a copy of its first epoch as version 0.1 would have left it, continued by
+    the present code.
+    """
     place = tmp_path_factory.mktemp("old")
     common = ["-d", "sysu", "--data-dir", str(data["sysu"]), "--cache-dir", str(place / "cache"), *small()]
     whole, old = place / "whole", place / "old"

@@ -19,7 +19,9 @@ BY_IDENTITY = {"ari", "purity", "true_identities"}
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """The same six people to train on as two folders, as a table without identities, and as one with them; two people to test in both."""
+    """The same six people to train on as two folders, as a table without identities, and as one with
+    them; two people to test in both.
+    """
     root = raw_trees.own(tmp_path_factory.mktemp("place") / "own", train=range(1, 7), test=(7, 8), images=4)
     header, *lines = (root / "images.csv").read_text().splitlines()
     nameless = [

@@ -1,4 +1,6 @@
-"""Metadata of the package: extras that messages name exist; wheel and sdist carry everything and work elsewhere."""
+"""Metadata of the package: extras that messages name exist; wheel and sdist carry everything and work
+elsewhere.
+"""
 
 import ast
 import re
@@ -46,7 +48,9 @@ def test_all_holds_every_extra_of_a_user():
 
 
 def test_version_is_a_literal():
-    """setuptools reads it from the source; an expression would make it import the package, and torch with it."""
+    """setuptools reads it from the source; an expression would make it import the package, and torch with
+    it.
+    """
     tree = ast.parse((ROOT / "sdcl/__init__.py").read_text())
     values = [
         node.value

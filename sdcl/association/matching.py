@@ -1,4 +1,7 @@
-"""One-to-one matching of clusters across modalities (progressive graph matching, PGM, CVPR 2023). Cv, Cr clusters, D dimensions."""
+"""One-to-one matching of clusters across modalities (progressive graph matching, PGM, CVPR 2023).
+
+Cv, Cr clusters, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ class ClusterMatching(NamedTuple):
     """Partners of the clusters; not the inverse of one another, since a cluster can be the partner of two.
 
     Args:
-        to_infrared: int64 (Cv,), infrared partner of each visible cluster, -1 for none. to_visible: int64 (Cr,), the reverse.
+        to_infrared: int64 (Cv,), infrared partner of each visible cluster, -1 for none. to_visible: int64
+            (Cr,), the reverse.
     """
 
     to_infrared: np.ndarray
@@ -29,10 +33,10 @@ class ClusterMatching(NamedTuple):
 def match_clusters(visible: Tensor, infrared: Tensor) -> ClusterMatching:
     """Match every cluster of the smaller side, then what is left of the larger side once more.
 
-    The matching has the least total cost exp(-s), s the cosine of two centroids (Hungarian algorithm). The clusters of the larger
-    side that it leaves over are matched one-to-one with all clusters of the smaller side again, which keep their first partner. Of more
-    than twice as many clusters as on the other side, the dearest stay without a partner; the released code gives the wrong partners
-    there, and then stops.
+    The matching has the least total cost exp(-s), s the cosine of two centroids (Hungarian algorithm). The
+    clusters of the larger side that it leaves over are matched one-to-one with all clusters of the smaller
+    side again, which keep their first partner. Of more than twice as many clusters as on the other side, the
+    dearest stay without a partner; the released code gives the wrong partners there, and then stops.
 
     Args:
         visible: (Cv, D) centroids, any norm. infrared: (Cr, D).

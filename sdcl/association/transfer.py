@@ -18,10 +18,11 @@ from sdcl.runtime.validation import as_features, as_labels
 def transfer_labels(
     features: Tensor, labels: np.ndarray, centroids: Tensor, threshold: float = 0.5
 ) -> np.ndarray:
-    """The cluster whose centroid is most similar to an image, if nearly as similar as that centroid's best image.
+    """The cluster whose centroid is most similar to an image, if nearly as similar as that centroid's
+    best image.
 
-    Similarity is the cosine. An image takes its most similar centroid c if it reaches `threshold` times the largest similarity of c
-    with any image, outliers included; else -1. Images that are outliers stay -1.
+    Similarity is the cosine. An image takes its most similar centroid c if it reaches `threshold` times the
+    largest similarity of c with any image, outliers included; else -1. Images that are outliers stay -1.
 
     Args:
         features: (N, D), any norm; HIL puts the raw deep and shallow features side by side.

@@ -196,7 +196,10 @@ def steps_per_epoch(settings: Settings, dataset: Dataset) -> int:
 
 
 def guarded(what: str, check: Callable[[], list[Finding]]) -> list[Finding]:
-    """The findings of a check; an error that it raises becomes a finding. `what`: its subject, for the message."""
+    """The findings of a check; an error that it raises becomes a finding.
+
+    `what`: its subject, for the message.
+    """
     try:
         return check()
     except UserError as error:

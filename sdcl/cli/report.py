@@ -1,6 +1,7 @@
 """`sdcl report`: write the page of a run, of a folder of trials, or of several runs side by side.
 
-Reads run folders, checkpoints and images; writes the report, and decoded images into the cache folder of the run.
+Reads run folders, checkpoints and images; writes the report, and decoded images into the cache folder of the
+run.
 """
 
 from __future__ import annotations

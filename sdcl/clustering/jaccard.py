@@ -66,7 +66,10 @@ def jaccard_distance(
 
 
 def distance_matrix(weights: SparseMatrix) -> sp.csr_array:
-    """Jaccard distance of all rows of the weights: `pair_distances` in both triangles, and the diagonal. See `jaccard_distance`."""
+    """Jaccard distance of all rows of the weights: `pair_distances` in both triangles, and the diagonal.
+
+    See `jaccard_distance`.
+    """
     count, upper = len(weights.start) - 1, pair_distances(weights)
     mass = torch.zeros(count, dtype=torch.long, device=weights.start.device)
     mass.index_add_(0, weights.rows, weights.values.long())

@@ -1,9 +1,10 @@
 """Steps of the Jaccard distance as compiled loops over images, for features on the CPU.
 
-jaccard_gpu.py holds the same in PyTorch. Both count in the same integers, so their results are the same to the bit.
+jaccard_gpu.py holds the same in PyTorch. Both count in the same integers, so their results are the same to
+the bit.
 
-Legend: N images, k entries of a rank list, h of its first half, E stored weights. A thread works on a block of rows,
-`first` to `last - 1`; `start` (N + 1,) is the first entry of each row of a sparse matrix.
+Legend: N images, k entries of a rank list, h of its first half, E stored weights. A thread works on a block
+of rows, `first` to `last - 1`; `start` (N + 1,) is the first entry of each row of a sparse matrix.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
-"""Modality-aware k-reciprocal Jaccard distance (BMIL, AAAI 2026, arXiv 2512.07760): cluster both modalities together, exact and sparse.
+"""Modality-aware k-reciprocal Jaccard distance (BMIL, AAAI 2026, arXiv 2512.07760): cluster both modalities
+together, exact and sparse.
 
     nearest of each modality -> rank lists, half of each modality -> the steps of `jaccard.py` -> distances
 
-The nearest images of an image are nearly all of its own modality, so that a common clustering would split every person by modality.
-Here each rank list takes its entries in equal number from both modalities, and so does the query expansion.
+The nearest images of an image are nearly all of its own modality, so that a common clustering would split
+every person by modality. Here each rank list takes its entries in equal number from both modalities, and so
+does the query expansion.
 
-Images are stacked visible first. Nv and Nr images, N = Nv + Nr, D dimensions, K = k1 // 2 entries from each modality.
+Images are stacked visible first. Nv and Nr images, N = Nv + Nr, D dimensions, K = k1 // 2 entries from each
+modality.
 """
 
 from __future__ import annotations
@@ -58,7 +61,8 @@ def joint_pseudo_labels(
         Labels of the N images, visible first.
 
     Raises:
-        ValueError: features are not non-empty matrices: a modality without an image has no neighbours to offer.
+        ValueError: features are not non-empty matrices: a modality without an image has no neighbours to
+            offer.
         SettingError: eps, k1 or k2 out of range, or the backend is unknown or not installed.
         TrainingError: features are not finite.
     """
@@ -81,19 +85,23 @@ def modality_aware_distance(
 ) -> sp.csr_array:
     """Sparse modality-aware Jaccard distance between all images, visible first.
 
-    As `jaccard_distance`, but for three rules of the released BMIL code: a rank list holds the k1 // 2 visible and the k1 // 2 infrared
-    images with the largest dot product, merged in descending order, and an image competes in it like any other; the half set cuts that
-    merged list; the query expansion averages k2 images of each modality with weight 1/2.
+    As `jaccard_distance`, but for three rules of the released BMIL code: a rank list holds the k1 // 2
+    visible and the k1 // 2 infrared images with the largest dot product, merged in descending order, and an
+    image competes in it like any other; the half set cuts that merged list; the query expansion averages k2
+    images of each modality with weight 1/2.
 
     Args:
         visible: float32 (Nv, D), any norm. infrared: float32 (Nr, D).
-        k1: length of the merged rank lists, at least 2; an odd one loses its last entry. k2: images of each modality in the query
-            expansion; 1 switches it off. Lists are shorter where a modality has fewer images.
-        backend: "torch" (any device) or "faiss" (flat inner-product index, exact too; on the CPU, an optional dependency).
+        k1: length of the merged rank lists, at least 2; an odd one loses its last entry. k2: images of each
+            modality in the query expansion; 1 switches it off. Lists are shorter where a modality has fewer
+            images.
+        backend: "torch" (any device) or "faiss" (flat inner-product index, exact too; on the CPU, an optional
+            dependency).
         share: who searches the neighbours: within `once` the waiting ranks take part.
 
     Returns:
-        float32 (N, N) CSR, symmetric. Pairs that are not stored share no neighbour: their distance is exactly 1.
+        float32 (N, N) CSR, symmetric. Pairs that are not stored share no neighbour: their distance is exactly
+        1.
     """
     return distance_matrix(joint_weights(visible, infrared, k1, k2, backend=backend, share=share))
 
@@ -124,8 +132,8 @@ def joint_weights(
 ) -> SparseMatrix:
     """Expanded weights V of each image's neighbours, int32 in fixed point.
 
-    A row sums to `sparse.ONE`, or to less where it averages rows of images that no image of their own list lists in turn: such rows
-    are empty, and the distance of an image with an empty row is 1, even to itself.
+    A row sums to `sparse.ONE`, or to less where it averages rows of images that no image of their own list
+    lists in turn: such rows are empty, and the distance of an image with an empty row is 1, even to itself.
     """
     if k1 < 2 or k2 < 1:
         raise SettingError(
@@ -145,7 +153,9 @@ def joint_weights(
 
 
 def _equally_often(visible: Tensor, infrared: Tensor) -> Tensor:
-    """Images whose weights are averaged, (N, a) and (N, b): side by side, repeated until each modality has half of the columns."""
+    """Images whose weights are averaged, (N, a) and (N, b): side by side, repeated until each modality
+    has half of the columns.
+    """
     a, b = visible.shape[1], infrared.shape[1]
     return torch.cat((visible, infrared) if a == b else (visible.repeat(1, b), infrared.repeat(1, a)), 1)
 
@@ -163,13 +173,17 @@ def nearest_of_each_modality(
     chunk: int | None = None,
     share: Share = with_idle_ranks,
 ) -> list[Lists]:
-    """The k visible and the k infrared images with the largest dot product to each image; searched strip by strip.
+    """The k visible and the k infrared images with the largest dot product to each image; searched strip
+    by strip.
 
-    An image stands in the list of its modality only by its dot product with itself. Of equally similar images the first is listed.
+    An image stands in the list of its modality only by its dot product with itself. Of equally similar images
+    the first is listed.
 
     Args:
-        features: float32 (N, D), visible first. num_visible: Nv. k: entries of a list, cut to the images of a modality.
-        chunk: rows of the similarities held at once; None chooses them by the available memory. share: who computes the strips.
+        features: float32 (N, D), visible first. num_visible: Nv. k: entries of a list, cut to the images of a
+            modality.
+        chunk: rows of the similarities held at once; None chooses them by the available memory. share: who
+            computes the strips.
 
     Returns:
         The visible lists (N, min(k, Nv)) and the infrared ones (N, min(k, Nr)).
@@ -193,12 +207,15 @@ def _strip_rows(features: Tensor) -> int:
 def partial_lists(
     features: Tensor, num_visible: int, k: int, chunk: int, shard: int = 0, shards: int = 1
 ) -> tuple[Tensor, ...]:
-    """Lists from one shard of the products, each computed once, above the diagonal, and offered to the lists of both images.
+    """Lists from one shard of the products, each computed once, above the diagonal, and offered to the
+    lists of both images.
 
-    Strips of `chunk` rows, none across the modalities, are dealt out in alternating order, so that all shards have about the same work.
+    Strips of `chunk` rows, none across the modalities, are dealt out in alternating order, so that all shards
+    have about the same work.
 
     Returns:
-        Similarity and images of the visible lists, then of the infrared ones; -infinity where nothing was offered.
+        Similarity and images of the visible lists, then of the infrared ones; -infinity where nothing was
+        offered.
     """
     count, device = len(features), features.device
     borders = [(0, num_visible), (num_visible, count)]  # first and last image of each modality
@@ -234,7 +251,9 @@ def partial_lists(
 
 
 def _best(similarity: Tensor, images: Tensor, k: int | None = None) -> Lists:
-    """The first k (None: all) of the candidates (N, c) of each list, by descending similarity, then by image."""
+    """The first k (None: all) of the candidates (N, c) of each list, by descending similarity, then by
+    image.
+    """
     parts = []
     for some, image in zip(similarity.split(MERGED_ROWS), images.split(MERGED_ROWS)):
         order = image.argsort(1)

@@ -1,7 +1,7 @@
 """Lists of the most similar images as compiled loops: the CPU's form of the search in `modality_aware.py`.
 
-A list is a row of `best`, float32 (n, k), descending, and of `images`, int64 (n, k); an offer is written into both in place. Of equally
-similar images the first offered stays in front.
+A list is a row of `best`, float32 (n, k), descending, and of `images`, int64 (n, k); an offer is written into
+both in place. Of equally similar images the first offered stays in front.
 """
 
 from __future__ import annotations

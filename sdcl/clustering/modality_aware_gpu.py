@@ -1,6 +1,7 @@
 """Lists of the most similar images in PyTorch: the GPU's form of the search in `modality_aware.py`.
 
-A list is a row of `best`, float32 (n, k), descending, and of `images`, int64 (n, k); an offer is written into both in place.
+A list is a row of `best`, float32 (n, k), descending, and of `images`, int64 (n, k); an offer is written into
+both in place.
 """
 
 from __future__ import annotations

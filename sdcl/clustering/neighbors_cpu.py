@@ -1,7 +1,7 @@
 """Lists of nearest neighbours in compiled loops, for features on the CPU; neighbors_gpu.py uses PyTorch.
 
-Legend: N images, k entries of a list. `product` (rows, N - first) holds x_i.x_j of the images i of a strip and all
-images j from the strip on; `first` is the first image of the strip.
+Legend: N images, k entries of a list. `product` (rows, N - first) holds x_i.x_j of the images i of a strip
+and all images j from the strip on; `first` is the first image of the strip.
 """
 
 from __future__ import annotations

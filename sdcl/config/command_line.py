@@ -1,4 +1,6 @@
-"""Settings dataclasses <-> command line and JSON files: flags, recipes, origins, and the refusal of what nothing would read."""
+"""Settings dataclasses <-> command line and JSON files: flags, recipes, origins, and the refusal of what
+nothing would read.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,8 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 
 def recipe(method: str, dataset: str) -> dict[str, Any]:
-    """What the method's recipe sets for a data set; one without a recipe of its own takes that of another, untuned.
+    """What the method's recipe sets for a data set; one without a recipe of its own takes that of
+    another, untuned.
 
     Raises:
         SettingError: the method has no recipe for it.
@@ -122,12 +125,12 @@ def resolve(given: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
         given: parsed flags; "config" names a file.
 
     Returns:
-        The settings, and {name: "default" | "recipe METHOD DATASET" | "config file" | "flag"}. Names of the --config file that nothing
-        in this run reads have the origin "config file, not read".
+        The settings, and {name: "default" | "recipe METHOD DATASET" | "config file" | "flag"}. Names of the
+        --config file that nothing in this run reads have the origin "config file, not read".
 
     Raises:
-        SettingError: an unreadable --config file, an unknown setting in it, a value that no run can have, or a flag that nothing in
-            this run reads.
+        SettingError: an unreadable --config file, an unknown setting in it, a value that no run can have, or
+            a flag that nothing in this run reads.
     """
     given = {k: v for k, v in given.items() if k != "print_config"}
     from_file = _read_config(given.pop("config")) if "config" in given else {}
@@ -223,7 +226,9 @@ def describe(settings: Settings, origin: dict[str, str]) -> str:
 
 
 def differences_from_recipe(settings: Settings, origin: dict[str, str]) -> list[str]:
-    """A line for each setting that does not come from the recipe or the defaults, and one for what the --config file sets in vain."""
+    """A line for each setting that does not come from the recipe or the defaults, and one for what the
+    --config file sets in vain.
+    """
     values = flat(settings)
     lines = [
         f"--{n.replace('_', '-')} {values[n]} ({o})"

@@ -1,4 +1,7 @@
-"""One setting: default, help, flags, legal values, who reads it and what it affects. Everything else about settings is derived from this."""
+"""One setting: default, help, flags, legal values, who reads it and what it affects.
+
+Everything else about settings is derived from this.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +52,12 @@ class Setting:
         help: makes sense alone, also outside its group.
         flags: further spellings on the command line, such as "-b".
         bounds: legal numbers. choices: legal values. aliases: other spellings of values.
-        affects: "results" of training, "evaluation" only, "speed" (and memory), or "output": what is shown and where files lie.
+        affects: "results" of training, "evaluation" only, "speed" (and memory), or "output": what is shown
+            and where files lie.
         dataset: read only by data sets that name it in their `reads`.
         arch: read only by architectures whose name begins so, such as "vit".
-        needs: settings of the same run that must have these values for this one to be read, such as {"cra": True}.
+        needs: settings of the same run that must have these values for this one to be read, such as {"cra":
+            True}.
         of_model: describes the trained network, so a test takes it from the checkpoint.
         repetition: differs between repetitions of one experiment (seed, trial).
         resumable: may change between a checkpoint and its continuation although it affects results (epochs).

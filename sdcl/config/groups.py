@@ -1,4 +1,7 @@
-"""The settings that every method shares: one frozen dataclass a subject. Nothing else holds their defaults."""
+"""The settings that every method shares: one frozen dataclass a subject.
+
+Nothing else holds their defaults.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The one registry of methods: name -> class with its settings and recipes, imported when it is first used.
 
-A method of another package joins with one call, `METHODS.register("name", Class)`, or, without any call, with an entry point of the
-group "sdcl.methods":
+A method of another package joins with one call, `METHODS.register("name", Class)`, or, without any call, with
+an entry point of the group "sdcl.methods":
 
     [project.entry-points."sdcl.methods"]
     name = "package.module:Class"

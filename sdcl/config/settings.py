@@ -1,7 +1,8 @@
-"""The settings of a run: one frozen dataclass a subject, and the method's own settings, which stand beside its class.
+"""The settings of a run: one frozen dataclass a subject, and the method's own settings, which stand beside
+its class.
 
-`Settings` becomes the flags, the saved config.json and the settings in a checkpoint. Precedence: field default < recipe (method x data
-set) < --config file < flags. Nothing else holds a default.
+`Settings` becomes the flags, the saved config.json and the settings in a checkpoint. Precedence: field
+default < recipe (method x data set) < --config file < flags. Nothing else holds a default.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ from sdcl.runtime.errors import SettingError
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a run. method: the settings dataclass of the chosen method, `METHODS[run.method].SETTINGS`."""
+    """All settings of a run. method: the settings dataclass of the chosen method,
+    `METHODS[run.method].SETTINGS`.
+    """
 
     run: RunSettings = field(default_factory=RunSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -87,7 +90,9 @@ def groups(method: str) -> dict[str, type]:
 
 
 def fields_by_name(method: str | None = None) -> dict[str, NamedField]:
-    """Setting name -> field: the shared ones and those of one method, or of every method. Names are unique, because flags are.
+    """Setting name -> field: the shared ones and those of one method, or of every method.
+
+    Names are unique, because flags are.
 
     Raises:
         SettingError: a method's setting has the name of a shared one.
@@ -113,7 +118,8 @@ def from_flat(values: Mapping[str, Any]) -> Settings:
     """{name: value} -> Settings, the rest at their defaults; `flat` is the inverse.
 
     Raises:
-        KeyError: a name that the method does not have. TypeError, ValueError: a value that is not of the setting's type.
+        KeyError: a name that the method does not have. TypeError, ValueError: a value that is not of the
+            setting's type.
     """
     method = values.get("method", RunSettings().method)
     known = fields_by_name(method)
@@ -136,7 +142,8 @@ def flat(settings: Settings) -> dict[str, Any]:
 
 
 def from_saved(values: Mapping[str, Any], **changed: Any) -> Settings:
-    """Settings of a checkpoint or config.json, also of an earlier version: names that are not known any more are left out.
+    """Settings of a checkpoint or config.json, also of an earlier version: names that are not known any
+    more are left out.
 
     Args:
         changed: values to use instead, such as a data_dir that moved.
@@ -223,7 +230,9 @@ def names_affecting(*kinds: str, method: str | None = None) -> frozenset[str]:
 
 
 def resumable_names() -> frozenset[str]:
-    """Settings that may change between a checkpoint and its continuation: what the finished epochs computed stays valid."""
+    """Settings that may change between a checkpoint and its continuation: what the finished epochs
+    computed stays valid.
+    """
     always = frozenset(name for name, one in fields_by_name().items() if one.about.resumable)
     return names_affecting(EVALUATION, SPEED, OUTPUT) | always
 

@@ -276,7 +276,9 @@ def inspect_dataset(
 
 
 def differences(dataset: Dataset, allow_incomplete: bool) -> list[Finding]:
-    """Differences from the published data set; errors unless they were accepted, now or when it was prepared."""
+    """Differences from the published data set; errors unless they were accepted, now or when it was
+    prepared.
+    """
     severity = WARNING if allow_incomplete or dataset.accepted else ERROR
     what = "differences from the published data set"
     return counted(severity, what, dataset.differences, "unpack the original archive again")
@@ -301,7 +303,9 @@ def small_sets(dataset: Dataset, k1: int) -> list[Finding]:
 
 
 def shared_identities(dataset: Dataset) -> list[Finding]:
-    """Identities in both splits, if the data set numbers them over both; else `duplicates` finds their images."""
+    """Identities in both splits, if the data set numbers them over both; else `duplicates` finds their
+    images.
+    """
     source = dataset.source
     if not source.shared_identities:
         return []

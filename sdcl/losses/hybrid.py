@@ -1,4 +1,7 @@
-"""Contrast with the mean and the hard rows of a hybrid memory (BMIL, AAAI 2026, arXiv 2512.07760). B batch, C clusters, D dimensions."""
+"""Contrast with the mean and the hard rows of a hybrid memory (BMIL, AAAI 2026, arXiv 2512.07760).
+
+B batch, C clusters, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ def hybrid_contrast(
 ) -> Tensor:
     """1/2 [CE_hard + max(0, CE_mean - margin)], CE the cluster contrast with one kind of rows.
 
-    The margin is taken from the mean over the batch, not from each sample: below it the mean rows give no gradient at all.
+    The margin is taken from the mean over the batch, not from each sample: below it the mean rows give no
+    gradient at all.
 
     Args:
         features: (B, D), any norm. labels: int64 (B,), rows of the memory. mean, hard: (C, D) unit rows.

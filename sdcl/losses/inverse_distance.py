@@ -1,4 +1,7 @@
-"""Inverse-distance contrast with several centres per cluster (HIL, arXiv 2509.11587). B batch, C clusters, K centres each, D dimensions."""
+"""Inverse-distance contrast with several centres per cluster (HIL, arXiv 2509.11587).
+
+B batch, C clusters, K centres each, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,13 @@ def nearest_cluster(features: Tensor, centres: Tensor) -> Tensor:
 def inverse_distance_contrast(features: Tensor, centres: Tensor, selected: Tensor) -> Tensor:
     """Mean over the selected samples of -log(pos / (pos + neg + 1e-8)); 0 if none is selected.
 
-    pos is the mean of 1/d over the K centres of the nearest cluster (not of the pseudo-label's), neg the mean over the other clusters
-    of 1/d to their nearest centre.
+    pos is the mean of 1/d over the K centres of the nearest cluster (not of the pseudo-label's), neg the mean
+    over the other clusters of 1/d to their nearest centre.
 
     Args:
         features: (B, D), any norm. centres: (C, K, D) unit rows, without gradient.
-        selected: bool (B,), such as the samples whose nearest cluster is the same by deep and by shallow features.
+        selected: bool (B,), such as the samples whose nearest cluster is the same by deep and by shallow
+            features.
     """
     distance = centre_distances(features, centres)
     closest = distance.amin(2)  # (B, C)

@@ -1,4 +1,7 @@
-"""Contrast with several positive prototypes and the most similar negative ones (BMIL, DCCL). B batch, P prototypes, D dimensions."""
+"""Contrast with several positive prototypes and the most similar negative ones (BMIL, DCCL).
+
+B batch, P prototypes, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ from sdcl.losses.contrast import similarity
 
 
 def selected_contrast(logits: Tensor, positive: Tensor, negatives: Tensor, most: int) -> Tensor:
-    """-mean over a row's positives of log softmax, the softmax over all its positives and its largest negatives.
+    """-mean over a row's positives of log softmax, the softmax over all its positives and its largest
+    negatives.
 
     Args:
         logits: (B, P). positive: bool (B, P), at least one in each row.
-        negatives: int (B,) or (), how many negatives count; all where there are fewer. most: none of them is larger.
+        negatives: int (B,) or (), how many negatives count; all where there are fewer. most: none of them is
+            larger.
 
     Returns:
         (B,), one loss for each row.
@@ -37,11 +42,13 @@ def multi_positive_contrast(
 ) -> Tensor:
     """Split-and-contrast loss (BMIL, AAAI 2026, arXiv 2512.07760), mean over the batch.
 
-    All prototypes of a sample's cluster are positives, those of either modality. They and the most similar other prototypes, of
-    whatever modality, make the `selected` ones that the softmax runs over; where there are fewer prototypes it runs over all.
+    All prototypes of a sample's cluster are positives, those of either modality. They and the most similar
+    other prototypes, of whatever modality, make the `selected` ones that the softmax runs over; where there
+    are fewer prototypes it runs over all.
 
     Args:
-        features: (B, D), any norm. targets: int64 (B,), prototype of each sample. clusters: int64 (P,), cluster of each prototype.
+        features: (B, D), any norm. targets: int64 (B,), prototype of each sample. clusters: int64 (P,),
+            cluster of each prototype.
         bank: (P, D) unit rows. gradient_bank: see `sdcl.losses.contrast.similarity`.
     """
     logits = similarity(F.normalize(features.float()), bank, gradient_bank) / temperature
@@ -58,10 +65,12 @@ def camera_contrast(
     temperature: float = 0.07,
     negatives: int = 50,
 ) -> Tensor:
-    """Contrast with the camera proxies of a cluster: mean over each camera's images, summed over the cameras of the batch.
+    """Contrast with the camera proxies of a cluster: mean over each camera's images, summed over the
+    cameras of the batch.
 
-    Our reading of DCCL (IEEE TIFS 2024, DOI 10.1109/TIFS.2023.3341392), whose equations are not at hand: every proxy of an image's
-    cluster is a positive, the `negatives` most similar proxies of other clusters are negatives. Images without a positive are left out.
+    Our reading of DCCL (IEEE TIFS 2024, DOI 10.1109/TIFS.2023.3341392), whose equations are not at hand:
+    every proxy of an image's cluster is a positive, the `negatives` most similar proxies of other clusters
+    are negatives. Images without a positive are left out.
 
     Args:
         features: (B, D), any norm. clusters: int64 (B,), -1 for none. cameras: int64 (B,), 0 or more.

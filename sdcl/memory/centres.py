@@ -1,4 +1,6 @@
-"""Several centres per cluster (HIL, arXiv 2509.11587): its mean, and the means of its parts drawn towards it. N images, D dimensions."""
+"""Several centres per cluster (HIL, arXiv 2509.11587): its mean, and the means of its parts drawn towards it.
+N images, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ WHOLE = -1  # group of the images whose cluster is not divided
 
 
 def cluster_groups(features: Tensor, labels: np.ndarray, k: int) -> np.ndarray:
-    """Divide every cluster of more than k images into k groups by k-means (10 initialisations, seed 0) of its raw features.
+    """Divide every cluster of more than k images into k groups by k-means (10 initialisations, seed 0) of
+    its raw features.
 
     A cluster with fewer than k different images stays whole.
 
@@ -25,7 +28,8 @@ def cluster_groups(features: Tensor, labels: np.ndarray, k: int) -> np.ndarray:
         features: (N, D), any norm. labels: int (N,) with -1. k: groups of a cluster.
 
     Returns:
-        int64 (N,): group 0 .. k - 1 within the image's cluster; -1 where a cluster stays whole, and for outliers.
+        int64 (N,): group 0 .. k - 1 within the image's cluster; -1 where a cluster stays whole, and for
+        outliers.
     """
     at_least_one(k=k)
     array = as_features("features", features).cpu().numpy()
@@ -49,12 +53,15 @@ def cluster_groups(features: Tensor, labels: np.ndarray, k: int) -> np.ndarray:
 def cluster_centres(
     features: Tensor, labels: np.ndarray, groups: np.ndarray, k: int, weight: float = 0.1
 ) -> Tensor:
-    """Unit centres of each cluster: row 0 the mean m of its features, row 1 + g the point (1 - weight) m + weight m_g.
+    """Unit centres of each cluster: row 0 the mean m of its features, row 1 + g the point (1 - weight) m
+    + weight m_g.
 
-    m_g is the mean of group g; the rows of a cluster that stays whole are all m. Only the result is brought to unit length.
+    m_g is the mean of group g; the rows of a cluster that stays whole are all m. Only the result is brought
+    to unit length.
 
     Args:
-        features: (N, D), any norm. labels: int (N,) with -1; centres r belong to the r-th smallest label that occurs.
+        features: (N, D), any norm. labels: int (N,) with -1; centres r belong to the r-th smallest label that
+            occurs.
         groups: int (N,) of `cluster_groups` with the same k.
 
     Returns:

@@ -1,4 +1,7 @@
-"""Hybrid memory (BMIL, AAAI 2026, arXiv 2512.07760): a mean row and a hard row for each cluster. C rows of each kind, D dimensions."""
+"""Hybrid memory (BMIL, AAAI 2026, arXiv 2512.07760): a mean row and a hard row for each cluster.
+
+C rows of each kind, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from sdcl.runtime.validation import as_features, as_rows
 
 
 class HybridMemory(nn.Module):
-    """Unit rows that follow the batches: `mean` the averages of a cluster's samples, `hard` the samples least like the cluster."""
+    """Unit rows that follow the batches: `mean` the averages of a cluster's samples, `hard` the samples
+    least like the cluster.
+    """
 
     mean: Tensor
     hard: Tensor
@@ -23,7 +28,9 @@ class HybridMemory(nn.Module):
         self.register_buffer("hard", rows.clone())
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Snapshots of the mean rows and of the hard rows, (C, D) each: later updates do not reach into a loss built from them."""
+        """Snapshots of the mean rows and of the hard rows, (C, D) each: later updates do not reach
+        into a loss built from them.
+        """
         return self.mean.clone(), self.hard.clone()
 
     @torch.no_grad()
@@ -53,7 +60,8 @@ class HybridMemory(nn.Module):
 
 
 def least_similar(similarity: Tensor, group: Tensor, groups: int) -> Tensor:
-    """Of each group the index of the sample with the smallest similarity, the first among equals; no group is empty.
+    """Of each group the index of the sample with the smallest similarity, the first among equals; no
+    group is empty.
 
     Args:
         similarity: (B,). group: int64 (B,), 0 .. groups - 1.

@@ -1,4 +1,7 @@
-"""Prototypes of the parts of clusters: of the modalities (BMIL) or of the cameras (DCCL). N images, P prototypes, D dimensions."""
+"""Prototypes of the parts of clusters: of the modalities (BMIL) or of the cameras (DCCL).
+
+N images, P prototypes, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ class Prototypes(NamedTuple):
     """One for each part of each cluster, by cluster and then by part.
 
     Args:
-        rows: (P, D) unit means. clusters: int64 (P,), ascending. parts: int64 (P,), such as the modality or the camera.
+        rows: (P, D) unit means. clusters: int64 (P,), ascending. parts: int64 (P,), such as the modality or
+            the camera.
         of_images: int64 (N,), the prototype of each image, -1 for outliers.
     """
 
@@ -28,8 +32,8 @@ class Prototypes(NamedTuple):
 def split_prototypes(features: Tensor, labels: np.ndarray, parts: np.ndarray) -> Prototypes:
     """Unit mean of the raw features of each part of each cluster.
 
-    With labels of a common clustering and parts 0 (visible) and 1 (infrared), BMIL's prototypes (AAAI 2026, arXiv 2512.07760); with
-    cameras as parts, the camera proxies of DCCL.
+    With labels of a common clustering and parts 0 (visible) and 1 (infrared), BMIL's prototypes (AAAI 2026,
+    arXiv 2512.07760); with cameras as parts, the camera proxies of DCCL.
 
     Args:
         features: (N, D), any norm. labels: int (N,) with -1. parts: int (N,), 0 or more.

@@ -1,7 +1,7 @@
 """Baseline: cluster contrast within each modality, nothing across: the reference row of every table.
 
-Zuozhuo Dai, Guangyuan Wang, Weihao Yuan, Siyu Zhu, Ping Tan. Cluster Contrast for Unsupervised Person Re-Identification. ACCV 2022.
-https://arxiv.org/abs/2103.11568
+Zuozhuo Dai, Guangyuan Wang, Weihao Yuan, Siyu Zhu, Ping Tan. Cluster Contrast for Unsupervised Person
+Re-Identification. ACCV 2022. https://arxiv.org/abs/2103.11568
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The interface between a method and the training session: which labels, links, memories and losses, and when.
+"""The interface between a method and the training session: which labels, links, memories and losses, and
+when.
 
 B images of a batch, N training images of a modality, D dimensions.
 """
@@ -32,7 +33,8 @@ class Batch:
     A visible image occurs once per view: all plain views first, then all channel-exchanged ones.
 
     Args:
-        labels: modality -> int (B,), prototypes of the cluster memory. indexes: modality -> int (B,), training images.
+        labels: modality -> int (B,), prototypes of the cluster memory. indexes: modality -> int (B,),
+            training images.
         local: modality -> the slice of the B images that this process embedded with gradient.
     """
 
@@ -49,9 +51,10 @@ class Stage:
         name: shown in the log.
         labels: modality -> int (N,), from which batches are sampled; images with -1 are left out.
         iterations: optimiser steps.
-        objectives: name -> module that maps (features of this process with gradient, features of the global batch without, batch) to
-            named, weighted loss terms; their sum over all objectives is the loss. An objective owns memories and updates them, so it
-            is called exactly once a step, on every process alike. Without objectives the stage only reports its labels.
+        objectives: name -> module that maps (features of this process with gradient, features of the global
+            batch without, batch) to named, weighted loss terms; their sum over all objectives is the loss. An
+            objective owns memories and updates them, so it is called exactly once a step, on every process
+            alike. Without objectives the stage only reports its labels.
         label_sets: pseudo-labels to show in logs and reports; training does not read them.
     """
 
@@ -67,17 +70,19 @@ class Stage:
 
 
 class Extract(Protocol):
-    """Features of the training images with the model's present weights, averaged over each image and its horizontal flip."""
+    """Features of the training images with the model's present weights, averaged over each image and its
+    horizontal flip.
+    """
 
     def __call__(self, rows: Indexes | None = None) -> Features:
         """modality -> branch -> float32 (N, D), not normalised, on the run's device.
 
-        Every process must make the same calls in the same order, and gets all features. They are recorded, in case a signal interrupts
-        the epoch, so do not change them in place.
+        Every process must make the same calls in the same order, and gets all features. They are recorded, in
+        case a signal interrupts the epoch, so do not change them in place.
 
         Args:
-            rows: modality -> int (n,), indexes of the images to embed, in this order; None: all of both modalities. Modalities that are
-                not named are left out of the result.
+            rows: modality -> int (n,), indexes of the images to embed, in this order; None: all of both
+                modalities. Modalities that are not named are left out of the result.
 
         Raises:
             TrainingError: the features have collapsed. Interrupted: a signal; the state is saved.
@@ -86,28 +91,35 @@ class Extract(Protocol):
 
 
 class Once(Protocol):
-    """Computation on one process whose result every process gets: clustering, association and everything else that is costly."""
+    """Computation on one process whose result every process gets: clustering, association and everything
+    else that is costly.
+    """
 
     def __call__(self, make: Callable[[], T]) -> T:
-        """The result of `make`, which is called on process 0 alone; what it raises is raised on every process.
+        """The result of `make`, which is called on process 0 alone; what it raises is raised on every
+        process.
 
-        Every process must make the same calls in the same order. The result is recorded, in case a signal interrupts the epoch, so do
-        not change it in place. It may be None, a number, a string, a NumPy array or scalar of numbers, a tensor, `PseudoLabels`, or a
-        list, a tuple or a dict of these; keys are strings, integers or tuples of them.
+        Every process must make the same calls in the same order. The result is recorded, in case a signal
+        interrupts the epoch, so do not change it in place. It may be None, a number, a string, a NumPy array
+        or scalar of numbers, a tensor, `PseudoLabels`, or a list, a tuple or a dict of these; keys are
+        strings, integers or tuples of them.
 
         Raises:
-            TypeError: the result is, or contains, something else, such as a set or an object of a class of your own. Raised at the call,
-                on every process. Interrupted: a signal; the state is saved.
+            TypeError: the result is, or contains, something else, such as a set or an object of a class of
+                your own. Raised at the call, on every process. Interrupted: a signal; the state is saved.
         """
         ...
 
 
 class Method(Protocol):
-    """A training method. It is built from the settings and from modality -> int (N,), the cameras of the training images.
+    """A training method.
+
+    It is built from the settings and from modality -> int (N,), the cameras of the training images.
 
     Class attributes:
         SETTINGS: frozen dataclass of the method's own settings, each made by `sdcl.config.fields.setting`.
-        RECIPES: data set -> {setting: value} where the released script differs from the defaults; may name shared settings.
+        RECIPES: data set -> {setting: value} where the released script differs from the defaults; may name
+            shared settings.
         title, paper: what the method is, and the paper's address.
         branches: features that it trains, ("deep",) or ("deep", "shallow").
         agw: the architecture that `-a agw` means for it.
@@ -146,7 +158,9 @@ class NoClusters(TrainingError):
 
 
 def label_sets(labels: Mapping[str, PseudoLabels], suffix: str = "") -> list[LabelSet]:
-    """A label set for each modality, named after it: {"visible": y} with suffix "_joint" gives the set "visible_joint"."""
+    """A label set for each modality, named after it: {"visible": y} with suffix "_joint" gives the set
+    "visible_joint".
+    """
     return [LabelSet(modality + suffix, modality, of_modality) for modality, of_modality in labels.items()]
 
 

@@ -1,4 +1,6 @@
-"""Settings that several recipes share: the released ADCA and GUR train an ImageNet ResNet-50 on four GPUs, without colour jitter."""
+"""Settings that several recipes share: the released ADCA and GUR train an ImageNet ResNet-50 on four GPUs,
+without colour jitter.
+"""
 
 from __future__ import annotations
 

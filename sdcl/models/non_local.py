@@ -1,4 +1,7 @@
-"""Non-local blocks (Wang et al., CVPR 2018, arXiv 1711.07971) as AGW, PGM and BMIL configure them. B images, C channels, h x w positions."""
+"""Non-local blocks (Wang et al., CVPR 2018, arXiv 1711.07971) as AGW, PGM and BMIL configure them.
+
+B images, C channels, h x w positions.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from torch import Tensor, nn
 
 
 class NonLocalBlock(nn.Module):
-    """x + BN(W y) with y_p = 1/(h w) sum_q (theta_p . phi_q) g_q over all positions q; starts as the identity.
+    """x + BN(W y) with y_p = 1/(h w) sum_q (theta_p . phi_q) g_q over all positions q; starts as the
+    identity.
 
     Args:
         channels: C of the input and of the output.
@@ -33,7 +37,9 @@ class NonLocalBlock(nn.Module):
 
 
 def non_local_blocks(counts: Sequence[int], channels: Sequence[int]) -> nn.ModuleDict:
-    """Blocks for the last counts[s] layers of each stage s, with channels[s] channels: "layer1" -> list, "layer2" -> list, ..."""
+    """Blocks for the last counts[s] layers of each stage s, with channels[s] channels: "layer1" -> list,
+    "layer2" -> list, ...
+    """
     lists = (
         nn.ModuleList(NonLocalBlock(width) for _ in range(count))
         for count, width in zip(counts, channels, strict=True)

@@ -1,8 +1,8 @@
 """The two-stream ResNet of ADCA and GUR, and SDCL's variant of it.
 
 A stem per modality, shared stages, GeM pooling, BN neck. Source: AGW of Ye et al., Deep Learning for Person
-Re-identification: A Survey and Outlook, TPAMI 2021. Layers are torchvision's. Non-local blocks are off in ADCA, GUR
-and SDCL, on in PGM and BMIL.
+Re-identification: A Survey and Outlook, TPAMI 2021. Layers are torchvision's. Non-local blocks are off in
+ADCA, GUR and SDCL, on in PGM and BMIL.
 
 B images, C channels, D dimensions, h x w cells of the last feature map.
 """

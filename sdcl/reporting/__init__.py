@@ -1,1 +1,4 @@
-"""HTML reports of run folders: curves, ranked galleries, embeddings, attention, comparison of runs. Training reads nothing of it."""
+"""HTML reports of run folders: curves, ranked galleries, embeddings, attention, comparison of runs.
+
+Training reads nothing of it.
+"""

@@ -21,10 +21,12 @@ OPACITY = 0.55  # of the colours over the image
 
 @torch.no_grad()
 def class_attention(model: DualBranchViT, images: dict[str, Tensor]) -> dict[str, dict[str, np.ndarray]]:
-    """Return modality -> name of the map -> (B, rows, columns) shares of attention on the patches, which sum to 1.
+    """Return modality -> name of the map -> (B, rows, columns) shares of attention on the patches, which
+    sum to 1.
 
-    "BRANCH, last block": the class token's attention in the block of each head, mean over its heads. "deep, rollout" (Abnar and
-    Zuidema, ACL 2020): the attention of all blocks up to the deep head's multiplied, half of each token staying where it is.
+    "BRANCH, last block": the class token's attention in the block of each head, mean over its heads. "deep,
+    rollout" (Abnar and Zuidema, ACL 2020): the attention of all blocks up to the deep head's multiplied, half
+    of each token staying where it is.
 
     Args:
         images: modality -> standardised (B, 3, H, W).
@@ -85,7 +87,9 @@ def rollout(attentions: list[Tensor]) -> Tensor:
 
 
 def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """The image, uint8 (H, W, 3), under the colours of attention (rows, columns): dark blue none, yellow the most in this image."""
+    """The image, uint8 (H, W, 3), under the colours of attention (rows, columns): dark blue none, yellow
+    the most in this image.
+    """
     values = torch.as_tensor(attention)[None, None].float()
     heat = (
         F.interpolate(values, size=image.shape[:2], mode="bicubic", align_corners=False)[0, 0]

@@ -1,4 +1,7 @@
-"""Charts over the epochs of a run, from the rows of metrics.jsonl. Names of losses, label sets, stages and phases may be any."""
+"""Charts over the epochs of a run, from the rows of metrics.jsonl.
+
+Names of losses, label sets, stages and phases may be any.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ TITLES = {
 
 
 def series(rows: Iterable[Row], key: str) -> Series:
-    """{name: {epoch: value}} of the rows' field `key`, a mapping of numbers; values that are not finite numbers are left out."""
+    """{name: {epoch: value}} of the rows' field `key`, a mapping of numbers; values that are not finite
+    numbers are left out.
+    """
     values: Series = {}
     for row in rows:
         for name, value in as_mapping(row.get(key)).items():
@@ -94,7 +99,8 @@ def label_series(rows: Iterable[Row]) -> dict[str, Series]:
 def label_charts(
     rows: Sequence[Row], published: Mapping[str, Mapping[str, Mapping[int, float]]]
 ) -> list[Chart]:
-    """One chart per number about labels, a line for each label set; DBSCAN's radius only if it changed during the run.
+    """One chart per number about labels, a line for each label set; DBSCAN's radius only if it changed
+    during the run.
 
     Args:
         published: number -> name of the label set -> epoch -> value.
@@ -159,7 +165,9 @@ def runs_chart(
     ylabel: str = "percent",
     level: float | None = None,
 ) -> Chart:
-    """One number of several runs over the epochs. Runs of a group share a colour; the thick line is their mean, the dotted one `level`.
+    """One number of several runs over the epochs.
+
+    Runs of a group share a colour; the thick line is their mean, the dotted one `level`.
 
     Args:
         lines: run -> epoch -> value. group_of: run -> index of its group.

@@ -1,4 +1,7 @@
-"""Charts of test features: maps in two dimensions, and histograms of the similarity of pairs. N images, D dimensions."""
+"""Charts of test features: maps in two dimensions, and histograms of the similarity of pairs.
+
+N images, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ SIDES = {
 
 
 def select_images(identities: Mapping[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
-    """modality -> rows of at most `IDENTITIES` identities that both modalities show, `IMAGES_EACH` images of each; always the same ones."""
+    """modality -> rows of at most `IDENTITIES` identities that both modalities show, `IMAGES_EACH` images
+    of each; always the same ones.
+    """
     generator = np.random.default_rng(seed)
     both = sorted(set.intersection(*(set(ids.tolist()) for ids in identities.values())))
     chosen = generator.permutation(both)[:IDENTITIES]
@@ -53,7 +58,9 @@ def project(features: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def map_chart(name: str, points: np.ndarray, identities: np.ndarray, modalities: Sequence[str]) -> Chart:
-    """Scatter of points (N, 2): colour and number show the identity, filled is visible, hollow is infrared."""
+    """Scatter of points (N, 2): colour and number show the identity, filled is visible, hollow is
+    infrared.
+    """
     shown = np.unique(identities).tolist()
     visible = np.array([m == "visible" for m in modalities])
     with panel(f"{name} of test features", size=(1.2 * PANEL[0], 1.5 * PANEL[1])) as (figure, axes):
@@ -94,7 +101,8 @@ def similarity_charts(
     cameras: Mapping[str, np.ndarray],
     seed: int = 0,
 ) -> list[Chart]:
-    """Histograms of the cosine similarity of pairs of the same and of different identities, within and across modalities.
+    """Histograms of the cosine similarity of pairs of the same and of different identities, within and
+    across modalities.
 
     Args:
         features: modality -> unit rows (N, D); at most `MOST_PAIRED` of them are used, always the same ones.

@@ -1,4 +1,5 @@
-"""Ranked galleries and cluster sheets: the values that the page shows, and the choice of queries and clusters worth showing.
+"""Ranked galleries and cluster sheets: the values that the page shows, and the choice of queries and clusters
+worth showing.
 
 Q queries, N images, H height, W width.
 """
@@ -30,7 +31,9 @@ class Tile(NamedTuple):
 
 
 class RankedQuery(NamedTuple):
-    """A query with the first images of its ranked gallery. reason: why it is shown. precision: its average precision."""
+    """A query with the first images of its ranked gallery. reason: why it is shown. precision: its
+    average precision.
+    """
 
     reason: str
     precision: float
@@ -58,7 +61,10 @@ class Cluster(NamedTuple):
 
 
 def best_median_worst(precision: np.ndarray) -> dict[str, int]:
-    """{reason: row} of the queries to show, from average precisions (Q,). Queries without a match (NaN) are never shown."""
+    """{reason: row} of the queries to show, from average precisions (Q,).
+
+    Queries without a match (NaN) are never shown.
+    """
     order = np.argsort(precision, kind="stable")[: np.isfinite(precision).sum()]
     if not len(order):
         return {}
@@ -66,7 +72,9 @@ def best_median_worst(precision: np.ndarray) -> dict[str, int]:
 
 
 def notable_clusters(ids: np.ndarray, identities: np.ndarray, cameras: np.ndarray) -> dict[str, int]:
-    """{reason: label} of the clusters to show: the largest, the least pure, the most mixed over cameras. int (N,) each."""
+    """{reason: label} of the clusters to show: the largest, the least pure, the most mixed over cameras.
+    int (N,) each.
+    """
     labels = np.unique(ids[ids >= 0])
     if not len(labels):
         return {}

@@ -1,7 +1,8 @@
 """Render report pages from the Jinja2 templates in `templates/`.
 
-A page is one file without scripts: styles are inline, images are data URIs, and its content security policy forbids everything else.
-Jinja2 escapes every value, so names of runs, files and settings may hold any character.
+A page is one file without scripts: styles are inline, images are data URIs, and its content security policy
+forbids everything else. Jinja2 escapes every value, so names of runs, files and settings may hold any
+character.
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ def open_model(run: Path, **moved: str) -> TrainedModel:
     """Open the model of a run.
 
     Args:
-        moved: settings that no longer hold on this machine: data_dir, cache_dir, device. Empty: as in the run.
+        moved: settings that no longer hold on this machine: data_dir, cache_dir, device. Empty: as in the
+            run.
 
     Raises:
         UserError: no checkpoint that can be read, or a device that is not there.
@@ -95,7 +96,10 @@ def open_images(trained: TrainedModel) -> Dataset:
 
 
 def embed_test_images(trained: TrainedModel, dataset: Dataset) -> TestedModel:
-    """Compute the features of all test images. Raises DataError: no test images, or some that cannot be read."""
+    """Compute the features of all test images.
+
+    Raises DataError: no test images, or some that cannot be read.
+    """
     test_set = TestSet(dataset, trained.settings, Processes(0, 1, 0, trained.device))
     features = {
         m: joined(trained.features(images, m, title="test")).cpu().numpy()
@@ -118,7 +122,9 @@ def rankings(model: TestedModel) -> list[Ranking]:
 
 
 def ranked_queries(model: TestedModel, protocol: Protocol) -> list[RankedQuery]:
-    """The queries with the best, the median and the worst average precision, each with the first images of its gallery."""
+    """The queries with the best, the median and the worst average precision, each with the first images
+    of its gallery.
+    """
     draw = protocol.draws[0]
     parts = np.array_split(draw.query, max(1, len(draw.query) // CHUNK))
     precision = np.concatenate([average_precision(*compare(model, protocol, part)) for part in parts])  # (Q,)
@@ -209,7 +215,9 @@ def attention_views(model: TestedModel, attend: Sequence[str] = ()) -> list[Atte
 
 
 def choose_images(samples: dict[str, list[Sample]], attend: Sequence[str]) -> dict[str, np.ndarray]:
-    """modality -> rows of the test images whose paths end as asked for, or of two images in the middle of the list."""
+    """modality -> rows of the test images whose paths end as asked for, or of two images in the middle of
+    the list.
+    """
     if not attend:
         return {m: np.array([len(s) // 4, 3 * len(s) // 4])[: len(s)] for m, s in samples.items()}
     for end in attend:
@@ -227,9 +235,11 @@ def choose_images(samples: dict[str, list[Sample]], attend: Sequence[str]) -> di
 
 
 def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Cluster]]:
-    """modality -> notable clusters of the training images, by pseudo-labels that the method makes at the checkpoint's epoch.
+    """modality -> notable clusters of the training images, by pseudo-labels that the method makes at the
+    checkpoint's epoch.
 
-    No memory is trained for it, so labels that a method derives from memories trained within an epoch are those of untrained ones.
+    No memory is trained for it, so labels that a method derives from memories trained within an epoch are
+    those of untrained ones.
 
     Raises:
         DataError: training images without an identity. NoClusters: clustering left nothing.

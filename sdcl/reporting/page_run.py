@@ -131,7 +131,9 @@ def results_table(record: Record) -> Table:
 
 
 def curve_charts(record: Record) -> list[Chart]:
-    """Metrics, losses and learning rate over the epochs; published curves only behind runs on the complete real data."""
+    """Metrics, losses and learning rate over the epochs; published curves only behind runs on the
+    complete real data.
+    """
     behind = published_curves.CURVES.get(record.recipe, {}) if record.real_data else {}
     return metric_charts(record.rows, behind) + loss_charts(record.rows) + rate_chart(record.rows)
 

@@ -1,4 +1,6 @@
-"""Build the page of a folder of trials, such as RegDB's ten splits: the numbers of every trial, their mean and deviation."""
+"""Build the page of a folder of trials, such as RegDB's ten splits: the numbers of every trial, their mean
+and deviation.
+"""
 
 from __future__ import annotations
 

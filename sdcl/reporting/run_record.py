@@ -1,4 +1,7 @@
-"""Read the files of a run folder as plain values. Files may be missing, cut short or damaged; what could not be read is listed."""
+"""Read the files of a run folder as plain values.
+
+Files may be missing, cut short or damaged; what could not be read is listed.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,9 @@ class Record:
 
     @property
     def real_data(self) -> bool:
-        """Whether training saw the complete real data set for certain; only then may published numbers stand beside the run."""
+        """Whether training saw the complete real data set for certain; only then may published
+        numbers stand beside the run.
+        """
         return self.synthetic is False and self.complete is True
 
     def tested(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -141,7 +146,9 @@ def stage_name(row: Mapping[str, Any]) -> str:
 
 
 def changed_settings(settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """name -> (value, field default) where the two differ; settings unknown to this version have no default."""
+    """name -> (value, field default) where the two differ; settings unknown to this version have no
+    default.
+    """
     method = settings.get("method")
     fields = fields_by_name(method if method in METHODS else None)
     known = {name: one.default for name, one in fields.items()}

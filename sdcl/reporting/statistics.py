@@ -1,4 +1,6 @@
-"""Statistics of several runs: groups of equal settings, means and deviations over seeds and trials, paired tests, tables."""
+"""Statistics of several runs: groups of equal settings, means and deviations over seeds and trials, paired
+tests, tables.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ TEX_ESCAPES = str.maketrans(
 
 @dataclass(frozen=True)
 class Group:
-    """Repetitions of one experiment. letter: name of the group. about: the settings in which the groups differ."""
+    """Repetitions of one experiment. letter: name of the group. about: the settings in which the groups
+    differ.
+    """
 
     letter: str
     about: str
@@ -40,7 +44,9 @@ class Group:
 
 
 class Summary(NamedTuple):
-    """One row of the results: mean and sample standard deviation over the runs of a group (NaN for one run)."""
+    """One row of the results: mean and sample standard deviation over the runs of a group (NaN for one
+    run).
+    """
 
     group: Group
     protocol: str
@@ -51,7 +57,9 @@ class Summary(NamedTuple):
 
 
 class PairedTest(NamedTuple):
-    """Runs of equal seed and trial in two groups: mean difference (second minus first) and two-sided p-values."""
+    """Runs of equal seed and trial in two groups: mean difference (second minus first) and two-sided
+    p-values.
+    """
 
     first: Group
     second: Group
@@ -80,7 +88,8 @@ def group_runs(records: Sequence[Record]) -> list[Group]:
 def experiment_of(record: Record) -> dict[str, Any]:
     """Settings and images that two runs must share to be repetitions of one experiment.
 
-    The images count by their fingerprint ("data"). Trials of a data set train on different images by design, so the folder counts there.
+    The images count by their fingerprint ("data"). Trials of a data set train on different images by design,
+    so the folder counts there.
     """
     ignored = repetition_names()
     experiment = {name: value for name, value in record.settings.items() if name not in ignored}
@@ -128,7 +137,9 @@ def headings(runs: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def paired_tests(groups: Sequence[Group], metrics: Sequence[str] = ("R1", "mAP", "mINP")) -> list[PairedTest]:
-    """Each further group against the first, over the seeds and trials that occur once in both; at least two of them."""
+    """Each further group against the first, over the seeds and trials that occur once in both; at least
+    two of them.
+    """
     tests = []
     for second in groups[1:]:
         first_runs, second_runs = (_by_repetition(g) for g in (groups[0], second))
@@ -164,7 +175,8 @@ def paired_tests(groups: Sequence[Group], metrics: Sequence[str] = ("R1", "mAP",
 
 
 def p_values(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Two-sided p of Student's paired t-test and of the exact sign-flip permutation test (NaN beyond `EXACT_UP_TO` pairs).
+    """Two-sided p of Student's paired t-test and of the exact sign-flip permutation test (NaN beyond
+    `EXACT_UP_TO` pairs).
 
     With n pairs the sign-flip test cannot go below 2 / 2^n: three seeds never give less than 0.25.
     """

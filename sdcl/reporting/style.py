@@ -51,7 +51,9 @@ def panel(
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Colour, dash and marker of the n-th line; the first 32 differ from each other with and without colour."""
+    """Colour, dash and marker of the n-th line; the first 32 differ from each other with and without
+    colour.
+    """
     count = len(COLOURS)
     return {
         "color": COLOURS[index % count],

@@ -22,9 +22,11 @@ def write_report(
     Args:
         run: run folder, or a folder that holds trial_1, trial_2, ...
         out: page to write; default: report.html in `run`.
-        embed: load model and images; without, and for a folder of trials, the page is made from the logs alone.
+        embed: load model and images; without, and for a folder of trials, the page is made from the logs
+            alone.
         attend: ends of the paths of test images whose attention is drawn.
-        moved: settings that no longer hold on this machine: data_dir, cache_dir, device. Empty: as in the run.
+        moved: settings that no longer hold on this machine: data_dir, cache_dir, device. Empty: as in the
+            run.
 
     Raises:
         UserError: not a run folder. OutputError: the page cannot be written.

@@ -1,7 +1,7 @@
 """Errors that a user can mend: the only ones that a program reports as one line instead of a traceback.
 
-Raise one of these where the message can name the file or flag, the cause and the remedy. Everything else (a wrong shape, a broken
-invariant, an exception of a library) stays what it is and keeps its traceback.
+Raise one of these where the message can name the file or flag, the cause and the remedy. Everything else (a
+wrong shape, a broken invariant, an exception of a library) stays what it is and keeps its traceback.
 """
 
 from __future__ import annotations

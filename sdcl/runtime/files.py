@@ -14,7 +14,8 @@ from sdcl.runtime.errors import OutputError, writing
 def atomic(
     target: Path, remedy: str = "free space or choose another folder, then run again"
 ) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; after the block it is flushed to disk and renamed, so `target` is whole or unchanged.
+    """Yield a temporary path beside `target`; after the block it is flushed to disk and renamed, so
+    `target` is whole or unchanged.
 
     The folder is made if it is missing. If the block raises, the temporary file is removed.
 

@@ -1,4 +1,6 @@
-"""How every program ends: exit code 0, one line and 2 for a `UserError`, 75 after a signal, a traceback and 1 for anything else."""
+"""How every program ends: exit code 0, one line and 2 for a `UserError`, 75 after a signal, a traceback and 1
+for anything else.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Interrupted(Exception):
 
 
 def run_program(main: Main, argv: Sequence[str] | None = None) -> int:
-    """Run a program and return its exit code. Exceptions that are not a user's pass through with their traceback.
+    """Run a program and return its exit code.
+
+    Exceptions that are not a user's pass through with their traceback.
 
     Args:
         main: the program.

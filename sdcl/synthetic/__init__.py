@@ -1,1 +1,3 @@
-"""Synthetic visible-infrared images of people, for tests, examples and pretraining without download or licence."""
+"""Synthetic visible-infrared images of people, for tests, examples and pretraining without download or
+licence.
+"""

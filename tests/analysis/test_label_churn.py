@@ -1,4 +1,6 @@
-"""Label churn against all pairs by hand; that numbers of labels mean nothing; what is left out; that it survives the disk."""
+"""Label churn against all pairs by hand; that numbers of labels mean nothing; what is left out; that it
+survives the disk.
+"""
 
 import itertools
 

@@ -1,4 +1,6 @@
-"""The embed and search commands on tiny images: both file formats, hostile names, thresholds, pictures, and what is refused."""
+"""The embed and search commands on tiny images: both file formats, hostile names, thresholds, pictures, and
+what is refused.
+"""
 
 import json
 import os

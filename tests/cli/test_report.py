@@ -103,7 +103,9 @@ def test_regdb_and_a_resnet_without_attention(make_run):
 
 
 def test_a_checkpoint_of_another_folder(make_run, data, tmp_path):
-    """The results are written where the flags say, and have a page there, although nothing was trained in that folder."""
+    """The results are written where the flags say, and have a page there, although nothing was trained in
+    that folder.
+    """
     run, new = make_run(), tmp_path / "new"
     folders = [
         "--data-dir",
@@ -120,7 +122,9 @@ def test_a_checkpoint_of_another_folder(make_run, data, tmp_path):
 
 
 def test_the_trials_of_regdb(make_run, data, tmp_path, capsys):
-    """The test writes a page for each trial and one for all; the report takes their folder, alone and among others."""
+    """The test writes a page for each trial and one for all; the report takes their folder, alone and
+    among others.
+    """
     for trial in (2, 10):
         make_run("regdb", name=f"run/trial_{trial}", trial=trial)
     folders = [
@@ -189,7 +193,9 @@ def test_a_checkpoint_that_does_not_fit(make_run):
 @pytest.mark.parametrize("method", ["sdcl", "gur"])
 @pytest.mark.parametrize("facts", [FACTS, SYNTHETIC, FACTS | {"complete": False}, {}])
 def test_published_values_stand_beside_real_data_only(make_run, facts, method):
-    """Beside the method that they were published for, and only if environment.json records complete real data."""
+    """Beside the method that they were published for, and only if environment.json records complete real
+    data.
+    """
     run = make_run(facts=facts, **({} if method == "sdcl" else OF_GUR))
     assert report.main([str(run), "--no-embed"]) == 0
     page = Page(run / "report.html")
@@ -261,7 +267,8 @@ def test_a_browser_opens_it_without_errors_and_without_a_network(make_run, tmp_p
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
         "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
     ]  # fmt: skip
-    # One line of script in a copy counts the pictures that the browser could not draw; the report itself has none and allows none.
+    # One line of script in a copy counts the pictures that the browser could not draw; the report itself has
+    # none and allows none.
     probe = tmp_path / "probe.html"
     count = "onload = () => { document.title = 'broken ' + [...document.images].filter(i => !i.naturalWidth).length }"
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))

@@ -1,4 +1,6 @@
-"""The modality-aware Jaccard distance against the released arrays, against a plain dense form, and shared between processes."""
+"""The modality-aware Jaccard distance against the released arrays, against a plain dense form, and shared
+between processes.
+"""
 
 import numpy as np
 import pytest
@@ -51,7 +53,9 @@ def brute_force(visible, infrared, k1, k2):
 
 
 def two_modalities(visible, infrared, dims, seed=0, copies=False):
-    """Rows of any norm around common centres, each modality with an offset; `copies`: with many identical rows."""
+    """Rows of any norm around common centres, each modality with an offset; `copies`: with many identical
+    rows.
+    """
     generator = np.random.default_rng(seed)
     centres = generator.standard_normal((max(2, (visible + infrared) // 12), dims))
     offsets = 0.8 * generator.standard_normal((2, dims))
@@ -132,7 +136,9 @@ def test_strips_of_several_processes_make_the_lists_of_one(monkeypatch, form, pa
 
 
 def test_identical_images_share_their_clusters():
-    """Copies have equal similarities everywhere; distances stay finite and copies of one row stay together."""
+    """Copies have equal similarities everywhere; distances stay finite and copies of one row stay
+    together.
+    """
     sides = [torch.from_numpy(s) for s in two_modalities(48, 48, 6, seed=1, copies=True)]
     distance = modality_aware_distance(*sides, 30, 6)
     assert (

@@ -1,4 +1,6 @@
-"""Every flag changes the resolved settings, every setting is read by the programs, and what nothing reads is refused."""
+"""Every flag changes the resolved settings, every setting is read by the programs, and what nothing reads is
+refused.
+"""
 
 import json
 
@@ -152,7 +154,9 @@ READ: set[str] = set()
 @pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_every_setting_is_read(tmp_path, monkeypatch, capsys, method):
-    """Train and test with settings that note what is asked of them; what nobody asks for would be a dead flag."""
+    """Train and test with settings that note what is asked of them; what nobody asks for would be a dead
+    flag.
+    """
     names = set(fields_by_name(method))
 
     def noting(cls):

@@ -17,7 +17,9 @@ HEADER = "path,camera,modality,identity,split"
 
 @pytest.fixture
 def root(tmp_path):
-    """Four people to train on and two to test, two visible cameras and one infrared one, as folders and as a table of them."""
+    """Four people to train on and two to test, two visible cameras and one infrared one, as folders and
+    as a table of them.
+    """
     return raw_trees.own(tmp_path / "own", train=(1, 2, 3, 4), test=(5, 6), images=2)
 
 

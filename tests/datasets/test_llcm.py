@@ -44,7 +44,9 @@ def test_cameras_and_identities_are_read_from_lists_and_folders(root):
 
 
 def test_draws_are_those_of_the_released_code(root):
-    """DEEN's: random.seed(trial); for id in sorted ids, for camera: random.choice(sorted(os.listdir(folder)))."""
+    """DEEN's: random.seed(trial); for id in sorted ids, for camera:
+    random.choice(sorted(os.listdir(folder))).
+    """
     samples = open_dataset("llcm", root).test
     for modality, word in llcm.WORDS.items():
         for trial in range(3):

@@ -167,7 +167,9 @@ def test_mean_results_keeps_the_trials():
 
 
 def test_llcm_both_conventions():
-    """Against an evaluator written query by query: three rows, drawn galleries in both directions, drawn queries as released."""
+    """Against an evaluator written query by query: three rows, drawn galleries in both directions, drawn
+    queries as released.
+    """
     features, samples = people(visible_cameras=(1, 2, 3, 4), infrared_cameras=(1, 2, 4), count=8)
     results = results_of("llcm", features, samples, draws=2)
     assert [(r.protocol, r.direction, r.gallery_size, r.metrics.num_queries) for r in results] == [
@@ -199,7 +201,9 @@ def test_llcm_both_conventions():
 
 
 def draw_as_released(samples, trial):
-    """A global generator seeded with the trial; identities and cameras ascending; a choice from each folder."""
+    """A global generator seeded with the trial; identities and cameras ascending; a choice from each
+    folder.
+    """
     random.seed(trial)
     folders = sorted({(s.identity, s.camera) for s in samples})
     return [
@@ -209,7 +213,9 @@ def draw_as_released(samples, trial):
 
 
 def one_by_one(query, gallery):
-    """R1, R5, mAP, mINP: own identity in the own camera removed, CMC over distinct identities, queries without a match left out."""
+    """R1, R5, mAP, mINP: own identity in the own camera removed, CMC over distinct identities, queries
+    without a match left out.
+    """
     scores = []
     for feature, identity, camera in zip(query[0], *query[1], strict=True):
         order = (gallery[0].double() @ feature.double()).argsort(descending=True).tolist()

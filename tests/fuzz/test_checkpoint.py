@@ -1,4 +1,6 @@
-"""A run folder whose newest checkpoints are flipped and cut: the best one that is left is taken, or the reason is said."""
+"""A run folder whose newest checkpoints are flipped and cut: the best one that is left is taken, or the
+reason is said.
+"""
 
 import shutil
 

@@ -35,7 +35,9 @@ def degenerate(name):
 
 
 def brute_force(features, k1, k2, ranks=None):
-    """k-reciprocal Jaccard distance of the released code, dense; `ranks` if equal distances leave them open."""
+    """k-reciprocal Jaccard distance of the released code, dense; `ranks` if equal distances leave them
+    open.
+    """
     x = features.astype(np.float64)
     n = len(x)
     if ranks is None:

@@ -7,7 +7,10 @@ from sdcl.runtime.interruption import Interruption
 
 
 def stop_at(monkeypatch, count):
-    """Send SIGTERM at the `count`-th point where a run looks for signals; 0: never. Returns a list whose only entry counts these points."""
+    """Send SIGTERM at the `count`-th point where a run looks for signals; 0: never.
+
+    Returns a list whose only entry counts these points.
+    """
     seen = [0]
     check = Interruption.check
 

@@ -1,4 +1,6 @@
-"""The linear network of the recorded iterations: f_m = x W + b_m, one W and b for each branch, trained by a real optimiser."""
+"""The linear network of the recorded iterations: f_m = x W + b_m, one W and b for each branch, trained by a
+real optimiser.
+"""
 
 import torch
 

@@ -49,7 +49,9 @@ class Page(HTMLParser):
 
 
 class Section:
-    """What stands in one section: rows of its tables, alternative texts of its images, list items, headings, paragraphs."""
+    """What stands in one section: rows of its tables, alternative texts of its images, list items,
+    headings, paragraphs.
+    """
 
     def __init__(self):
         self.rows, self.images, self.bullets, self.headings, self.paragraphs = [], [], [], [], []

@@ -1,8 +1,8 @@
 """Arrays of the released ADCA, GUR and SDCL code, which parity tests compare with.
 
-They lie in the folder that the environment variable SDCL_PARITY_DIR names, by default tests/fixtures, as NAME_x.npz
-(and NAME_x.json), where x tells several sets of the same arrays apart. A parity test runs on every set of its name and
-holds no size of an array: sets of other sizes pass through it unchanged.
+They lie in the folder that the environment variable SDCL_PARITY_DIR names, by default tests/fixtures, as
+NAME_x.npz (and NAME_x.json), where x tells several sets of the same arrays apart. A parity test runs on every
+set of its name and holds no size of an array: sets of other sizes pass through it unchanged.
 
     @parity.recorded("centroids")
     def test_centroids(arrays): ...                        # arrays["features"], once for each set
@@ -81,7 +81,8 @@ def recorded(*names: str, keys: str | None = None) -> pytest.MarkDecorator:
     """Run a test on every set of the names, as its argument `arrays`.
 
     Args:
-        keys: regular expression for names of arrays; the test then has an argument `key`, the groups of a match.
+        keys: regular expression for names of arrays; the test then has an argument `key`, the groups of a
+            match.
     """
     found = [one for name in names for one in sets(name)]
     if not found and "SDCL_PARITY_DIR" not in os.environ:

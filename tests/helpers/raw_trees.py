@@ -9,7 +9,9 @@ CAMERAS = {1: "visible", 2: "visible", 3: "infrared", 4: "visible", 5: "visible"
 
 
 def picture(path, person, shot, infrared=False, size=(20, 40)):
-    """A coarse pattern that is the person's own, in all cameras, with a little noise that is the shot's: any network clusters these."""
+    """A coarse pattern that is the person's own, in all cameras, with a little noise that is the shot's:
+    any network clusters these.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     pattern = (
         np.random.default_rng(person)
@@ -78,7 +80,9 @@ def regdb(root, people=2, images=3, trials=range(1, 11)):
 
 
 def llcm(root, train=(2, 7, 5), test=(1, 9), images=2, cameras=(1, 2, 3)):
-    """Every identity in every camera, infrared not in camera 3; training names as in the original, with the camera in the file name."""
+    """Every identity in every camera, infrared not in camera 3; training names as in the original, with
+    the camera in the file name.
+    """
     for word, infrared in (("vis", False), ("nir", True)):
         lines = []
         for identity in (*train, *test):
@@ -103,7 +107,9 @@ def llcm(root, train=(2, 7, 5), test=(1, 9), images=2, cameras=(1, 2, 3)):
 
 
 def own(root, train=(1, 2, 3, 4), test=(5, 6), images=2):
-    """A researcher's own set: visible/cam1, visible/cam2 and infrared/cam3, and images.csv, which knows who is on them."""
+    """A researcher's own set: visible/cam1, visible/cam2 and infrared/cam3, and images.csv, which knows
+    who is on them.
+    """
     lines = ["path,camera,modality,identity,split"]
     for modality, cameras in (("visible", (1, 2)), ("infrared", (3,))):
         for camera in cameras:

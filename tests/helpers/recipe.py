@@ -37,7 +37,9 @@ def _gain(tag, name):
 
 
 def released(arrays):
-    """(state dict with the released names, images per modality, description) of a recorded model, see `helpers.parity`."""
+    """(state dict with the released names, images per modality, description) of a recorded model, see
+    `helpers.parity`.
+    """
     about = arrays.json()
     state = {n: value_of(about["tag"], n, tuple(shape)) for n, shape, _ in about["state_dict"]}
     return state, {m: _images(about, s) for m, s in (("visible", "rgb"), ("infrared", "ir"))}, about

@@ -1,4 +1,6 @@
-"""ClusterNCE against its formula, and gradients at updated rows; released numbers are in memory/test_cluster.py."""
+"""ClusterNCE against its formula, and gradients at updated rows; released numbers are in
+memory/test_cluster.py.
+"""
 
 import pytest
 import torch

@@ -10,7 +10,10 @@ from sdcl.losses.inverse_distance import centre_distances, inverse_distance_cont
 
 @parity.recorded("hil_loss", keys=r"(sysu|regdb|empty)_agree_(rgb|ir)")
 def test_released_values(arrays, key):
-    """Each head alone; the shallow loss of the released code has a factor 1/2. An empty selection, NaN there, is 0 here."""
+    """Each head alone; the shallow loss of the released code has a factor 1/2.
+
+    An empty selection, NaN there, is 0 here.
+    """
     a, (kind, short) = arrays, key
     heads = {
         s: (torch.from_numpy(a[f"{kind}_feat_{short}{s}"]), torch.from_numpy(a[f"{kind}_centres{s}"]))

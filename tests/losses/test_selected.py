@@ -1,4 +1,6 @@
-"""Contrast with several positives and selected negatives: released arrays, loops over the samples, and what a step does."""
+"""Contrast with several positives and selected negatives: released arrays, loops over the samples, and what a
+step does.
+"""
 
 import numpy as np
 import pytest
@@ -99,7 +101,9 @@ def test_multi_positive_equals_the_loop(selected):
 
 
 def test_camera_contrast_equals_the_loop():
-    """Two cameras; an image without a cluster and one whose cluster has no proxy are left out of their camera's mean."""
+    """Two cameras; an image without a cluster and one whose cluster has no proxy are left out of their
+    camera's mean.
+    """
     generator = torch.Generator().manual_seed(0)
     proxies, proxy_clusters = (
         normalize(torch.randn(9, 6, generator=generator)),

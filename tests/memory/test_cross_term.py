@@ -1,4 +1,6 @@
-"""Progressive graph matching's use of one memory by both modalities (PGM, CVPR 2023) against the released arrays."""
+"""Progressive graph matching's use of one memory by both modalities (PGM, CVPR 2023) against the released
+arrays.
+"""
 
 import numpy as np
 import torch

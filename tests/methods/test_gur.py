@@ -1,4 +1,6 @@
-"""GUR's stages: which images each looks at, what each is clustered by and contrasted with, and when; every switch."""
+"""GUR's stages: which images each looks at, what each is clustered by and contrasted with, and when; every
+switch.
+"""
 
 import numpy as np
 import pytest

@@ -23,7 +23,9 @@ def t(array):
 
 
 def iteration(a, dataset, epoch, moved=None, **given):
-    """One step from the released state: memories from the arrays, not from centroids. -> method, objectives, features, terms."""
+    """One step from the released state: memories from the arrays, not from centroids. -> method,
+    objectives, features, terms.
+    """
     settings, _ = resolve({"dataset": dataset, **given})
     method = SDCL(settings)
     unified = method.unified(epoch)

@@ -1,4 +1,6 @@
-"""Models against the outputs of the released ones; weights enter through load_weights, under their released names."""
+"""Models against the outputs of the released ones; weights enter through load_weights, under their released
+names.
+"""
 
 import numpy as np
 import pytest

@@ -58,7 +58,9 @@ def test_stochastic_depth_depends_on_seed_and_slice_alone():
 
 
 def test_calibrated_necks_standardise_the_features():
-    """After calibration eval features of the mixed images have mean 0 and variance 1, and nothing but the necks' statistics changed."""
+    """After calibration eval features of the mixed images have mean 0 and variance 1, and nothing but the
+    necks' statistics changed.
+    """
     model = build_model("vit_mini", height=32, width=16)
     before = copy.deepcopy(model.state_dict())
     pixels = np.random.default_rng(0).integers(0, 256, (300, 32, 16, 3)).astype(np.uint8)

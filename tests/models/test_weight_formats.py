@@ -33,7 +33,9 @@ def mini(**kwargs):
     ],
 )
 def test_single_stem_vit(tmp_path, wrap):
-    """TransReID-SSL's names: one stem fills both, the last block and norm fill both heads, the embedding is resized."""
+    """TransReID-SSL's names: one stem fills both, the last block and norm fill both heads, the embedding
+    is resized.
+    """
     state = single_stem_backbone("vit_mini", 64, 32).state_dict()
     torch.save(wrap(state), tmp_path / "w.pth")
     model = mini()
@@ -55,7 +57,9 @@ def test_safetensors_with_prefix(tmp_path):
 
 
 def test_scores_pickled_by_numpy_1(tmp_path):
-    """NumPy 1 named the maker of a number numpy.core.multiarray.scalar, NumPy 2 says numpy._core; both must open."""
+    """NumPy 1 named the maker of a number numpy.core.multiarray.scalar, NumPy 2 says numpy._core; both
+    must open.
+    """
     torch.save({"state_dict": {"conv1.weight": torch.ones(2)}, "best": np.float64(0.5)}, tmp_path / "new.pth")
     torch.save(
         {"state_dict": {"conv1.weight": torch.ones(2)}, "best": np.float64(0.5)},

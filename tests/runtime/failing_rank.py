@@ -1,7 +1,7 @@
 """Train, but fail in an optimiser step: python failing_rank.py KIND [flags of sdcl.train].
 
-KIND: "error" or "refusal" of rank 1 in its second step; "once", an error of rank 1 that a restart does not meet again; "optimizer", a
-ValueError of a library on every rank.
+KIND: "error" or "refusal" of rank 1 in its second step; "once", an error of rank 1 that a restart does not
+meet again; "optimizer", a ValueError of a library on every rank.
 """
 
 import os

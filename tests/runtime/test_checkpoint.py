@@ -1,4 +1,7 @@
-"""Checkpoint files: the previous one is kept, damage and foreign files are named. Random damage: tests/fuzz/test_checkpoint.py."""
+"""Checkpoint files: the previous one is kept, damage and foreign files are named.
+
+Random damage: tests/fuzz/test_checkpoint.py.
+"""
 
 import pytest
 import torch

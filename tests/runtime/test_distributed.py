@@ -1,4 +1,6 @@
-"""Two gloo processes against one: gathering, shares, BatchNorm over both, hashes; a process that fails ends the job with its error."""
+"""Two gloo processes against one: gathering, shares, BatchNorm over both, hashes; a process that fails ends
+the job with its error.
+"""
 
 import os
 import subprocess
@@ -135,7 +137,10 @@ def launch(kind, flags, *more):
     ],
 )
 def test_a_failing_process_ends_the_job(flags, kind, code, message):
-    """Within a minute, with its error and its exit code; the other process does not wait for it. A user's error has no traceback."""
+    """Within a minute, with its error and its exit code; the other process does not wait for it.
+
+    A user's error has no traceback.
+    """
     began = time.monotonic()
     done = launch(kind, flags)
     start_up = 60  # of two processes on a busy machine; the failure comes in the second step

@@ -48,7 +48,9 @@ def test_stopped_anywhere_and_continued(flags, tmp_path, monkeypatch, method):
 
 @pytest.mark.parametrize("method", ["sdcl", pytest.param("gur", marks=pytest.mark.long)])
 def test_label_churn_is_the_same_after_a_stop(flags, tmp_path, monkeypatch, method):
-    """Stopped before, between and after the labels of an epoch: it is still compared with the last whole epoch, to the last digit."""
+    """Stopped before, between and after the labels of an epoch: it is still compared with the last whole
+    epoch, to the last digit.
+    """
     epochs = 2 if method == "gur" else 3
     more = [
         "--report",

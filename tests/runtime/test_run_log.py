@@ -1,4 +1,6 @@
-"""Files of a run: rows that are written, dropped on resume, and shown in a table; nothing from the other processes."""
+"""Files of a run: rows that are written, dropped on resume, and shown in a table; nothing from the other
+processes.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""TensorBoard holds every number of every epoch once, also after a continued run; Weights & Biases is asked for by name."""
+"""TensorBoard holds every number of every epoch once, also after a continued run; Weights & Biases is asked
+for by name.
+"""
 
 import sys
 import types

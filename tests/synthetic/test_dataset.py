@@ -159,7 +159,8 @@ def test_wrong_settings_are_refused_before_anything_is_written(wrong, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-# Of small sets at seed 3: pixels, the same on every machine, and all files, whose JPEG bytes depend on Pillow.
+# Of small sets at seed 3: pixels, the same on every machine, and all files, whose JPEG bytes depend on
+# Pillow.
 GOLDEN = {
     "sysu": ((4, 2), "04ffce7c0ae7aeb1", "1519516a8f3a1ee9"),
     "regdb": ((4, 2), "d79788f83d70554d", "a8bde29327fc1453"),

@@ -1,4 +1,6 @@
-"""What a journal can hold comes back as it was, what it cannot hold is refused at once, and memories are saved as they are."""
+"""What a journal can hold comes back as it was, what it cannot hold is refused at once, and memories are
+saved as they are.
+"""
 
 import numpy as np
 import pytest
@@ -157,7 +159,9 @@ def test_journals_of_version_0_1_are_read():
 
 
 def test_memories_of_version_0_1_are_found():
-    """A stage had one objective without a name: ADCA's and GUR's cluster memories, or SDCL's two kinds of memory in one module."""
+    """A stage had one objective without a name: ADCA's and GUR's cluster memories, or SDCL's two kinds of
+    memory in one module.
+    """
 
     def named(name, value):
         return {

@@ -1,4 +1,6 @@
-"""Warnings and stops of a run: each is provoked, and nothing is compared with published curves that is not comparable."""
+"""Warnings and stops of a run: each is provoked, and nothing is compared with published curves that is not
+comparable.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""The session between method and optimiser: what it hands out, refuses, records, and keeps away from training."""
+"""The session between method and optimiser: what it hands out, refuses, records, and keeps away from
+training.
+"""
 
 import dataclasses
 import json

@@ -86,7 +86,9 @@ def test_loss_that_becomes_nan(flags, tmp_path, capsys):
 
 
 def test_a_signal_loses_no_skipped_step(flags, tmp_path, monkeypatch):
-    """Skipped steps are counted every --print-freq steps; a signal between two counts comes with one of its own."""
+    """Skipped steps are counted every --print-freq steps; a signal between two counts comes with one of
+    its own.
+    """
     line = flags(
         "sysu",
         "--method",

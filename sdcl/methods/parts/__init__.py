@@ -1,4 +1,6 @@
-"""Parts that methods are composed of: clustering with the run's settings, cluster contrast, collaborative neighbour learning."""
+"""Parts that methods are composed of: clustering with the run's settings, cluster contrast, collaborative
+neighbour learning.
+"""
 
 import lazy_loader
 

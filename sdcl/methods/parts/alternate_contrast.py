@@ -1,4 +1,7 @@
-"""Cluster contrast within and across the modalities on one memory each (PGM, CVPR 2023). B images of a batch, K clusters, D dimensions."""
+"""Cluster contrast within and across the modalities on one memory each (PGM, CVPR 2023).
+
+B images of a batch, K clusters, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class AlternateContrast(ClusterContrast):
         sources: modality -> images whose centroids fill its memory. first: see `ClusterContrast`.
         anchor: modality whose images are contrasted with the other's memory.
         partners: int (K,), cluster of the other modality for each cluster of the anchor's, -1 for none.
-        weight: of the cross terms. It does not weaken the update: the anchor's images move the other memory as its own images do.
+        weight: of the cross terms. It does not weaken the update: the anchor's images move the other memory
+            as its own images do.
     """
 
     def __init__(
@@ -38,9 +42,11 @@ class AlternateContrast(ClusterContrast):
         self.target = next(m for m in MODALITIES if m != anchor)
 
     def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
-        """Terms of each modality, weight 1, and the cross terms; then the memories take in the batch, the anchor's images first.
+        """Terms of each modality, weight 1, and the cross terms; then the memories take in the batch,
+        the anchor's images first.
 
-        With late gradients the terms within the modalities use memories that the cross term has updated. See `Stage.objectives`.
+        With late gradients the terms within the modalities use memories that the cross term has updated. See
+        `Stage.objectives`.
         """
         prototypes, terms = self.snapshots(), {}
         partners = self.partners[batch.labels[self.anchor]]  # (B,)

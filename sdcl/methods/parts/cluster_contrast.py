@@ -1,6 +1,8 @@
-"""Contrast of each image with the cluster memories (ClusterNCE of Cluster Contrast, https://arxiv.org/abs/2103.11568).
+"""Contrast of each image with the cluster memories (ClusterNCE of Cluster Contrast,
+https://arxiv.org/abs/2103.11568).
 
-B images of a batch, N images, K clusters, D dimensions; f live features, M cluster memory, y cluster, tau temperature.
+B images of a batch, N images, K clusters, D dimensions; f live features, M cluster memory, y cluster, tau
+temperature.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class ClusterContrast(nn.Module):
     """The cluster memories of a stage, one for each branch and modality, and their loss terms.
 
     Args:
-        sources: modality -> images whose centroids fill its memory; or a single source: both modalities share one memory a branch.
+        sources: modality -> images whose centroids fill its memory; or a single source: both modalities share
+            one memory a branch.
         first: this is the first epoch, whose momentum may differ because it can collapse (--momentum-first).
     """
 
@@ -60,10 +63,11 @@ class ClusterContrast(nn.Module):
         return cast("ClusterMemory", cast("nn.ModuleDict", self.memories[branch])[modality])
 
     def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
-        """-log softmax(unit(f) M^T / tau)[y], one term per modality and branch, weight 1; then the memories take in the batch.
+        """-log softmax(unit(f) M^T / tau)[y], one term per modality and branch, weight 1; then the
+        memories take in the batch.
 
-        A shared memory takes in the visible batch first; with late gradients the infrared term's gradient uses the updated memory.
-        See `Stage.objectives` for the arguments.
+        A shared memory takes in the visible batch first; with late gradients the infrared term's gradient
+        uses the updated memory. See `Stage.objectives` for the arguments.
         """
         return self.within(features, everyone, batch, self.snapshots())
 
@@ -74,7 +78,9 @@ class ClusterContrast(nn.Module):
     def within(
         self, features: Features, everyone: Features, batch: Batch, prototypes: dict[str, dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """`forward` with the snapshots given: what the losses see, also where the memories were updated since."""
+        """`forward` with the snapshots given: what the losses see, also where the memories were
+        updated since.
+        """
         terms = {}
         for branch, snapshots in prototypes.items():
             memories = {m: self.memory(m, branch) for m in MODALITIES}

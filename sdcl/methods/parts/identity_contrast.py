@@ -1,4 +1,5 @@
-"""Hierarchical identity learning of HIL: inverse-distance contrast with several centres per cluster (arXiv 2509.11587).
+"""Hierarchical identity learning of HIL: inverse-distance contrast with several centres per cluster (arXiv
+2509.11587).
 
 B images of a batch, C clusters, K centres each, D dimensions.
 """
@@ -17,7 +18,8 @@ class IdentityContrast(nn.Module):
     """Centres of an epoch, which stay as they are in it, and their loss terms.
 
     Args:
-        centres: branch -> (C, K, D) unit rows, of the clusters of both modalities. weights: branch -> weight of its terms.
+        centres: branch -> (C, K, D) unit rows, of the clusters of both modalities. weights: branch -> weight
+            of its terms.
     """
 
     def __init__(self, centres: dict[str, Tensor], weights: dict[str, float]):
@@ -27,7 +29,8 @@ class IdentityContrast(nn.Module):
             self.register_buffer(branch, rows)
 
     def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
-        """One term per modality and branch, over the images whose nearest cluster is the same in all branches.
+        """One term per modality and branch, over the images whose nearest cluster is the same in all
+        branches.
 
         See `Stage.objectives` for the arguments.
         """

@@ -21,7 +21,8 @@ def cluster(
 ) -> PseudoLabels:
     """Jaccard distance and DBSCAN of (N, D) features; `eps` and `k1` replace the settings' values.
 
-    With fewer than two clusters, where the released code ends in an error, eps is moved: up if most images are outliers, else down.
+    With fewer than two clusters, where the released code ends in an error, eps is moved: up if most images
+    are outliers, else down.
     """
     radius = first = settings.eps if eps is None else eps
     for _ in range(settings.eps_backoff + 1):

@@ -16,13 +16,15 @@ from sdcl.methods.interface import Batch, Features
 
 
 class NeighborLearning(nn.Module):
-    """The instance memories of one epoch, one for each modality and branch, and the neighbour losses of its steps.
+    """The instance memories of one epoch, one for each modality and branch, and the neighbour losses of
+    its steps.
 
     Args:
         features: modality -> branch -> (N, D) of all training images, which fill the memories.
         pairs: (anchor modality, neighbour modality) -> weight. branch_weights: branch -> further weight.
         threshold: a neighbour is above this share of the anchor's largest similarity. temp: tau.
-        momentum: weight of a memory's old row. raw_update: features enter the memories without normalisation, as released.
+        momentum: weight of a memory's old row. raw_update: features enter the memories without normalisation,
+            as released.
         late_gradients: gradients use memories that this step has updated, as released.
     """
 
@@ -51,7 +53,8 @@ class NeighborLearning(nn.Module):
     def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
         """One term per pair of modalities and branch; see `Stage.objectives` for the arguments.
 
-        Masks and probabilities use W as it was before this step; then W takes in the batch; gradients use either (see above).
+        Masks and probabilities use W as it was before this step; then W takes in the batch; gradients use
+        either (see above).
         """
         memories = {
             m: {b: cast("InstanceMemory", w) for b, w in cast("nn.ModuleDict", branches).items()}
