@@ -104,13 +104,12 @@ def refuse_leak(trained: TrainedModel, settings: Settings) -> None:
     theirs, ours = trained.settings.data, settings.data
     if source_of(theirs.dataset) != source:
         raise CheckpointError(
-            f"{path} was trained on {theirs.dataset}, this test is of {ours.dataset}: say -d {theirs.dataset}"
+            f"{path} was trained on {theirs.dataset}, this test is of {ours.dataset}: use -d {theirs.dataset}"
         )
     if source.trials and theirs.trial != ours.trial:
         raise CheckpointError(
             f"{path} was trained on {source.title} trial {theirs.trial}, this test is of trial {ours.trial}: "
-            f"people it "
-            f"trained on would be tested. Say --trial {theirs.trial}, or name the checkpoint of trial "
+            f"people it trained on would be tested. Use --trial {theirs.trial}, or name the checkpoint of trial "
             f"{ours.trial}"
         )
 

@@ -100,8 +100,8 @@ def _complete() -> None:
         import argcomplete
     except ModuleNotFoundError:
         return
-    words = os.environ.get("COMP_LINE", "").split()
-    chosen = words[1] if len(words) > 1 else ""
+    arguments = os.environ.get("COMP_LINE", "").split()
+    chosen = arguments[1] if len(arguments) > 1 else ""
     whole = argparse.ArgumentParser("sdcl")
     commands = whole.add_subparsers()
     for name in COMMANDS:

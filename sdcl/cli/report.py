@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
-        prog="sdcl report", description="Look at one run, or compare several.", allow_abbrev=False
+        prog="sdcl report",
+        description="Write the HTML report of a run or a folder of trials, or compare several runs.",
+        allow_abbrev=False,
     )
     result.add_argument(
         "runs",

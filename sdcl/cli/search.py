@@ -159,7 +159,7 @@ def _embeddings(args: argparse.Namespace, trained: TrainedModel | None, path: Pa
         )
     if trained is None or modality is None:
         raise SettingError(
-            f"{printable(path)} holds images: say --weights and --{side}-modality, or name a file of `sdcl "
+            f"{printable(path)} holds images: name --weights and --{side}-modality, or name a file of `sdcl "
             "embed`"
         )
     return embed_folder(trained, path, modality, **read_arguments(EmbeddingOptions, args).keywords())

@@ -1,5 +1,6 @@
-"""Modality-aware k-reciprocal Jaccard distance (BMIL, AAAI 2026, arXiv 2512.07760): cluster both modalities
-together, exact and sparse.
+"""Modality-aware k-reciprocal Jaccard distance, exact and sparse, to cluster both modalities together.
+
+Source: BMIL, AAAI 2026, https://arxiv.org/abs/2512.07760.
 
     nearest of each modality -> rank lists, half of each modality -> the steps of `jaccard.py` -> distances
 
@@ -134,6 +135,9 @@ def joint_weights(
 
     A row sums to `sparse.ONE`, or to less where it averages rows of images that no image of their own list
     lists in turn: such rows are empty, and the distance of an image with an empty row is 1, even to itself.
+
+    Raises:
+        ValueError, SettingError, TrainingError: as `joint_pseudo_labels`.
     """
     if k1 < 2 or k2 < 1:
         raise SettingError(
@@ -187,6 +191,9 @@ def nearest_of_each_modality(
 
     Returns:
         The visible lists (N, min(k, Nv)) and the infrared ones (N, min(k, Nr)).
+
+    Raises:
+        SettingError: the backend is unknown or not installed.
     """
     if backend == "faiss":
         return _faiss_lists(features, num_visible, k)

@@ -111,11 +111,10 @@ def _strip_rows(features: Tensor) -> int:
 def partial_lists(
     features: Tensor, k: int, chunk: int, shard: int = 0, shards: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Lists from one shard's strips of `chunk` rows, each of which enters the lists of its rows and columns.
+    """Partial rank lists from one shard's strips of `chunk` rows of the product matrix.
 
-    Strips at the top of the matrix are wide, those at the bottom narrow: shards take turns in alternating
-        order, so that all
-    have about the same work.
+    Each product enters the lists of its row and of its column. Strips at the top of the matrix are wide, those
+    at the bottom narrow: shards take turns in alternating order, so that all have about the same work.
 
     Returns:
         float32 (N, k), |x_j|^2 - 2 x_i.x_j of the listed images, ascending, infinite where the list has an

@@ -1,5 +1,6 @@
-"""Settings dataclasses <-> command line and JSON files: flags, recipes, origins, and the refusal of what
-nothing would read.
+"""Command line and JSON files <-> settings dataclasses: flags, recipes, the origin of each value.
+
+A flag that nothing in the run would read is refused.
 """
 
 from __future__ import annotations
@@ -226,9 +227,7 @@ def describe(settings: Settings, origin: dict[str, str]) -> str:
 
 
 def differences_from_recipe(settings: Settings, origin: dict[str, str]) -> list[str]:
-    """A line for each setting that does not come from the recipe or the defaults, and one for what the
-    --config file sets in vain.
-    """
+    """A line for each setting from a flag or the --config file, and one for those of the file without effect."""
     values = flat(settings)
     lines = [
         f"--{n.replace('_', '-')} {values[n]} ({o})"

@@ -19,6 +19,7 @@ from sdcl.config.fields import (
     Bounds,
     setting,
 )
+from sdcl.config.registry import BUILT_IN
 
 FILTERS = ("bilinear", "bicubic", "lanczos")
 
@@ -28,7 +29,7 @@ class RunSettings:
     """What is trained, where its files go, and how it is watched."""
 
     method: str = setting(
-        "sdcl", "method to train: sdcl, gur, adca, baseline or a registered one", of_model=True
+        "sdcl", f"method to train: {', '.join(BUILT_IN)} or a registered one", of_model=True
     )
     seed: int = setting(
         1, "seed of sampling, augmentation, stochastic depth and initialisation", repetition=True

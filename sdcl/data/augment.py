@@ -1,8 +1,7 @@
 """Augmentation of training images: random decisions per image, carried out on the device of the batch.
 
-    uint8 -> [0, 1] -> colour jitter -> zero pad + crop -> horizontal flip -> ImageNet mean/std -> random
-    erasing
-        -> channel operation
+    uint8 -> [0, 1] -> colour jitter -> zero pad + crop -> horizontal flip -> ImageNet mean/std
+        -> random erasing -> channel operation
 
 `draw` decides what happens to an image. Every sample has its own `random.Random(seed)`, so an image depends
 neither on its batch nor on its position in it nor on the rank. Images on the CPU go through compiled loops,

@@ -1,4 +1,4 @@
-"""Data set, evaluation protocol and registry entry, which the rest of the package takes instead of a name.
+"""Data set, evaluation protocol and registry entry: the values that stand for a data set everywhere else.
 
     DataSource.open(folder) -> Dataset: training images, test images, facts
     Dataset.protocols(options) -> [Protocol]: query, gallery, removal rule and draws of each row of a table
@@ -105,24 +105,24 @@ class Protocol:
     note: str = ""
 
 
-def whole_galleries(name: str, test: Split, words: dict[str, str]) -> list[Protocol]:
+def whole_galleries(name: str, test: Split, titles: dict[str, str]) -> list[Protocol]:
     """Protocols of all images of one modality against all of the other, in both directions.
 
     Nothing is drawn or removed; the CMC counts images.
 
     Args:
-        words: modality -> what the direction calls it.
+        titles: modality -> its name in the direction, such as "thermal".
     """
-    rows = {m: all_rows(test, m) for m in MODALITIES}
+    images = {m: all_rows(test, m) for m in MODALITIES}
     return [
         Protocol(
             name,
-            f"{words[q]} to {words[g]}",
+            f"{titles[q]} to {titles[g]}",
             query=q,
             gallery=g,
             removed=None,
             distinct_identities=False,
-            draws=(Draw(rows[q], rows[g]),),
+            draws=(Draw(images[q], images[g]),),
             note="All test images.",
         )
         for q, g in (MODALITIES, MODALITIES[::-1])
@@ -207,8 +207,7 @@ class Dataset:
             if count < MIN_TRAIN_IMAGES:
                 raise DataError(
                     f"{self.data_dir} has {count} {m} images to train on; at least {MIN_TRAIN_IMAGES} of "
-                    f"each modality are "
-                    "needed, and hundreds make sense"
+                    "each modality are needed, and hundreds make sense. Add images, or check --data-dir and the split"
                 )
 
     def require_test(self) -> None:

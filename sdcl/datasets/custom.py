@@ -5,8 +5,8 @@
     DIR/images.csv              a line `path,camera,modality[,identity][,split]` per image; paths count from
                                 the table's folder
 
-Identities may be unknown. Nothing that training reads depends on them, not even the order of the images: with
-and without them it gives the same weights.
+Identities may be unknown. Nothing that training reads depends on them, not even the order of the images:
+training gives the same weights with and without them.
 
 Protocol: all test images of one modality against all of the other, in both directions, as RegDB's; a query
 whose person the other modality does not show counts nowhere.
@@ -32,8 +32,8 @@ TABLE = "images.csv"
 REQUIRED, OPTIONAL = ("path", "camera", "modality"), ("identity", "split")
 HEADER = "path,camera,modality[,identity][,split]"
 CAMERA = re.compile(r"(?:cam(?:era)?|c)?[ _-]*([0-9]{1,4})", re.IGNORECASE)
-PERSON = re.compile(r"([0-9]{1,9})")
-NOBODY = (
+IDENTITY = re.compile(r"([0-9]{1,9})")
+UNKNOWN_IDENTITIES = (
     "-1",
     "?",
     "na",
@@ -51,7 +51,7 @@ NAMED = 10  # items of a kind that a message names
 
 @dataclass(frozen=True)
 class Row:
-    """One image as it was listed: `path` below the root, the others as words. identity "" is unknown."""
+    """One image as it was listed: `path` below the root, the others as text. identity "": unknown."""
 
     path: str
     camera: str
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class CustomSource(DataSource):
-    """Images of the user's, with or without labels."""
+    """Images of one's own, with or without identities."""
 
     def open(self, data_dir: Path, trial: int = 1, allow_incomplete: bool = False) -> Dataset:
         """Read the table or the folders. Raises DataError for what cannot be used."""
@@ -85,7 +85,7 @@ def samples_of(root: Path, rows: list[Row]) -> tuple[dict[str, Split], dict[str,
     names.
     """
     cameras = numbers({row.camera for row in rows}, CAMERA)
-    identities = numbers({row.identity for row in rows if row.identity}, PERSON) | {"": UNKNOWN}
+    identities = numbers({row.identity for row in rows if row.identity}, IDENTITY) | {"": UNKNOWN}
     both: dict[str, Split] = {split: {m: [] for m in MODALITIES} for split in ("train", "test")}
     for row in sorted(rows, key=lambda row: (cameras[row.camera], row.path)):
         sample = Sample(
@@ -161,7 +161,11 @@ SOURCE = CustomSource(
 
 
 def list_rows(data_dir: Path) -> tuple[Path, list[Row]]:
-    """The folder that paths count from, and every image; from the table where there is one."""
+    """The folder that paths count from, and every image; from the table where there is one.
+
+    Raises:
+        DataError: neither a table nor both folders, or images that `read_table` or `read_folder` refuses.
+    """
     if data_dir.is_file():
         if data_dir.suffix.lower() != ".csv":
             raise DataError(
@@ -219,10 +223,10 @@ def read_folder(root: Path, modality: str) -> list[Row]:
     return [Row(f"{modality}/{p}", "1" if loose else p.partition("/")[0], modality) for p in paths]
 
 
-def _refuse_others(place: str, folders: list[str], files: list[str]) -> None:
+def _refuse_others(parent: str, folders: list[str], files: list[str]) -> None:
     """DataError for links to folders and images of other formats, which would be left out silently."""
     for name in folders:
-        path = os.path.join(place, name)
+        path = os.path.join(parent, name)
         if os.path.islink(path):
             raise DataError(
                 f"{path} is a link to a folder, which is not followed; put the folder there, or use {TABLE}"
@@ -230,7 +234,7 @@ def _refuse_others(place: str, folders: list[str], files: list[str]) -> None:
     for name in files:
         if os.path.splitext(name)[1].lower() in OTHER_IMAGES:
             raise DataError(
-                f"{os.path.join(place, name)} is an image of a format that is not read ({READ} are); convert "
+                f"{os.path.join(parent, name)} is an image of a format that is not read ({READ} are); convert "
                 f"it or move it"
             )
 
@@ -303,11 +307,11 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _check_header(path: Path, header: list[str]) -> None:
     """DataError unless these are the columns, in any order; a misspelled optional one is refused, too."""
-    where = f"{path}, line 1"
+    line = f"{path}, line 1"
     for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(header) == 1 and sign in header[0]:
             raise DataError(
-                f"{where}: the columns are separated by {name}; save the table with commas between them "
+                f"{line}: the columns are separated by {name}; save the table with commas between them "
                 f"({HEADER})"
             )
     known = REQUIRED + OPTIONAL
@@ -317,17 +321,17 @@ def _check_header(path: Path, header: list[str]) -> None:
             hint = (
                 f"is {near[0]!r} meant?"
                 if near
-                else "remove it"
+                else "remove it."
                 if set(REQUIRED) <= set(header)
-                else "line 1 must name the columns"
+                else "line 1 must name the columns."
             )
-            raise DataError(f"{where}: {name!r} is no column; {hint} The columns are {HEADER}")
+            raise DataError(f"{line}: {name!r} is no column; {hint} The columns are {HEADER}")
         if header.count(name) > 1:
-            raise DataError(f"{where}: the column {name!r} stands there twice; remove one")
+            raise DataError(f"{line}: the column {name!r} stands there twice; remove one")
     lacking = [name for name in REQUIRED if name not in header]
     columns = "columns" if len(lacking) > 1 else "column"
     if lacking:
-        raise DataError(f"{where}: it lacks the {columns} {', '.join(lacking)}; the columns are {HEADER}")
+        raise DataError(f"{line}: it lacks the {columns} {', '.join(lacking)}; the columns are {HEADER}")
 
 
 def _fault(root: Path, row: Row) -> str:
@@ -336,7 +340,7 @@ def _fault(root: Path, row: Row) -> str:
     if not name or not name.isprintable():
         return f"the path {name!r} is {'unprintable' if name else 'empty'}; name the image file"
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        return f"{name!r} lies outside of {root}; paths count from the table's folder, move the image into it"
+        return f"{name!r} lies outside {root}; paths count from the table's folder, move the image into it"
     if row.modality not in MODALITIES:
         return f"the modality must be {' or '.join(MODALITIES)}, got {row.modality!r}"
     if not row.camera:
@@ -348,7 +352,7 @@ def _fault(root: Path, row: Row) -> str:
         )
     if row.split not in ("train", "test"):
         return f"the split must be train or test (or empty: train), got {row.split!r}"
-    if row.identity.lower() in NOBODY:
+    if row.identity.lower() in UNKNOWN_IDENTITIES:
         return f"{row.identity!r} is no identity; leave the cell empty where the person is unknown"
     if row.split == "test" and not row.identity:
         return "a test image needs an identity; write it, or leave the split empty to train on the image"
@@ -359,7 +363,7 @@ def _fault(root: Path, row: Row) -> str:
     return ""
 
 
-# ------------------------------------------------------------------ words
+# ------------------------------------------------------------------ lists in messages
 
 
 def _first(items: list[str]) -> list[str]:

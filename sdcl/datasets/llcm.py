@@ -68,7 +68,7 @@ def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
             m: listed_samples(root / "idx" / f"train_{word}.txt", root, m, camera_of)
             for m, word in WORDS.items()
         }
-        return {m: rows for m, (rows, _) in both.items()}, [
+        return {m: samples for m, (samples, _) in both.items()}, [
             line for _, absent in both.values() for line in absent
         ]
     identities = sorted(set(read_ids(root / "idx" / "test_id.txt")))
@@ -105,12 +105,13 @@ def compare(train: Split, test: Split) -> list[str]:
 
 def _people(samples: Split) -> set[str]:
     """Numbers of the folders that the images lie in; none of a prepared layout."""
-    return {name for rows in samples.values() for s in rows if (name := Path(s.path).parent.name).isdigit()}
+    return {name for split in samples.values() for s in split if (name := Path(s.path).parent.name).isdigit()}
 
 
 # ------------------------------------------------------------------ protocol
 
-# What is drawn, in the protocol's name and as a side of the comparison; query and gallery modality.
+# (what is drawn, for the protocol's name; the side of the comparison that it is; query modality; gallery
+# modality) of each row of the results table.
 ROWS = (
     ("drawn gallery", "gallery", "visible", "infrared"),
     ("drawn gallery", "gallery", "infrared", "visible"),
@@ -120,16 +121,16 @@ ROWS = (
 
 def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:
     """Both directions with a drawn gallery, and the released code's drawn queries."""
-    test, rows = dataset.test, []
-    for words, drawn, query, gallery in ROWS:
+    test, protocols = dataset.test, []
+    for title, drawn, query, gallery in ROWS:
         draws = []
         for trial in range(options.draws):
             sides = {"query": all_rows(test, query), "gallery": all_rows(test, gallery)}
             sides[drawn] = np.array(draw(test[query if drawn == "query" else gallery], trial), np.int64)
             draws.append(Draw(**sides))
-        rows.append(
+        protocols.append(
             Protocol(
-                f"LLCM {words}, {plural(options.draws, 'seeded draw')}",
+                f"LLCM {title}, {plural(options.draws, 'seeded draw')}",
                 f"{query} to {gallery}",
                 query=query,
                 gallery=gallery,
@@ -139,7 +140,7 @@ def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:
                 note=f"The first {drawn} draw; a query does not see its own identity in its own camera.",
             )
         )
-    return rows
+    return protocols
 
 
 def draw(samples: Sequence[Sample], trial: int) -> list[int]:
@@ -149,7 +150,7 @@ def draw(samples: Sequence[Sample], trial: int) -> list[int]:
     ascending, cameras ascending, one choice from each sorted file list. The global generator is not touched.
     """
     rng = random.Random(trial)
-    return [rng.choice(rows) for rows in by_identity_and_camera(samples, CAMERAS["visible"])]
+    return [rng.choice(images) for images in by_identity_and_camera(samples, CAMERAS["visible"])]
 
 
 SOURCE = PublishedSource(

@@ -163,17 +163,17 @@ def _about_synthetic(source: PublishedSource, root: Path) -> dict[str, Any] | No
 
 
 def _plan(both: dict[str, Split], out: Path, trial: int) -> dict[Path, Path]:
-    """target -> source."""
+    """Every file of the prepared layout: path of the target -> path of the source."""
     plan = {}
     for split, folder in SPLITS.items():
         for m in MODALITIES:
-            shown: dict[int, int] = {}
+            count_of: dict[int, int] = {}  # identity -> images so far
             for s in both[split][m]:
                 source = Path(s.path)
                 name = f"{s.identity:04d}_c{s.camera}_{source.stem}{source.suffix}"
                 plan[folder_of(out, m, trial) / folder / name] = source
-                shown[s.identity] = shown.get(s.identity, 0) + 1
-                if split == "test" and shown[s.identity] <= QUERIES_PER_IDENTITY:
+                count_of[s.identity] = count_of.get(s.identity, 0) + 1
+                if split == "test" and count_of[s.identity] <= QUERIES_PER_IDENTITY:
                     plan[folder_of(out, m, trial) / "query" / name] = source
     return plan
 

@@ -1,4 +1,4 @@
-"""Split files, the images they list, and folders of one camera and identity."""
+"""Read split files, the images that they list, and folders of one camera and identity."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def read_ids(path: Path) -> list[int]:
     """
     _require(path)
     line = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    words = line.replace(",", " ").split()
-    if not words or not all(w.isascii() and w.isdigit() and len(w) <= 9 for w in words):
+    numbers = line.replace(",", " ").split()
+    if not numbers or not all(n.isascii() and n.isdigit() and len(n) <= 9 for n in numbers):
         raise DataError(
             f"split file {path}, line 1: expected comma-separated identity numbers, got {line[:60]!r}"
         )
-    return [int(w) for w in words]
+    return [int(n) for n in numbers]
 
 
 def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
@@ -35,7 +35,7 @@ def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
             data set.
     """
     _require(path)
-    found: dict[str, tuple[int, str, int]] = {}
+    entries: dict[str, tuple[int, str, int]] = {}  # by image name
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
         name, _, label = line.strip().rpartition(" ")
         name = name.strip()
@@ -49,13 +49,13 @@ def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
             raise DataError(f"split file {path}, line {number}: expected `path label`, got {line[:60]!r}")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise DataError(f"split file {path}, line {number}: {name} lies outside {root}")
-        if name in found:
+        if name in entries:
             raise DataError(
-                f"split file {path}, line {number}: {name} was listed in line {found[name][0]} already; "
+                f"split file {path}, line {number}: {name} was listed in line {entries[name][0]} already; "
                 f"remove one of them"
             )
-        found[name] = (number, name, int(label))
-    return list(found.values())
+        entries[name] = (number, name, int(label))
+    return list(entries.values())
 
 
 def listed_samples(
@@ -70,19 +70,19 @@ def listed_samples(
     Raises:
         DataError: as `read_list`, or a name without a camera.
     """
-    rows, absent = [], []
+    samples, absent = [], []
     for number, name, label in read_list(path, root):
         camera = camera_of(name)
         if camera is None:
             raise DataError(
-                f"split file {path}, line {number}: {name} does not tell its camera; copy the file from the "
+                f"split file {path}, line {number}: the name {name} does not hold a camera; copy the file from the "
                 f"original archive"
             )
         if os.path.isfile(root / name):  # False, not an error, for a name too long for the file system
-            rows.append(Sample(str((root / name).absolute()), label, camera, modality))
+            samples.append(Sample(str((root / name).absolute()), label, camera, modality))
         else:
             absent.append(f"{path}, line {number}: image {root / name} is not there")
-    return in_order(rows), absent
+    return in_order(samples), absent
 
 
 def folder_samples(
@@ -98,11 +98,11 @@ def folder_samples(
     )
 
 
-def without_images(identities: Iterable[int], samples: dict[str, list[Sample]], where: str) -> list[str]:
-    """A sentence with the identities of the split files `where` that have no image, if there are any."""
-    absent = sorted(set(identities) - {s.identity for rows in samples.values() for s in rows})
+def without_images(identities: Iterable[int], samples: dict[str, list[Sample]], files: str) -> list[str]:
+    """A sentence with the identities that have no image, if there are any. `files`: names of their split files."""
+    absent = sorted(set(identities) - {s.identity for split in samples.values() for s in split})
     named = ", ".join(f"{i:04d}" for i in absent[:10])
-    return [f"{len(absent)} identities of {where} have no image: {named}"] if absent else []
+    return [f"{len(absent)} identities of {files} have no image: {named}"] if absent else []
 
 
 def _require(path: Path) -> None:

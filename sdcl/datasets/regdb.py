@@ -18,7 +18,7 @@ from sdcl.datasets.raw_lists import listed_samples
 from sdcl.datasets.sample import Split
 
 TRIALS = tuple(range(1, 11))
-WORDS = {"visible": ("visible", 1), "infrared": ("thermal", 2)}  # word in the file names, camera
+NAMES = {"visible": ("visible", 1), "infrared": ("thermal", 2)}  # name in the split files, camera
 KNOWN = {
     "train_identities": 206, "train_visible": 2060, "train_infrared": 2060,
     "test_identities": 206, "test_visible": 2060, "test_infrared": 2060,
@@ -39,8 +39,8 @@ def read(root: Path, split: str, trial: int) -> tuple[Split, list[str]]:
     """
     samples: Split = {}
     absent: list[str] = []
-    for modality, (word, camera) in WORDS.items():
-        path = root / "idx" / f"{split}_{word}_{trial}.txt"
+    for modality, (name, camera) in NAMES.items():
+        path = root / "idx" / f"{split}_{name}_{trial}.txt"
         samples[modality], missing = listed_samples(path, root, modality, partial(_camera, camera))
         absent += missing
     return samples, absent
@@ -51,7 +51,7 @@ def _camera(camera: int, name: str) -> int:
 
 
 def compare(train: Split, test: Split) -> list[str]:
-    """Images that stand in both splits."""
+    """A sentence about images that are listed in both splits, if there are any."""
     both = {s.path for rows in train.values() for s in rows} & {
         s.path for rows in test.values() for s in rows
     }

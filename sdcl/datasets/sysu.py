@@ -58,7 +58,7 @@ def find(data_dir: Path) -> Path | None:
 
 
 def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
-    """Samples of "train" (training and validation identities, as everybody trains) or "test", and identities
+    """Samples of "train" (training and validation identities, as published methods use them) or "test", and identities
     without any image.
 
     Raises:
@@ -181,21 +181,22 @@ def draw_gallery(
         )
     rng = random.Random(trial)
     drawn: list[int] = []
-    for rows in by_identity_and_camera(samples, GALLERY_CAMERAS[mode]):
+    for images in by_identity_and_camera(samples, GALLERY_CAMERAS[mode]):
         if permutation is not None:
-            drawn += _permuted(samples, rows, permutation, trial, shots)
+            drawn += _permuted(samples, images, permutation, trial, shots)
         elif shots == 1:
-            drawn.append(rng.choice(rows))
+            drawn.append(rng.choice(images))
         else:
-            drawn += rng.sample(rows, min(shots, len(rows)))
+            drawn += rng.sample(images, min(shots, len(images)))
     return drawn
 
 
 def _permuted(
-    samples: list[Sample], rows: list[int], permutation: Permutations, trial: int, shots: int
+    samples: list[Sample], images: list[int], permutation: Permutations, trial: int, shots: int
 ) -> list[int]:
-    first = samples[rows[0]]
-    numbers = {int(Path(samples[r].path).stem.rpartition("_")[2]): r for r in rows}
+    """Indices of the first `shots` images, of those at `images`, in the official order of a draw."""
+    first = samples[images[0]]
+    numbers = {int(Path(samples[i].path).stem.rpartition("_")[2]): i for i in images}
     official = permutation.get((first.camera, first.identity))
     if (
         official is None
@@ -220,6 +221,9 @@ def load_permutations(data_dir: Path) -> Permutations | None:
 
     Returns:
         None when the file is absent.
+
+    Raises:
+        DataError: the file is damaged or is another one.
     """
     from scipy.io import loadmat
 
@@ -230,12 +234,14 @@ def load_permutations(data_dir: Path) -> Permutations | None:
         cells = loadmat(path)["rand_perm_cam"].ravel()
         return {
             (camera, identity): np.atleast_2d(numbers).astype(np.int64)
-            for camera, people in enumerate(cells, start=1)
-            for identity, numbers in enumerate(people.ravel(), start=1)
+            for camera, of_camera in enumerate(cells, start=1)
+            for identity, numbers in enumerate(of_camera.ravel(), start=1)
             if np.size(numbers)
         }
     except Exception as error:  # scipy raises many kinds for a damaged or foreign file
-        raise DataError(f"{path} is not the official permutation file: {error}") from None
+        raise DataError(
+            f"{path} is not the official permutation file; copy it from the original archive ({error})"
+        ) from None
 
 
 SOURCE = PublishedSource(

@@ -28,8 +28,8 @@ def results_table(results: Sequence[Result]) -> str:
     lines = []
     for row in rows:
         numbers = [cell.rjust(width) for cell, width in zip(row[:-2], widths[:-2], strict=True)]
-        words = [cell.ljust(width) for cell, width in zip(row[-2:], widths[-2:], strict=True)]
-        lines.append("  ".join(numbers + words).rstrip())
+        texts = [cell.ljust(width) for cell, width in zip(row[-2:], widths[-2:], strict=True)]
+        lines.append("  ".join(numbers + texts).rstrip())
     return "\n".join(lines)
 
 

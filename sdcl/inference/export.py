@@ -1,7 +1,7 @@
 """Export a trained model as ONNX graphs and safetensors, each compared with PyTorch before it is written.
 
-    MODALITY_BRANCH.onnx   images (batch, 3, H, W) float32, standardised -> features (batch, D); any batch
-    size model.safetensors      all tensors; facts in the metadata; read by --weights and --pretrained
+    MODALITY_BRANCH.onnx   images (batch, 3, H, W) float32, standardised -> features (batch, D), for any batch
+    model.safetensors      all tensors; facts in the metadata; read by --weights and --pretrained
     parity.json            differences between each graph in onnxruntime and the network in PyTorch
     MODEL_CARD.md          a model card
 
@@ -144,7 +144,7 @@ def _require_onnx() -> None:
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise UserError(
-            f"ONNX needs {error.name}: pip install 'sdcl[export]', or say --format safetensors"
+            f"ONNX needs {error.name}: pip install 'sdcl[export]', or choose --format safetensors"
         ) from None
 
 

@@ -6,13 +6,11 @@ all other images of the search). `calibrate_threshold` finds the threshold of a 
 reference images:
 
 - unlabelled: images, of the queries' modality and kind of camera, of people known NOT to be in the gallery.
-The
-  largest similarity of each to the gallery is an impostor score.
-- labelled: the first folder of each path names the person, in the reference and in the gallery. A person's
-own
-  gallery images are left out of the impostor score, so the reference may show people of the gallery; the
-  share of images whose own person exceeds the threshold, the true-accept rate, is measured too: what the
-  threshold costs.
+  The largest similarity of each to the gallery is an impostor score.
+- labelled: the first folder of each path names the person, in the reference and in the gallery. Gallery
+  images of the same person are left out of the impostor score, so the reference may show people of the
+  gallery. The true-accept rate, the share of images that find their person above the threshold, is measured
+  too: it is what the threshold costs.
 
 Of n reference images the threshold is the score of rank floor(F (n + 1)): a further impostor, drawn as the
 reference was, exceeds it with a probability of at most F. So n must be at least 1 / F - 1, and much larger
@@ -82,9 +80,8 @@ def search(
 
     Returns:
         One dictionary a query: `query` path; `best_similarity`; `in_gallery`, None without a threshold;
-            `results`,
-        each with `path`, cosine `similarity` and `score` (larger is better: the similarity, or 1 - re-ranked
-        distance).
+        `results`, each with `path`, cosine `similarity` and `score` (larger is better: the similarity, or 1 -
+        re-ranked distance).
     """
     rows, columns = query.rows.astype(np.float64), gallery.rows.astype(np.float64).T  # (Q, D), (D, G)
     distance = None  # (Q, G)

@@ -19,7 +19,7 @@ class TestSet:
     """All test images of a data set and its protocols.
 
     Attributes:
-        samples: modality -> test samples. stores: modality -> their decoded images in the same order.
+        samples: modality -> test samples. caches: modality -> their decoded images in the same order.
         protocols: rows of the results table, and extra views for the report.
 
     Raises:
@@ -32,9 +32,9 @@ class TestSet:
         self.settings = settings.test
         self.samples, self.protocols = dataset.test, dataset.protocols(protocol_options(settings.test))
         data = settings.data
-        self.stores = {}
+        self.caches = {}
         for m, samples in self.samples.items():
-            where = (
+            source = (
                 [s.path for s in samples],
                 data.height,
                 data.width,
@@ -42,16 +42,16 @@ class TestSet:
                 Path(data.cache_dir),
             )
             if processes.local_rank == 0:
-                build_cache(*where, data.workers, f"test {m}")
+                build_cache(*source, data.workers, f"test {m}")
             barrier()
-            self.stores[m] = open_cache(*where, processes.device, workers=data.workers, title=f"test {m}")
+            self.caches[m] = open_cache(*source, processes.device, workers=data.workers, title=f"test {m}")
 
     def evaluate(self, model: Backbone, bf16: bool) -> list[Result]:
         """Embed every test image once; all protocols and draws use the same features."""
         size = self.settings.test_batch_size
         features = {}
-        for m, store in self.stores.items():
-            branches = extract_features(model, store, m, batch_size=size, bf16=bf16, title="test")
+        for m, cache in self.caches.items():
+            branches = extract_features(model, cache, m, batch_size=size, bf16=bf16, title="test")
             features[m] = joined(branches).cpu()  # (N, D)
         return evaluate(features, self.samples, self.protocols, Rerank() if self.settings.rerank else None)
 

@@ -42,7 +42,7 @@ def cluster_groups(features: Tensor, labels: np.ndarray, k: int) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", ConvergenceWarning
-            )  # fewer different images than groups: told by the result
+            )  # fewer different images than groups: the number of labels shows it
             parts = KMeans(k, n_init=10, random_state=0).fit(array[members]).labels_
         if len(np.unique(parts)) == k:
             groups[members] = parts

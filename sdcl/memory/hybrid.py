@@ -14,8 +14,12 @@ from sdcl.runtime.validation import as_features, as_rows
 
 
 class HybridMemory(nn.Module):
-    """Unit rows that follow the batches: `mean` the averages of a cluster's samples, `hard` the samples
-    least like the cluster.
+    """Two unit rows of each cluster that follow the batches with momentum.
+
+    `mean` follows the average of the cluster's samples, `hard` the sample that is least similar to the cluster.
+
+    Args:
+        rows: (C, D), initial value of both, copied.
     """
 
     mean: Tensor
@@ -28,9 +32,7 @@ class HybridMemory(nn.Module):
         self.register_buffer("hard", rows.clone())
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Snapshots of the mean rows and of the hard rows, (C, D) each: later updates do not reach
-        into a loss built from them.
-        """
+        """Copies of the mean rows and of the hard rows, (C, D) each, which later updates do not change."""
         return self.mean.clone(), self.hard.clone()
 
     @torch.no_grad()
@@ -38,9 +40,9 @@ class HybridMemory(nn.Module):
         """Move the rows of the clusters in the batch, once each.
 
         With Y the unit features of a cluster's samples in the batch:
-            mean <- unit(momentum * mean + (1 - momentum) * average(Y)), the average not brought to unit length first
-            hard <- unit(momentum * hard + (1 - momentum) * y), y in Y the least similar to the mean row before its update,
-                    the first in the batch among equals
+            mean <- unit(momentum * mean + (1 - momentum) * average(Y)); the average is not normalised first
+            hard <- unit(momentum * hard + (1 - momentum) * y); y in Y is the least similar to the mean row
+                    before its update, the first in the batch among equals
 
         Args:
             features: (B, D) of the whole global batch, any norm. labels: int (B,), rows of the memory.

@@ -1,5 +1,4 @@
-"""The interface between a method and the training session: which labels, links, memories and losses, and
-when.
+"""The interface between a method and the training session: stages of labels, memories and losses.
 
 B images of a batch, N training images of a modality, D dimensions.
 """
@@ -165,24 +164,26 @@ def label_sets(labels: Mapping[str, PseudoLabels], suffix: str = "") -> list[Lab
 
 
 def require_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoch: int) -> None:
-    """Stop, with what was found and what to try, when a modality has fewer than two clusters.
+    """Stop with a remedy when a modality has fewer than two clusters.
 
     Raises:
         NoClusters: one cluster leaves a contrast nothing to tell apart, none leaves no label at all.
     """
-    for modality, found in labels.items():
-        if found.occupied >= 2:
+    for modality, of_modality in labels.items():
+        if of_modality.occupied >= 2:
             continue
-        count = len(found.ids)
+        count = len(of_modality.ids)
         tried = (
-            f" and, moving it by --eps-step, up to {found.eps:.2f}" if found.eps not in (None, eps) else ""
+            f" and, moving it by --eps-step, up to {of_modality.eps:.2f}"
+            if of_modality.eps not in (None, eps)
+            else ""
         )
         few = (
             f"So few images need shorter lists: try --k1 {max(count // 4, 3)} --k2 2. " if count < FEW else ""
         )
         raise NoClusters(
-            f"epoch {epoch}: DBSCAN found {found.occupied} cluster(s) among {count} {modality} images, with "
-            f"{found.outliers} outliers, at --eps {eps}{tried}; training needs at least 2. "
+            f"epoch {epoch}: DBSCAN found {of_modality.occupied} cluster(s) among {count} {modality} images, with "
+            f"{of_modality.outliers} outliers, at --eps {eps}{tried}; training needs at least 2. "
             f"If nearly all are outliers raise --eps; if all fell into one cluster lower it. {few}"
             "From random weights (--pretrained none) clusters are cameras, not people: start from pretrained weights. "
             "If this happens after the first epoch, try --momentum-first 0.9 (or 0.99) and a lower --lr."

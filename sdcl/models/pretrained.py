@@ -34,7 +34,6 @@ PRETRAINED_WEIGHTS = {
     ),
 }
 PRETRAINED_WEIGHTS["resnet50_nl"] = PRETRAINED_WEIGHTS["resnet50"]
-STARTING_WEIGHTS = PRETRAINED_WEIGHTS  # the name until every caller has moved
 
 
 def model_of(settings: Settings) -> Backbone:
@@ -80,9 +79,6 @@ def pretrained_model(settings: Settings) -> tuple[Backbone, str]:
     return model, note + load_weights(model, path, min_share=m.min_loaded).summary()
 
 
-starting_model = pretrained_model  # the name until every caller has moved
-
-
 def weight_file(settings: Settings) -> Path:
     """The file that --pretrained means; it need not exist.
 
@@ -96,7 +92,7 @@ def weight_file(settings: Settings) -> Path:
         return Path(chosen)
     if arch not in PRETRAINED_WEIGHTS:
         raise WeightError(
-            f"no pretrained weights are known for --arch {arch}; name a file with --pretrained FILE, or say "
+            f"no pretrained weights are known for --arch {arch}; name a file with --pretrained FILE, or choose "
             "--pretrained none"
         )
     return PRETRAINED_WEIGHTS[arch][0]

@@ -103,7 +103,7 @@ def embed_test_images(trained: TrainedModel, dataset: Dataset) -> TestedModel:
     test_set = TestSet(dataset, trained.settings, Processes(0, 1, 0, trained.device))
     features = {
         m: joined(trained.features(images, m, title="test")).cpu().numpy()
-        for m, images in test_set.stores.items()
+        for m, images in test_set.caches.items()
     }
     identities = {m: np.array([s.identity for s in samples]) for m, samples in test_set.samples.items()}
     cameras = {m: np.array([s.camera for s in samples]) for m, samples in test_set.samples.items()}
@@ -176,7 +176,7 @@ def _test_tile(
     correct: bool | None = None,
     similarity: float | None = None,
 ) -> Tile:
-    pixels = model.test_set.stores[modality].images[row]
+    pixels = model.test_set.caches[modality].images[row]
     identity, camera = int(model.identities[modality][row]), int(model.cameras[modality][row])
     return Tile(pixels, identity, camera, correct, similarity)
 
@@ -202,7 +202,7 @@ def attention_views(model: TestedModel, attend: Sequence[str] = ()) -> list[Atte
         return []
     views = []
     for m, rows in choose_images(model.test_set.samples, attend).items():
-        images = model.test_set.stores[m]
+        images = model.test_set.caches[m]
         if not len(rows):
             continue
         maps = class_attention(network, {m: normalize(images.take(rows))})[m]
@@ -215,8 +215,8 @@ def attention_views(model: TestedModel, attend: Sequence[str] = ()) -> list[Atte
 
 
 def choose_images(samples: dict[str, list[Sample]], attend: Sequence[str]) -> dict[str, np.ndarray]:
-    """modality -> rows of the test images whose paths end as asked for, or of two images in the middle of
-    the list.
+    """modality -> indexes of the test images whose paths end with one of `attend`; empty: of two images in the
+    middle of the list.
     """
     if not attend:
         return {m: np.array([len(s) // 4, 3 * len(s) // 4])[: len(s)] for m, s in samples.items()}

@@ -1,5 +1,6 @@
-"""How every program ends: exit code 0, one line and 2 for a `UserError`, 75 after a signal, a traceback and 1
-for anything else.
+"""Run a program to its exit code: 0; 2 and one line for a `UserError`; 75 after a signal.
+
+Anything else keeps its traceback and exits with 1.
 """
 
 from __future__ import annotations

@@ -178,9 +178,9 @@ def _as_tensor(value: np.ndarray | np.generic) -> Tensor:
 
 
 def _unrecordable(what: str, position: str) -> TypeError:
-    place = f" at {position}" if position else ""
+    where = f" at {position}" if position else ""
     return TypeError(
-        f"`once` was given a function that returns {what}{place}; it may return {RECORDABLE}, which can be "
+        f"`once` was given a function that returns {what}{where}; it may return {RECORDABLE}, which can be "
         "saved when a signal interrupts the epoch"
     )
 

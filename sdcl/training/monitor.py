@@ -105,7 +105,7 @@ class Monitor:
                     value, expected = result[metric], published[self.epoch]
                     difference = value - expected
                     text = f"{metric} {value:.2f}, published {expected:.2f} ({difference:+.2f})"
-                    self._tell(text, left=difference < -TOLERANCE)
+                    self._log_comparison(text, left=difference < -TOLERANCE)
 
     def _compare_labels(self, row: dict[str, Any]) -> None:
         for count, label_sets in COUNTS[self.recipe].items():
@@ -113,10 +113,10 @@ class Monitor:
                 if self.epoch in published and name in row["labels"]:
                     value, expected = row["labels"][name][count], published[self.epoch]
                     far = not expected / FACTOR <= value <= expected * FACTOR
-                    self._tell(
+                    self._log_comparison(
                         f"{count} of {name} {value}, published {expected}", left=far and count == "clusters"
                     )
 
-    def _tell(self, text: str, *, left: bool) -> None:
+    def _log_comparison(self, text: str, *, left: bool) -> None:
         word = "warning: has left the published curve" if left else "watch"
         self.log.line(f"{word}: epoch {self.epoch}, {text}")

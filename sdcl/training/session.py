@@ -286,15 +286,15 @@ class TrainingSession:
         self._trained: list[tuple[Stage, dict[str, float]]] = []  # stages of the epoch, and their mean losses
         self._trainer = None
 
-    def _recall(self, compute: Callable[[], Any], look: Callable[[Any], None] | None = None) -> Any:
+    def _recall(self, compute: Callable[[], Any], check: Callable[[Any], None] | None = None) -> Any:
         """A value that the journal has recorded, or a new one.
 
-        `look` sees either; signals are looked for after a new one.
+        `check` is given either; signals are checked after a new one.
         """
         replaying = self.journal.replaying
         value = self.journal.recall(compute)
-        if look is not None:
-            look(value)
+        if check is not None:
+            check(value)
         if not replaying:
             self._check_signals()
         return value

@@ -53,10 +53,10 @@ def whole_batch(labels, indexes=None):
 
 def step(optimizer, objectives, features, batch):
     """One optimiser step of the objectives' sum. -> terms"""
-    everyone = {m: {b: f.detach() for b, f in branches.items()} for m, branches in features.items()}
+    gathered = {m: {b: f.detach() for b, f in branches.items()} for m, branches in features.items()}
     terms = {}
     for objective in objectives:
-        terms |= objective(features, everyone, batch)
+        terms |= objective(features, gathered, batch)
     optimizer.zero_grad()
     sum(terms.values()).backward()
     optimizer.step()

@@ -34,10 +34,10 @@ def test_released_aggregation_and_iteration(arrays, monkeypatch):
     for m, s in SHORT.items():
         np.testing.assert_allclose(memories[m].rows, a[f"memory_{s}_cma"], atol=1e-5)
     features = {m: {"deep": t(a[f"batch_{s}"]).requires_grad_()} for m, s in SHORT.items()}
-    everyone = {m: {"deep": f["deep"].detach()} for m, f in features.items()}
+    gathered = {m: {"deep": f["deep"].detach()} for m, f in features.items()}
     labels = {m: a[f"batch_labels_{s}"] for m, s in SHORT.items()}
     terms = stage.objectives["contrast"](
-        features, everyone, Batch(labels, labels, dict.fromkeys(SHORT, slice(None)))
+        features, gathered, Batch(labels, labels, dict.fromkeys(SHORT, slice(None)))
     )
     sum(terms.values()).backward()
     for m, s in SHORT.items():

@@ -55,10 +55,10 @@ def iteration(a, dataset, epoch, moved=None, **given):
     )
     for (m, b), feature in (moved or {}).items():
         features[m][b] = feature
-    everyone = {m: {b: f.detach() for b, f in branches.items()} for m, branches in features.items()}
+    gathered = {m: {b: f.detach() for b, f in branches.items()} for m, branches in features.items()}
     terms = {}
     for objective in objectives.values():
-        terms |= objective(features, everyone, batch)
+        terms |= objective(features, gathered, batch)
     if moved is None:
         sum(terms.values()).backward()
     return method, objectives, features, terms

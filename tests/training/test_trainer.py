@@ -54,8 +54,8 @@ def break_gradients(monkeypatch, at):
     """Add a term of value 0 whose gradient is infinite, in the given steps of every stage."""
     plain, step = ClusterContrast.forward, [0]
 
-    def forward(self, features, everyone, batch):
-        terms = plain(self, features, everyone, batch)
+    def forward(self, features, gathered, batch):
+        terms = plain(self, features, gathered, batch)
         if step[0] in at:
             terms["broken"] = (features["visible"]["deep"].sum() * 0).abs().sqrt()
         else:

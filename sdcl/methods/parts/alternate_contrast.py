@@ -41,7 +41,7 @@ class AlternateContrast(ClusterContrast):
         self.anchor, self.partners, self.weight = anchor, partners, weight
         self.target = next(m for m in MODALITIES if m != anchor)
 
-    def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, features: Features, gathered: Features, batch: Batch) -> dict[str, Tensor]:
         """Terms of each modality, weight 1, and the cross terms; then the memories take in the batch,
         the anchor's images first.
 
@@ -52,7 +52,7 @@ class AlternateContrast(ClusterContrast):
         partners = self.partners[batch.labels[self.anchor]]  # (B,)
         local = partners[batch.local[self.anchor]]
         for branch, seen in prototypes.items():
-            live, gathered = features[self.anchor][branch], everyone[self.anchor][branch]
+            live, whole = features[self.anchor][branch], gathered[self.anchor][branch]
             here = torch.as_tensor(np.flatnonzero(local >= 0), device=live.device)
             labels = torch.as_tensor(local[local >= 0], device=live.device)
             contrast = live.sum() * 0  # no image with a partner
@@ -61,6 +61,6 @@ class AlternateContrast(ClusterContrast):
             terms[f"cross_{self.anchor}_{self.target}_{branch}"] = self.weight * contrast
             moving = torch.as_tensor(np.flatnonzero(partners >= 0), device=live.device)
             self.memory(self.target, branch).update(
-                gathered[moving], partners[partners >= 0], self.momentum, hardest=self.settings.use_hard
+                whole[moving], partners[partners >= 0], self.momentum, hardest=self.settings.use_hard
             )
-        return self.within(features, everyone, batch, prototypes) | terms
+        return self.within(features, gathered, batch, prototypes) | terms

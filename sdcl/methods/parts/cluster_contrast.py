@@ -62,21 +62,21 @@ class ClusterContrast(nn.Module):
         """The memory of a modality."""
         return cast("ClusterMemory", cast("nn.ModuleDict", self.memories[branch])[modality])
 
-    def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, features: Features, gathered: Features, batch: Batch) -> dict[str, Tensor]:
         """-log softmax(unit(f) M^T / tau)[y], one term per modality and branch, weight 1; then the
         memories take in the batch.
 
         A shared memory takes in the visible batch first; with late gradients the infrared term's gradient
         uses the updated memory. See `Stage.objectives` for the arguments.
         """
-        return self.within(features, everyone, batch, self.snapshots())
+        return self.within(features, gathered, batch, self.snapshots())
 
     def snapshots(self) -> dict[str, dict[str, Tensor]]:
         """branch -> modality -> prototypes (K, D), as all forward passes of a step see them."""
         return {b: {m: self.memory(m, b)() for m in MODALITIES} for b in self.memories}
 
     def within(
-        self, features: Features, everyone: Features, batch: Batch, prototypes: dict[str, dict[str, Tensor]]
+        self, features: Features, gathered: Features, batch: Batch, prototypes: dict[str, dict[str, Tensor]]
     ) -> dict[str, Tensor]:
         """`forward` with the snapshots given: what the losses see, also where the memories were
         updated since.
@@ -91,6 +91,6 @@ class ClusterContrast(nn.Module):
                     features[m][branch], labels, snapshots[m], self.settings.temp, late
                 )
                 memories[m].update(
-                    everyone[m][branch], batch.labels[m], self.momentum, hardest=self.settings.use_hard
+                    gathered[m][branch], batch.labels[m], self.momentum, hardest=self.settings.use_hard
                 )
         return terms

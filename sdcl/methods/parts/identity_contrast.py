@@ -28,7 +28,7 @@ class IdentityContrast(nn.Module):
         for branch, rows in centres.items():
             self.register_buffer(branch, rows)
 
-    def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, features: Features, gathered: Features, batch: Batch) -> dict[str, Tensor]:
         """One term per modality and branch, over the images whose nearest cluster is the same in all
         branches.
 

@@ -50,7 +50,7 @@ class NeighborLearning(nn.Module):
             }
         )
 
-    def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, features: Features, gathered: Features, batch: Batch) -> dict[str, Tensor]:
         """One term per pair of modalities and branch; see `Stage.objectives` for the arguments.
 
         Masks and probabilities use W as it was before this step; then W takes in the batch; gradients use
@@ -70,7 +70,7 @@ class NeighborLearning(nn.Module):
             masks[anchor, neighbor] = agreeing_neighbors(anchors, before[neighbor], self.threshold)
         for m, branches in memories.items():
             for branch, memory in branches.items():
-                memory.update(everyone[m][branch], batch.indexes[m], self.momentum, raw=self.raw_update)
+                memory.update(gathered[m][branch], batch.indexes[m], self.momentum, raw=self.raw_update)
         terms = {}
         for (anchor, neighbor), weight in self.pairs.items():
             for branch, live in features[anchor].items():
