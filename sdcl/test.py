@@ -109,8 +109,8 @@ def refuse_leak(trained: TrainedModel, settings: Settings) -> None:
     if source.trials and theirs.trial != ours.trial:
         raise CheckpointError(
             f"{path} was trained on {source.title} trial {theirs.trial}, this test is of trial {ours.trial}: "
-            f"people it trained on would be tested. Use --trial {theirs.trial}, or name the checkpoint of trial "
-            f"{ours.trial}"
+            f"people it trained on would be tested. Use --trial {theirs.trial}, or name the checkpoint of "
+            f"trial {ours.trial}"
         )
 
 

@@ -78,9 +78,9 @@ def label_warnings(
         camera_purity = purity(labels.ids[kept], cameras[kept])
         if camera_purity > max_camera_purity >= by_chance:
             warnings.append(
-                f"the clusters of {name} are cameras: {camera_purity:.0%} of the images have the most frequent "
-                f"camera of their cluster (--max-camera-purity {max_camera_purity}; {by_chance:.0%} would by "
-                "chance). Training tends to stay there: start from pretrained weights instead of --pretrained "
-                "none, or try --calibrate-necks and a larger --eps"
+                f"the clusters of {name} are cameras: {camera_purity:.0%} of the images have the most "
+                f"frequent camera of their cluster (--max-camera-purity {max_camera_purity}; {by_chance:.0%} "
+                "would by chance). Training tends to stay there: start from pretrained weights instead of "
+                "--pretrained none, or try --calibrate-necks and a larger --eps"
             )
     return warnings

@@ -144,12 +144,10 @@ def examine_cost(settings: Settings, dataset: Dataset) -> list[Finding]:
         Finding(
             NOTE,
             f"about {hours:.1f} hours of model arithmetic on one {device.type} device "
-            f"({settings.optim.epochs} epochs of {per_epoch} steps of "
-            f"{batch} images at {seconds * 1e3:.1f} ms an image, and embedding {embedded:,} images an "
-            f"epoch), and about "
+            f"({settings.optim.epochs} epochs of {per_epoch} steps of {batch} images at {seconds * 1e3:.1f} "
+            f"ms an image, and embedding {embedded:,} images an epoch), and about "
             f"{activations * batch / 1e9:.1f} GB of activations in a step over all devices; a rough "
-            f"estimate, measured on "
-            f"{TIMED_IMAGES} random images",
+            f"estimate, measured on {TIMED_IMAGES} random images",
         )
     ]
 

@@ -113,8 +113,8 @@ def partial_lists(
 ) -> tuple[Tensor, Tensor]:
     """Partial rank lists from one shard's strips of `chunk` rows of the product matrix.
 
-    Each product enters the lists of its row and of its column. Strips at the top of the matrix are wide, those
-    at the bottom narrow: shards take turns in alternating order, so that all have about the same work.
+    Each product enters the lists of its row and of its column. Strips at the top of the matrix are wide,
+    those at the bottom narrow: shards take turns in alternating order, so that all have about the same work.
 
     Returns:
         float32 (N, k), |x_j|^2 - 2 x_i.x_j of the listed images, ascending, infinite where the list has an

@@ -27,7 +27,7 @@ from sdcl.config.settings import (
 from sdcl.datasets import source_of
 from sdcl.runtime.errors import SettingError
 
-AGW = "agw"  # ADCA, GUR and SDCL call their two-stream ResNet-50 so; SDCL's has instance normalisation in the stems
+AGW = "agw"  # the two-stream ResNet-50 of ADCA, GUR and SDCL; SDCL's has instance normalisation in its stems
 
 
 # ------------------------------------------------------------------ dataclass -> flags
@@ -227,7 +227,7 @@ def describe(settings: Settings, origin: dict[str, str]) -> str:
 
 
 def differences_from_recipe(settings: Settings, origin: dict[str, str]) -> list[str]:
-    """A line for each setting from a flag or the --config file, and one for those of the file without effect."""
+    """A line for each setting from a flag or the --config file, and one for settings without effect."""
     values = flat(settings)
     lines = [
         f"--{n.replace('_', '-')} {values[n]} ({o})"

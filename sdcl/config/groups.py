@@ -71,7 +71,7 @@ class RunSettings:
     device: str = setting("auto", "device: auto, cpu, cuda or cuda:N", affects=SPEED)
     recompute: bool = setting(
         False,
-        "ViT: keep no activations of the blocks, compute them again for the gradient (same numbers, less memory)",
+        "ViT: recompute the activations of the blocks in the backward pass (same numbers, less memory)",
         arch="vit",
         affects=SPEED,
     )
@@ -127,7 +127,8 @@ class AugmentSettings:
 
     color_jitter: float = setting(
         0.5,
-        "strength of brightness, contrast, saturation and hue jitter; 0: off (a hue shift of 0.5 is half the circle)",
+        "strength of brightness, contrast, saturation and hue jitter; 0: off "
+        "(a hue shift of 0.5 is half the circle)",
         bounds=Bounds(0, 0.5),
     )
     pad: int = setting(10, "zero padding before the random crop, in pixels", bounds=AT_LEAST_0)
@@ -146,7 +147,8 @@ class ModelSettings:
     )
     pretrained: str = setting(
         "auto",
-        "pretrained weights: a file; auto: the recipe's file; torchvision: its ImageNet ResNet-50; none: random",
+        "pretrained weights: a file; auto: the architecture's file in weights/; torchvision: its ImageNet "
+        "ResNet-50; none: random weights",
     )
     min_loaded: float = setting(
         0.8, "smallest share of the model's tensors that a weight file must fill", bounds=SHARE
@@ -167,7 +169,8 @@ class ModelSettings:
     )
     bn_replicas: int = setting(
         2,
-        "slices of a batch that BatchNorm normalises separately, as DataParallel on N GPUs did; 1: whole batch",
+        "slices of a batch that BatchNorm normalises separately, as DataParallel on N GPUs did; 1: the whole "
+        "batch",
         bounds=AT_LEAST_1,
     )
 
@@ -233,7 +236,8 @@ class MemorySettings:
     use_hard: bool = setting(False, "update a prototype with its least similar sample only (batch-hard)")
     late_gradients: bool = setting(
         True,
-        "as released: gradients use memories already updated by the same step; --no-late-gradients: the clean form",
+        "as released: gradients use memories that the same step has updated; --no-late-gradients: as in the "
+        "forward pass",
     )
 
 

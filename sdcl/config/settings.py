@@ -189,13 +189,13 @@ def check(settings: Settings) -> None:
         )
     if batch.batch_size % batch.num_instances or batch.batch_size_visible % batch.num_instances:
         raise SettingError(
-            f"--batch-size {batch.batch_size} and --batch-size-visible {batch.batch_size_visible} must be multiples of "
-            f"--num-instances {batch.num_instances}: a batch holds whole clusters"
+            f"--batch-size {batch.batch_size} and --batch-size-visible {batch.batch_size_visible} must be "
+            f"multiples of --num-instances {batch.num_instances}: a batch holds whole clusters"
         )
     if settings.model.shallow and "shallow" not in method_class(settings.run.method).branches:
         raise SettingError(
-            f"--method {settings.run.method} trains one feature per image and would leave a shallow branch untrained: "
-            "add --no-shallow"
+            f"--method {settings.run.method} trains one feature per image and would leave a shallow branch "
+            "untrained: add --no-shallow"
         )
 
 

@@ -207,7 +207,8 @@ class Dataset:
             if count < MIN_TRAIN_IMAGES:
                 raise DataError(
                     f"{self.data_dir} has {count} {m} images to train on; at least {MIN_TRAIN_IMAGES} of "
-                    "each modality are needed, and hundreds make sense. Add images, or check --data-dir and the split"
+                    "each modality are needed, and hundreds make sense. Add images, or check --data-dir and "
+                    "the split"
                 )
 
     def require_test(self) -> None:

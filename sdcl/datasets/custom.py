@@ -121,8 +121,8 @@ def remarks(data_dir: Path, both: dict[str, Split], cameras: dict[str, int]) -> 
     if unknown:
         lines.append(
             f"{' and '.join(unknown)} training images have no identity: adjusted Rand index, purity and the "
-            f"true number of "
-            "identities are left out where such an image counts. Training never reads an identity"
+            "true number of identities are left out where such an image counts. Training never reads an "
+            "identity"
         )
     if not tested:
         lines.append(
@@ -153,7 +153,8 @@ SOURCE = CustomSource(
     test_remedy=f"List them in a table, each with its identity and the split 'test' (columns {HEADER})",
     shared_identities="warning",
     shared_remedy="give each person to one of the splits, if the test is to be one of new people",
-    small_remedy="lower --k1, --k1-visible-unified, --cra-k, --num-instances and --eps (docs/datasets/custom.md)",
+    small_remedy="lower --k1, --k1-visible-unified, --cra-k, --num-instances and --eps "
+    "(docs/datasets/custom.md)",
 )
 
 
@@ -184,8 +185,8 @@ def list_rows(data_dir: Path) -> tuple[Path, list[Row]]:
         there = sorted(p.name + "/" * p.is_dir() for p in data_dir.iterdir() if not p.name.startswith("."))
         raise DataError(
             f"{data_dir} holds neither {TABLE} nor the folder {' and the folder '.join(lacking)}; there is: "
-            f"{_some(there) or 'nothing'}. "
-            f"Rename what is meant, or name a table with --data-dir FILE.csv ({HEADER})"
+            f"{_some(there) or 'nothing'}. Rename what is meant, or name a table with --data-dir FILE.csv "
+            f"({HEADER})"
         )
     return data_dir, [row for m in MODALITIES for row in read_folder(data_dir, m)]
 
@@ -217,8 +218,7 @@ def read_folder(root: Path, modality: str) -> list[Row]:
     if loose and len(loose) < len(paths):
         raise DataError(
             f"{top} holds images in folders, one per camera, and {len(loose)} beside them, such as "
-            f"{loose[0]!r}; "
-            "move these into their camera's folder"
+            f"{loose[0]!r}; move these into their camera's folder"
         )
     return [Row(f"{modality}/{p}", "1" if loose else p.partition("/")[0], modality) for p in paths]
 
@@ -234,8 +234,8 @@ def _refuse_others(parent: str, folders: list[str], files: list[str]) -> None:
     for name in files:
         if os.path.splitext(name)[1].lower() in OTHER_IMAGES:
             raise DataError(
-                f"{os.path.join(parent, name)} is an image of a format that is not read ({READ} are); convert "
-                f"it or move it"
+                f"{os.path.join(parent, name)} is an image of a format that is not read ({READ} are); "
+                "convert it or move it"
             )
 
 

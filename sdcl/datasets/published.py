@@ -83,8 +83,7 @@ class PublishedSource(DataSource):
 def _synthetic_remark(data_dir: Path, manifest: dict[str, Any]) -> str:
     return (
         f"{data_dir} is synthetic ({manifest['version']}, set {manifest['set']}, difficulty "
-        f"{manifest['difficulty']}, "
-        f"seed {manifest['seed']}): its numbers are not those of the real data set"
+        f"{manifest['difficulty']}, seed {manifest['seed']}): its numbers are not those of the real data set"
     )
 
 

@@ -75,8 +75,8 @@ def listed_samples(
         camera = camera_of(name)
         if camera is None:
             raise DataError(
-                f"split file {path}, line {number}: the name {name} does not hold a camera; copy the file from the "
-                f"original archive"
+                f"split file {path}, line {number}: the name {name} does not hold a camera; copy the file "
+                "from the original archive"
             )
         if os.path.isfile(root / name):  # False, not an error, for a name too long for the file system
             samples.append(Sample(str((root / name).absolute()), label, camera, modality))
@@ -99,7 +99,10 @@ def folder_samples(
 
 
 def without_images(identities: Iterable[int], samples: dict[str, list[Sample]], files: str) -> list[str]:
-    """A sentence with the identities that have no image, if there are any. `files`: names of their split files."""
+    """A sentence with the identities that have no image, if there are any.
+
+    `files`: names of their split files.
+    """
     absent = sorted(set(identities) - {s.identity for split in samples.values() for s in split})
     named = ", ".join(f"{i:04d}" for i in absent[:10])
     return [f"{len(absent)} identities of {files} have no image: {named}"] if absent else []

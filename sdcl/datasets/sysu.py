@@ -58,7 +58,8 @@ def find(data_dir: Path) -> Path | None:
 
 
 def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
-    """Samples of "train" (training and validation identities, as published methods use them) or "test", and identities
+    """Samples of "train" (training and validation identities, as published methods use them) or "test",
+    and identities
     without any image.
 
     Raises:

@@ -226,6 +226,5 @@ def refuse_mixture(a: Embeddings, b: Embeddings) -> None:
     if differences:
         raise DataError(
             f"embeddings of {printable(a.about['root'])} and of {printable(b.about['root'])} cannot be "
-            "compared: "
-            f"{'; '.join(differences)}. Embed both with the same --weights"
+            f"compared: {'; '.join(differences)}. Embed both with the same --weights"
         )

@@ -16,7 +16,8 @@ from sdcl.runtime.validation import as_features, as_rows
 class HybridMemory(nn.Module):
     """Two unit rows of each cluster that follow the batches with momentum.
 
-    `mean` follows the average of the cluster's samples, `hard` the sample that is least similar to the cluster.
+    `mean` follows the average of the cluster's samples, `hard` the sample that is least similar to the
+    cluster.
 
     Args:
         rows: (C, D), initial value of both, copied.

@@ -1,14 +1,17 @@
-"""ADCA: Augmented Dual-Contrastive Aggregation Learning for Unsupervised Visible-Infrared Person Re-Identification.
+"""ADCA: Augmented Dual-Contrastive Aggregation Learning for Unsupervised Visible-Infrared Person
+Re-Identification.
 
 Bin Yang, Mang Ye, Jun Chen, Zesen Wu. ACM MM 2022. https://doi.org/10.1145/3503161.3548198
-Released code: https://github.com/yangbincv/ADCA. Contributions, and the call that is each of them:
+Released code: https://github.com/yangbincv/ADCA. Contributions, and the calls that implement them:
 
-    dual-contrastive learning (DCL)           `ClusterContrast`: one memory per modality, visible images in two views    (stage 1)
-    random channel augmentation               the second, channel-exchanged view (`sdcl.data.augment`; --second-view)
-    cross-modality memory aggregation (CMA)   `count_matches`, `one_to_one`, `aggregate`                                 (stage 2)
+    dual-contrastive learning (DCL)           `ClusterContrast`: one memory per modality, visible images in
+                                              two views; stage 1
+    random channel augmentation               the second, channel-exchanged view (--second-view)
+    cross-modality memory aggregation (CMA)   `count_matches`, `one_to_one`, `aggregate`; stage 2
 
-Per epoch: extract -> pseudo-labels of each modality -> memories -> (stage 2) visible prototypes move to their infrared partners -> steps.
-Stage 2 begins with a new optimiser and learning rate, and with the weights of stage 1's last epoch.
+Per epoch: extract -> pseudo-labels of each modality -> memories -> (stage 2) visible prototypes move to their
+infrared partners -> steps. Stage 2 begins with a new optimiser and learning rate, and with the weights of
+stage 1's last epoch.
 """
 
 from __future__ import annotations
@@ -86,7 +89,7 @@ class ADCA:
         yield Stage(name, labels, self.batch.iters, {"contrast": contrast}, label_sets(pseudo))
 
     def _matches(self, features: Features, labels: dict[str, np.ndarray]) -> np.ndarray:
-        """CMA's matched clusters, int (A, 2) visible and infrared, from the pairs of images that reach the threshold."""
+        """CMA's matched clusters, int (A, 2): visible and infrared label."""
         table = association.count_matches(
             features["visible"]["deep"],
             features["infrared"]["deep"],

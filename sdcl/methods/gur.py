@@ -1,16 +1,19 @@
-"""GUR: Towards Grand Unified Representation Learning for Unsupervised Visible-Infrared Person Re-Identification.
+"""GUR: Towards Grand Unified Representation Learning for Unsupervised Visible-Infrared Person
+Re-Identification.
 
 Bin Yang, Jun Chen, Mang Ye. ICCV 2023.
 https://doi.org/10.1109/ICCV51070.2023.01016
-Released code: https://github.com/yangbincv/GUR. Contributions, and the call that is each of them:
+Released code: https://github.com/yangbincv/GUR. Contributions, and the calls that implement them:
 
-    bottom-up domain learning                      `_cameras`, then `_modalities`, then `_joint`: three kinds of stages in every epoch
-    cross-memory association embedding (CAE)       `association_embedding`                       (before the last two clusterings)
-    cross-modality label unification (CMLU)        `propagate_labels`, `majority_of_neighbors`   (from its epoch on)
+    bottom-up domain learning                  `_cameras`, then `_modalities`, then `_joint`: three kinds of
+                                               stages in every epoch
+    cross-memory association embedding (CAE)   `association_embedding`, before the last two clusterings
+    cross-modality label unification (CMLU)    `propagate_labels`, `majority_of_neighbors`; --propagate-from
 
-Per epoch: every pair of a visible and an infrared camera is clustered and trained by itself; then each modality, described by its
-similarity to the memories of the camera stages; then both modalities together, described by their similarity to the memories of the
-modality stage. A data set without cameras (RegDB) skips the first kind. Symbols: N images, C clusters, D dimensions; M cluster memory.
+Per epoch: every pair of a visible and an infrared camera is clustered and trained by itself; then each
+modality, described by its similarity to the memories of the camera stages; then both modalities together,
+described by their similarity to the memories of the modality stage. A data set without cameras (RegDB) skips
+the first kind. Symbols: N images, C clusters, D dimensions; M cluster memory.
 """
 
 from __future__ import annotations
@@ -108,8 +111,8 @@ class GUR:
     title = "Grand Unified Representation Learning"
     paper = "https://doi.org/10.1109/ICCV51070.2023.01016"
     SETTINGS = GURSettings
-    # On LLCM, which takes the recipe of SYSU-MM01, GUR has 9 x 8 pairs of cameras instead of 4 x 2: --camera-iters,
-    # --no-refresh-cameras and --no-intra-camera shorten it.
+    # On LLCM, which takes the recipe of SYSU-MM01, GUR has 9 x 8 pairs of cameras instead of 4 x 2:
+    # --camera-iters, --no-refresh-cameras and --no-intra-camera shorten it.
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
         "sysu": RESNET,
         "regdb": {
@@ -160,7 +163,7 @@ class GUR:
         ]
 
     def _cameras(self, epoch: int, extract: Extract, once: Once) -> Generator[Stage, None, Memories]:
-        """One stage per pair of cameras, each labelled within itself. Returns every camera's memory as its last stage left it.
+        """One stage per pair of cameras, with labels of each camera. Returns the last memory of every camera.
 
         A pair in which a camera has fewer than two clusters is reported and not trained.
         """
@@ -189,8 +192,9 @@ class GUR:
                     memories[m][c] = contrast.memory(m)()  # after the stage was trained
         if not memories["visible"]:
             raise NoClusters(
-                f"epoch {epoch}: no pair of cameras has two clusters on each side at --camera-eps {self.gur.camera_eps}. "
-                "Raise it if nearly all images are outliers, lower it if all fell together, or go on without: --no-intra-camera"
+                f"epoch {epoch}: no pair of cameras has two clusters on each side at --camera-eps "
+                f"{self.gur.camera_eps}. Raise it if nearly all images are outliers, lower it if all fell "
+                "into one cluster, or leave these stages out with --no-intra-camera"
             )
         return {m: list(memories[m].values()) for m in MODALITIES}
 
@@ -207,16 +211,19 @@ class GUR:
     def _modalities(
         self, epoch: int, extract: Extract, once: Once, cameras: Memories
     ) -> Generator[Stage, None, Memories]:
-        """One stage on labels of each modality, or on infrared labels for both. Returns the memory of each modality."""
+        """One stage on labels of each modality, or on infrared labels for both.
+
+        Returns the memory of each modality.
+        """
         features = extract()
         pseudo = once(
             lambda: {
-                m: self._cluster(self._described(features[m], cameras[m]), self.cluster.eps)
+                m: self._cluster(self._embedding(features[m], cameras[m]), self.cluster.eps)
                 for m in MODALITIES
             }
         )
         require_clusters(pseudo, self.cluster.eps, epoch)
-        labels, shown = {m: pseudo[m].ids for m in MODALITIES}, label_sets(pseudo)
+        labels, sets = {m: pseudo[m].ids for m in MODALITIES}, label_sets(pseudo)
         sources = {m: (features[m], labels[m]) for m in MODALITIES}
         contrast = parts.ClusterContrast(sources, self.memory, first=epoch == 0)
         visible = contrast.memory("visible")  # kept when CMLU's shared memory takes its place
@@ -225,15 +232,15 @@ class GUR:
             linked = once(lambda: self._unify(features, pseudo["infrared"], epoch))
             require_links(linked, f"--propagation-k {self.gur.propagation_k}", "--propagate-from", epoch)
             labels["visible"] = linked.ids
-            shown.append(LabelSet("visible_associated", "visible", linked))
+            sets.append(LabelSet("visible_associated", "visible", linked))
             contrast = parts.ClusterContrast(sources["infrared"], self.memory, first=False)
         trained = unified or self.gur.inter_camera
         name = "unified" if unified else "modalities"
-        yield Stage(name, labels, self.batch.iters, {"contrast": contrast} if trained else {}, shown)
+        yield Stage(name, labels, self.batch.iters, {"contrast": contrast} if trained else {}, sets)
         return {"visible": [visible()], "infrared": [contrast.memory("infrared")()]}
 
-    def _described(self, features: dict[str, Tensor], memories: list[Tensor]) -> Tensor:
-        """What a modality is clustered by: CAE over its cameras' memories, or its plain features where there are none."""
+    def _embedding(self, features: dict[str, Tensor], memories: list[Tensor]) -> Tensor:
+        """The embedding that is clustered: CAE over the cameras' memories, or plain features without any."""
         if not self.gur.cae or not memories:
             return features["deep"]
         slices_of = association.released_slices if self.gur.released_cae_slices else association.memory_slices
@@ -241,7 +248,7 @@ class GUR:
         return association.association_embedding(features["deep"], memories, self.gur.cae_scale, slices)
 
     def _unify(self, features: Features, infrared: PseudoLabels, epoch: int) -> PseudoLabels:
-        """CMLU: infrared labels for the visible images; from `structure_from` on smoothed among the visible images."""
+        """CMLU: infrared labels for the visible images, smoothed among them from `structure_from` on."""
         ids = association.propagate_labels(
             features["visible"]["deep"], features["infrared"]["deep"], infrared.ids, self.gur.propagation_k
         )
@@ -267,11 +274,11 @@ class GUR:
     def _cluster_jointly(self, features: Features, memories: Memories) -> PseudoLabels:
         """Labels (Nv + Nr,) of the visible, then the infrared images."""
         both, _ = parts.joint_source(features, {m: np.zeros(self.sizes[m], np.int64) for m in MODALITIES})
-        described = both["deep"]
+        embedding = both["deep"]
         if self.gur.cae:
             stack = [memory for m in MODALITIES for memory in memories[m]]
-            described = association.association_embedding(described, stack, self.gur.cae_scale)
-        return self._cluster(described, self.cluster.eps)
+            embedding = association.association_embedding(embedding, stack, self.gur.cae_scale)
+        return self._cluster(embedding, self.cluster.eps)
 
     def _cluster(self, features: Tensor, eps: float) -> PseudoLabels:
         return parts.cluster(features, self.cluster, normalize=False, eps=eps)

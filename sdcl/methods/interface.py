@@ -182,10 +182,10 @@ def require_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoch: int)
             f"So few images need shorter lists: try --k1 {max(count // 4, 3)} --k2 2. " if count < FEW else ""
         )
         raise NoClusters(
-            f"epoch {epoch}: DBSCAN found {of_modality.occupied} cluster(s) among {count} {modality} images, with "
-            f"{of_modality.outliers} outliers, at --eps {eps}{tried}; training needs at least 2. "
-            f"If nearly all are outliers raise --eps; if all fell into one cluster lower it. {few}"
-            "From random weights (--pretrained none) clusters are cameras, not people: start from pretrained weights. "
+            f"epoch {epoch}: DBSCAN found {of_modality.occupied} cluster(s) among {count} {modality} images, "
+            f"with {of_modality.outliers} outliers, at --eps {eps}{tried}; training needs at least 2. If "
+            f"nearly all are outliers raise --eps; if all fell into one cluster lower it. {few}From random "
+            "weights (--pretrained none) clusters are cameras, not people: start from pretrained weights. "
             "If this happens after the first epoch, try --momentum-first 0.9 (or 0.99) and a lower --lr."
         )
 
@@ -204,6 +204,7 @@ def require_links(linked: PseudoLabels, length: str, start: str, epoch: int) -> 
     count = len(linked.ids)
     raise NoClusters(
         f"epoch {epoch}: the association linked {count - linked.outliers} of {count} visible images, to "
-        f"{linked.occupied} of {linked.num_clusters} infrared clusters; training needs at least 2. A {length} beyond the "
-        f"size of a cluster lets one label win everywhere: lower it. Or let the first stage go on longer with a later {start}."
+        f"{linked.occupied} of {linked.num_clusters} infrared clusters; training needs at least 2. A "
+        f"{length} beyond the size of a cluster lets one label win everywhere: lower it. Or let the first "
+        f"stage go on longer with a later {start}."
     )

@@ -2,14 +2,16 @@
 
 Bin Yang, Jun Chen, Mang Ye. CVPR 2024.
 https://openaccess.thecvf.com/content/CVPR2024/papers/Yang_Shallow-Deep_Collaborative_Learning_for_Unsupervised_Visible-Infrared_Person_Re-Identification_CVPR_2024_paper.pdf
-Released code: https://github.com/yangbincv/SDCL. Contributions, and the call that is each of them:
+Released code: https://github.com/yangbincv/SDCL. Contributions, and the calls that implement them:
 
-    shallow-deep features                     the model's two branches; every memory and loss exists once per branch
-    collaborative neighbour learning (CNL)    `NeighborLearning`: `agreeing_neighbors`, `neighbor_contrast`     (from the first epochs)
-    collaborative ranking association (CRA)   `collaborative_ranking`, `majority_of_neighbors`                  (stage 2, from epoch S)
+    shallow-deep features                     the model's two branches; each has its memories and losses
+    collaborative neighbour learning (CNL)    `NeighborLearning`: `agreeing_neighbors`, `neighbor_contrast`;
+                                              from the first epochs
+    collaborative ranking association (CRA)   `collaborative_ranking`, `majority_of_neighbors`; stage 2, from
+                                              epoch S (--unify-from)
 
-Per epoch: extract -> pseudo-labels of each modality -> (epoch >= S) visible images take infrared labels -> memories -> steps.
-Symbols: N images, K clusters, D dimensions; M cluster memory, W instance memory.
+Per epoch: extract -> pseudo-labels of each modality -> (epoch >= S) visible images take infrared labels
+-> memories -> steps. Symbols: N images, K clusters, D dimensions; M cluster memory, W instance memory.
 """
 
 from __future__ import annotations
@@ -70,7 +72,8 @@ class SDCLSettings:
     )
     shared_memory_all: bool = setting(
         True,
-        "as released: visible outliers with a CRA label count in the shared centroids although they are not trained",
+        "as released: visible outliers with a CRA label count in the shared centroids although they are not "
+        "trained",
         needs=_CRA,
     )
     cnl: bool = setting(True, "collaborative neighbour learning as a whole")
@@ -106,11 +109,12 @@ class SDCLSettings:
         needs=_CROSS,
     )
     instance_momentum: float = setting(
-        0.9, "weight of the old row in the update of an instance memory", bounds=SHARE, needs=_CNL
+        0.9, "weight of the old entry in the update of an instance memory", bounds=SHARE, needs=_CNL
     )
     raw_instance_update: bool = setting(
         True,
-        "as released: features enter the instance memory without normalisation; --no-raw-instance-update: the clean form",
+        "as released: features enter the instance memory without normalisation; "
+        "--no-raw-instance-update: the clean form",
         needs=_CNL,
     )
 
@@ -120,8 +124,8 @@ class SDCL:
 
     title = "Shallow-Deep Collaborative Learning"
     paper = (
-        "https://openaccess.thecvf.com/content/CVPR2024/papers/Yang_Shallow-Deep_Collaborative_Learning_for_Unsupervised_"
-        "Visible-Infrared_Person_Re-Identification_CVPR_2024_paper.pdf"
+        "https://openaccess.thecvf.com/content/CVPR2024/papers/Yang_Shallow-Deep_Collaborative_Learning_for_"
+        "Unsupervised_Visible-Infrared_Person_Re-Identification_CVPR_2024_paper.pdf"
     )
     SETTINGS = SDCLSettings
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
@@ -156,11 +160,11 @@ class SDCL:
         features = extract()
         pseudo = once(lambda: {m: self._cluster(features, m, epoch) for m in MODALITIES})
         require_clusters(pseudo, self.cluster.eps, epoch)
-        labels, shown = {m: pseudo[m].ids for m in MODALITIES}, label_sets(pseudo)
+        labels, sets = {m: pseudo[m].ids for m in MODALITIES}, label_sets(pseudo)
         sources: Any = {m: (features[m], labels[m]) for m in MODALITIES}
         if unified:
             associated = once(lambda: self._associate(features, pseudo["infrared"]))
-            shown.append(LabelSet("visible_associated", "visible", associated))
+            sets.append(LabelSet("visible_associated", "visible", associated))
             require_links(associated, f"--cra-k {self.sdcl.cra_k}", "--unify-from", epoch)
             labels["visible"] = np.where(pseudo["visible"].ids == OUTLIER, OUTLIER, associated.ids)
             averaged = {**labels, "visible": associated.ids} if self.sdcl.shared_memory_all else labels
@@ -171,10 +175,10 @@ class SDCL:
         first = epoch == 0 and not unified
         objectives["contrast"] = parts.ClusterContrast(sources, self.memory, first=first)
         iterations = self.sdcl.iters_unified if unified else self.batch.iters
-        yield Stage("unified" if unified else "contrast", labels, iterations, objectives, shown)
+        yield Stage("unified" if unified else "contrast", labels, iterations, objectives, sets)
 
     def _cluster(self, features: Features, modality: str, epoch: int) -> PseudoLabels:
-        """One label per image from both branches: raw halves joined to (N, 2D), then normalised as a whole."""
+        """Pseudo-labels of a modality: raw features of both branches, (N, 2 D), normalised as a whole."""
         visible_unified = modality == "visible" and self.unified(epoch)
         k1 = self.sdcl.k1_visible_unified if visible_unified else self.cluster.k1
         return parts.cluster(parts.side_by_side(features[modality]), self.cluster, normalize=True, k1=k1)
@@ -209,7 +213,8 @@ class SDCL:
 def neighbor_pairs(settings: SDCLSettings, epoch: int, unified: bool) -> dict[tuple[str, str], float]:
     """CNL's (anchor modality, neighbour modality) pairs of an epoch, with their weights.
 
-    Across the modalities one direction an epoch: visible to infrared in even ones, with the released further factor.
+    Across the modalities one direction an epoch: in even epochs visible to infrared, with the further factor
+    of the released code.
     """
     pairs: dict[tuple[str, str], float] = {}
     if settings.cnl and settings.cnl_intra and epoch >= settings.intra_from:

@@ -92,8 +92,8 @@ def weight_file(settings: Settings) -> Path:
         return Path(chosen)
     if arch not in PRETRAINED_WEIGHTS:
         raise WeightError(
-            f"no pretrained weights are known for --arch {arch}; name a file with --pretrained FILE, or choose "
-            "--pretrained none"
+            f"no pretrained weights are known for --arch {arch}; name a file with --pretrained FILE, or "
+            "choose --pretrained none"
         )
     return PRETRAINED_WEIGHTS[arch][0]
 
@@ -120,8 +120,8 @@ def _torchvision_file(arch: str) -> Path:
     """The ImageNet weights in torchvision's cache, downloaded if they are not there yet."""
     if arch not in ("resnet50", "resnet50_ibn", "resnet50_nl"):
         raise WeightError(
-            f"--pretrained torchvision is for --arch resnet50, resnet50_ibn and resnet50_nl, not {arch}; name a file "
-            "instead"
+            f"--pretrained torchvision is for --arch resnet50, resnet50_ibn and resnet50_nl, not {arch}; "
+            "name a file instead"
         )
     weights = ResNet50_Weights.IMAGENET1K_V1
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name

@@ -199,8 +199,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightError(
             f"weight file {path} holds more than tensors, or is damaged ({first}); it is not opened. Save "
-            "its state "
-            "dict alone, with torch.save or as safetensors, from a program you trust"
+            "its state dict alone, with torch.save or as safetensors, from a program you trust"
         ) from None
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):

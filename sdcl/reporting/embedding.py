@@ -87,10 +87,13 @@ def map_chart(name: str, points: np.ndarray, identities: np.ndarray, modalities:
         axes.set_xticks([])
         axes.set_yticks([])
         axes.grid(False)
-        alt = f"{name} map of {len(points)} test images of {len(shown)} identities, visible ones filled, infrared ones hollow."
+        alt = (
+            f"{name} map of {len(points)} test images of {len(shown)} identities, visible ones filled, "
+            "infrared ones hollow."
+        )
         caption = (
-            "Colour, shape and number: the identity. Filled: visible; hollow: infrared; the dotted line joins their medians. "
-            "The axes have no meaning."
+            "Colour, shape and number: the identity. Filled: visible; hollow: infrared; the dotted line "
+            "joins their medians. The axes have no meaning."
         )
         return Chart(png_uri(figure), alt, caption)
 
@@ -144,6 +147,12 @@ def _histogram(name: str, similarity: np.ndarray, same: np.ndarray) -> Chart:
                 **style,
             )
         figure.legend(loc="outside lower center", ncols=2)
-        caption = f"Pairs of the same identity are more similar than others in {separation:.1%} of the cases (area under the ROC curve)."
-        means = f"mean {similarity[same].mean():.2f} for the same identity, {similarity[~same].mean():.2f} for different identities"
+        caption = (
+            f"Pairs of the same identity are more similar than others in {separation:.1%} of the cases "
+            "(area under the ROC curve)."
+        )
+        means = (
+            f"mean {similarity[same].mean():.2f} for the same identity, {similarity[~same].mean():.2f} "
+            "for different identities"
+        )
         return Chart(svg_uri(figure), f"Histograms of the similarity of pairs {name}: {means}.", caption)

@@ -208,14 +208,18 @@ def attention_views(model: TestedModel, attend: Sequence[str] = ()) -> list[Atte
         maps = class_attention(network, {m: normalize(images.take(rows))})[m]
         for index, row in enumerate(rows):
             pixels, sample = images.images[row], model.test_set.samples[m][row]
-            title = f"{m}, identity {sample.identity}, camera {sample.camera}, {printable(Path(sample.path).name)}"
+            title = (
+                f"{m}, identity {sample.identity}, camera {sample.camera}, "
+                f"{printable(Path(sample.path).name)}"
+            )
             overlays = [(name, overlay(pixels, shares[index])) for name, shares in maps.items()]
             views.append(AttentionMaps(title, [("image", pixels), *overlays]))
     return views
 
 
 def choose_images(samples: dict[str, list[Sample]], attend: Sequence[str]) -> dict[str, np.ndarray]:
-    """modality -> indexes of the test images whose paths end with one of `attend`; empty: of two images in the
+    """modality -> indexes of the test images whose paths end with one of `attend`; empty: of two images
+    in the
     middle of the list.
     """
     if not attend:

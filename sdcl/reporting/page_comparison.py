@@ -36,7 +36,8 @@ def comparison_page(records: Sequence[Record]) -> str:
             [[g.letter, len(g.runs), ", ".join(r.name for r in g.runs)] for g in groups],
         ),
         repeated=[
-            f"Group {g.letter} holds several runs of trial {t}, seed {s}: they are left out of the paired tests."
+            f"Group {g.letter} holds several runs of trial {t}, seed {s}: they are left out of the paired "
+            "tests."
             for g in groups
             for t, s in repeated_seeds(g)
         ],

@@ -123,10 +123,14 @@ def results_table(record: Record) -> Table:
     header = ["protocol", "direction", *COLUMNS, "gallery", "queries"]
     rows = [
         [
-            r["protocol"], r.get("direction", ""), *(percent(r.get(c)) for c in COLUMNS), r.get("gallery_size", ""), r.get("num_valid", ""),
+            r["protocol"],
+            r.get("direction", ""),
+            *(percent(r.get(c)) for c in COLUMNS),
+            r.get("gallery_size", ""),
+            r.get("num_valid", ""),
         ]
         for r in record.results
-    ]  # fmt: skip
+    ]
     return Table(header, rows, f"Percent; from {record.results_from}.")
 
 

@@ -37,8 +37,8 @@ class Monitor:
         self.watching = self.limits.watch and real_data and self.recipe in CURVES
         if self.limits.watch and not self.watching:
             log.line(
-                f"note: --watch has nothing to compare with: no curve is known for {' on '.join(self.recipe)} "
-                "with this data"
+                f"note: --watch has nothing to compare with: no curve is known for "
+                f"{' on '.join(self.recipe)} with this data"
             )
         self.begin(0)
 

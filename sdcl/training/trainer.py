@@ -171,14 +171,14 @@ class StageTrainer:
             step, term = bad[0].tolist()
             raise TrainingError(
                 f"{self.title}, step {step}: the loss term {progress.names[term]} became "
-                f"{terms[step, term].item()}. Nothing of this epoch was saved; {run_dir} holds the epochs before. "
-                "Try a lower --lr, --precision fp32 or a larger --temp"
+                f"{terms[step, term].item()}. Nothing of this epoch was saved; {run_dir} holds the epochs "
+                "before. Try a lower --lr, --precision fp32 or a larger --temp"
             )
         if progress.skipped > self.settings.health.max_skipped:
             raise TrainingError(
-                f"{self.title}: {progress.skipped} steps were left out because a gradient was infinite or NaN, "
-                f"more than --max-skipped {self.settings.health.max_skipped}. Nothing of this epoch was saved; "
-                "try a lower --lr, --precision fp32 or a larger --temp"
+                f"{self.title}: {progress.skipped} steps were left out because a gradient was infinite or "
+                f"NaN, more than --max-skipped {self.settings.health.max_skipped}. Nothing of this epoch was "
+                "saved; try a lower --lr, --precision fp32 or a larger --temp"
             )
         return dict(zip(progress.names, terms.mean(0).tolist()))
 
