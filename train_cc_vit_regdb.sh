@@ -1,10 +1,13 @@
 #!/bin/sh
 # SDCL, ViT-B/16+ICS, RegDB: one model for each of the ten trials.
-# Target: visible to thermal R1 86.91 / mAP 78.92, thermal to visible 85.76 / 77.25 (the paper's table, mean of ten trials);
-#         the authors' released logs: 90.96 / 82.86 / mINP 67.60 and 89.98 / 81.73 / 64.77.
-# Cost:   their runs took 1 h 33 to 2 h 05 per trial on two A100 GPUs. This code has not yet been run on the real data set.
+# Target (R1 / mAP / mINP after the last epoch, mean of ten trials), from the authors' released logs:
+#         visible to thermal 90.71 / 83.12 / 68.22, thermal to visible 89.87 / 81.99 / 65.35.
+#         Not comparable: the epochs of the same logs that are best by test (90.96 / 82.86 / 67.60 and
+#         89.98 / 81.73 / 64.77), and the paper's table (R1 86.91 / mAP 78.92 and 85.76 / 77.25).
+# Cost:   1 h 33 min to 2 h 05 min per trial on two A100 GPUs (the authors' runs). This code has not yet been
+#         run on the real data set.
 # Needs:  data/regdb (python prepare_regdb.py) and weights/vit_base_ics_cfs_lup.pth (docs/weights.md).
-# Use:    sh train_cc_vit_regdb.sh [any flag of python -m sdcl.train]; GPUS=N chooses the number of processes;
+# Use:    sh train_cc_vit_regdb.sh [any flag of `sdcl train`]; GPUS=N sets the number of processes;
 #         TRIALS="1 2" or --trial N trains some of the trials.
 set -eu
 PYTHON=${PYTHON:-python}

@@ -1,10 +1,12 @@
 #!/bin/sh
-# SDCL, ViT-B/16+ICS, SYSU-MM01.
-# Target: all search R1 64.49 / mAP 63.24 / mINP 51.06, indoor search 71.37 / 76.90 / 73.50 (the paper's table);
-#         the authors' released log ends at 64.73 / 63.10 / 50.43, all search, at epoch 49.
-# Cost:   their run took 12 h 05 min on two A100 GPUs. This code has not yet been run on the real data set.
+# SDCL, ViT-B/16+ICS, SYSU-MM01: one model.
+# Target (R1 / mAP / mINP, the last epoch, which is what this script gives): all search 64.73 / 63.10 / 50.43,
+#         the last epoch of the authors' released log. The paper's table: all search 64.49 / 63.24 / 51.06,
+#         indoor search 71.37 / 76.90 / 73.50.
+# Cost:   12 h 05 min on two A100 GPUs (the authors' run). This code has not yet been run on the real data
+#         set.
 # Needs:  data/sysu (python prepare_sysu.py) and weights/vit_base_ics_cfs_lup.pth (docs/weights.md).
-# Use:    sh train_cc_vit_sysu.sh [any flag of python -m sdcl.train]; GPUS=N chooses the number of processes.
+# Use:    sh train_cc_vit_sysu.sh [any flag of `sdcl train`]; GPUS=N sets the number of processes.
 set -eu
 PYTHON=${PYTHON:-python}
 GPUS=${GPUS:-$("$PYTHON" -c 'import torch; print(max(torch.cuda.device_count(), 1))')}

@@ -1,7 +1,9 @@
 #!/bin/sh
-# SDCL from raw images to CMC, mAP and mINP on synthetic images: render, prepare, train both stages, test, report.
-# A few minutes on two CPU cores; no GPU, download or licence. The numbers are those of synthetic images, not of
-# SYSU-MM01. Further flags go to the training, such as: sh examples/quickstart.sh --no-cra
+# SDCL from raw images to CMC, mAP and mINP on synthetic images: render, prepare, train both stages, test,
+# report.
+# Target: docs/quickstart.md shows the output. These are numbers of synthetic images, not of SYSU-MM01.
+# Cost:   a few minutes on two CPU cores; no GPU, download or licence.
+# Use:    sh examples/quickstart.sh [any flag of `sdcl train`, such as --no-cra]; OUT=DIR sets the folder.
 set -eu
 PYTHON=${PYTHON:-python}
 OUT=${OUT:-logs/quickstart}

@@ -1,10 +1,12 @@
 #!/bin/sh
 # Search your own images with a trained model: which visible images show the people on the infrared ones?
-#   WEIGHTS=logs/sdcl_sysu QUERY=night GALLERY=day sh examples/search.sh
-# QUERY and GALLERY are folders of person crops. REFERENCE, if given, holds at least 99 infrared images of people who
-# are not in GALLERY; they calibrate the threshold of "not in the gallery" at a false-accept rate of 1 %. Further
-# flags go to the search, such as --rerank. Without variables it takes the run and images of examples/quickstart.sh.
-# Seconds on a CPU for some hundred images.
+# Target: none; results.json and results.png in OUT show the ranked images.
+# Cost:   seconds on a CPU for some hundred images.
+# Needs:  a run folder or checkpoint WEIGHTS, and QUERY and GALLERY, folders of person crops. REFERENCE, if
+#         given, holds at least 99 infrared images of people who are not in GALLERY: they calibrate the
+#         threshold of "not in the gallery" at a false-accept rate of 1 %.
+# Use:    WEIGHTS=logs/sdcl_sysu QUERY=night GALLERY=day sh examples/search.sh [any flag of `sdcl search`,
+#         such as --rerank]. Without variables it takes the run and images of examples/quickstart.sh.
 set -eu
 PYTHON=${PYTHON:-python}
 WEIGHTS=${WEIGHTS:-logs/quickstart/run}

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Any method on one or several nodes under SLURM: one torchrun per node, one process per GPU.
-#   sbatch --nodes 1 --gpus-per-node 2 examples/slurm.sh -d sysu
-#   sbatch --nodes 2 --gpus-per-node 4 examples/slurm.sh --method gur -d sysu
-# A preempted job is sent SIGTERM a while before its end: each run then saves within the epoch, and the queue starts the same command again.
-# Cost: as in the method's own script. Not yet run on a cluster.
+# Target and cost: as in the method's training script. Not yet run on a cluster.
+# Use:    sbatch --nodes 1 --gpus-per-node 2 examples/slurm.sh -d sysu
+#         sbatch --nodes 2 --gpus-per-node 4 examples/slurm.sh --method gur -d sysu
+# SLURM sends a preempted job SIGTERM 120 seconds before its end: the run then saves within the epoch, and the
+# requeued job continues it.
 #SBATCH --job-name=sdcl
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=16

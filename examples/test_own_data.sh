@@ -1,7 +1,9 @@
 #!/bin/sh
-# Test the model of train_own_data.sh on the images of the split "test", in both directions: every image of one modality against
-# all of the other, without draws or removed images. docs/datasets/custom.md describes the table with splits.
-# Use:    sh examples/test_own_data.sh --data-dir DIR; a table of test images suffices, such as --data-dir other_place.csv
-# Target: as in train_own_data.sh. Cost: embeds the test images once.
+# Test the model of train_own_data.sh on the images of the split "test", in both directions: every image of
+# one modality against all of the other, without draws or removed images.
+# Target: none: custom images have no published numbers.
+# Cost:   embeds the test images once.
+# Needs:  a table with splits (docs/datasets/custom.md); one of test images alone suffices.
+# Use:    sh examples/test_own_data.sh --data-dir DIR_OR_CSV [any flag of `sdcl test`].
 set -eu
 exec sh "$(dirname "$0")/../test_cc_vit_sysu.sh" -d custom "$@"

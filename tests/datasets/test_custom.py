@@ -121,7 +121,7 @@ def test_own_numbers_are_kept_and_names_are_counted():
         "7": 7,
     }
     assert custom.numbers(["cam1", "1"], custom.CAMERA) == {"1": 1, "cam1": 2}  # both would be 1
-    assert custom.numbers(["12", "anna"], custom.PERSON) == {"12": 1, "anna": 2}
+    assert custom.numbers(["12", "anna"], custom.IDENTITY) == {"12": 1, "anna": 2}
 
 
 def test_a_byte_order_mark_is_not_part_of_the_header(root):
