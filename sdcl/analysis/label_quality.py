@@ -48,9 +48,8 @@ class LabelQuality:
         if labels.eps is not None:
             summary["eps"] = labels.eps
         if not (identities == UNKNOWN).any():
-            single = np.where(
-                kept, ids, labels.num_clusters + np.arange(len(ids))
-            )  # a cluster for each outlier
+            # a cluster for each outlier
+            single = np.where(kept, ids, labels.num_clusters + np.arange(len(ids)))
             summary |= {
                 "true_identities": len(np.unique(identities)),
                 "ari": float(adjusted_rand_score(identities, single)),

@@ -43,19 +43,23 @@ def count_matches(
     visible, infrared = as_features("visible", visible), as_features("infrared", infrared)
     device = visible.device
     # classes from 0, which collects the outliers
-    rows = torch.as_tensor(as_labels("visible_labels", visible_labels, len(visible)), device=device) + 1
-    columns = torch.as_tensor(as_labels("infrared_labels", infrared_labels, len(infrared)), device=device) + 1
-    size = int(rows.max()) + 1, int(columns.max()) + 1
+    visible_class = (
+        torch.as_tensor(as_labels("visible_labels", visible_labels, len(visible)), device=device) + 1
+    )
+    infrared_class = (
+        torch.as_tensor(as_labels("infrared_labels", infrared_labels, len(infrared)), device=device) + 1
+    )
+    size = int(visible_class.max()) + 1, int(infrared_class.max()) + 1
     counts = torch.zeros(size, dtype=torch.int64, device=device)
     nearest = torch.full(size, -torch.inf, device=device)
-    member = torch.nn.functional.one_hot(columns, size[1]).float()  # (Nr, Cr + 1)
+    member = torch.nn.functional.one_hot(infrared_class, size[1]).float()  # (Nr, Cr + 1)
     for part in torch.arange(len(visible), device=device).split(CHUNK):
         similarity = visible[part] @ infrared.T  # (c, Nr)
         reached = (similarity >= threshold).float() @ member  # (c, Cr + 1), exact: integers below 2^24
-        counts.index_add_(0, rows[part], reached.long())
+        counts.index_add_(0, visible_class[part], reached.long())
         best = torch.full((len(part), size[1]), -torch.inf, device=device)
-        best.scatter_reduce_(1, columns.expand(len(part), -1), similarity, "amax")
-        nearest.scatter_reduce_(0, rows[part][:, None].expand(-1, size[1]), best, "amax")
+        best.scatter_reduce_(1, infrared_class.expand(len(part), -1), similarity, "amax")
+        nearest.scatter_reduce_(0, visible_class[part][:, None].expand(-1, size[1]), best, "amax")
     pairs = counts.nonzero().cpu().numpy()  # (P, 2)
     frequency, largest = (table.cpu().numpy()[tuple(pairs.T)] for table in (counts, nearest))
     order = np.lexsort((-largest, -frequency))

@@ -49,10 +49,9 @@ def collaborative_ranking(
     labels = torch.as_tensor(as_labels("key_labels", key_labels, count), device=device)
     k = min(k, count)
     chosen = []
-    for rows in torch.arange(len(queries[first]), device=labels.device).split(CHUNK):
-        nearest = {
-            b: _nearest(F.normalize(queries[b][rows].float()), units[b], k) for b in branches
-        }  # (c, K)
+    for chunk in torch.arange(len(queries[first]), device=labels.device).split(CHUNK):
+        # (c, K)
+        nearest = {b: _nearest(F.normalize(queries[b][chunk].float()), units[b], k) for b in branches}
         listed = {b: labels[nearest[b]] for b in branches}
         votes = (listed[first][:, :, None] == listed[second][:, None, :]).sum(2)  # (c, K)
         tied = torch.where(votes == votes.amax(1, keepdim=True), 1, 0)
@@ -85,9 +84,9 @@ def majority_of_neighbors(labels: np.ndarray, features: dict[str, Tensor], k: in
     classes = torch.as_tensor(as_labels("labels", labels, len(units)), device=units.device) + 1  # 0: outlier
     k = min(k, len(labels))
     majority = []
-    for rows in units.split(CHUNK):
-        voters = classes[_nearest(rows, units, k)]  # (c, K)
-        votes = torch.zeros(len(rows), int(classes.max()) + 1, dtype=torch.int32, device=units.device)
+    for chunk in units.split(CHUNK):
+        voters = classes[_nearest(chunk, units, k)]  # (c, K)
+        votes = torch.zeros(len(chunk), int(classes.max()) + 1, dtype=torch.int32, device=units.device)
         votes.scatter_add_(1, voters, torch.ones_like(voters, dtype=torch.int32))
         tied = torch.where(votes == votes.amax(1, keepdim=True), 1, 0)
         majority.append(tied.argmax(1))  # the smallest label

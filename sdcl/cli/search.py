@@ -40,7 +40,7 @@ impostors exceeds, from the images of --reference:
   find their person above the threshold is measured too.
 
 At least 1 / F - 1 reference images are needed, many more for a steady
-threshold, and many images of few people count as few. Calibrate anew when
+threshold, and many images of few people count as few. Calibrate again when
 gallery, weights or cameras change.
 """
 

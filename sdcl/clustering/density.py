@@ -94,9 +94,8 @@ def dbscan_of_pairs(count: int, first: np.ndarray, second: np.ndarray, min_sampl
         first, second: int (P,), the near pairs first[p] < second[p], each once.
         min_samples: see `dbscan`.
     """
-    neighbors = (
-        1 + np.bincount(first, minlength=count) + np.bincount(second, minlength=count)
-    )  # with the image itself
+    # with the image itself
+    neighbors = 1 + np.bincount(first, minlength=count) + np.bincount(second, minlength=count)
     core = neighbors >= min_samples
     joined = core[first] & core[second]
     graph = sp.coo_array((joined[joined], (first[joined], second[joined])), shape=(count, count))

@@ -87,9 +87,8 @@ def _half_sets(first, last, ranks, half_length):
 def _enlarged_sets(first, last, ranks, half):
     """Size of each set, and the sets one after another, ascending. half: bool (N, h), see `_half_sets`."""
     (count, k), half_length = ranks.shape, half.shape[1]
-    mark = np.full(
-        count, -1, np.int64
-    )  # the last row whose set an image entered, + 2 N if through a half set
+    # the last row whose set an image entered, + 2 N if through a half set
+    mark = np.full(count, -1, np.int64)
     collected = np.empty(k + k * half_length, np.int64)
     sizes, used = np.empty(last - first, np.int64), 0
     members = np.empty(max(16, (last - first) * k), np.int64)

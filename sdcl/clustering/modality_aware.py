@@ -262,10 +262,10 @@ def _best(similarity: Tensor, images: Tensor, k: int | None = None) -> Lists:
     image.
     """
     parts = []
-    for some, image in zip(similarity.split(MERGED_ROWS), images.split(MERGED_ROWS)):
+    for part, image in zip(similarity.split(MERGED_ROWS), images.split(MERGED_ROWS)):
         order = image.argsort(1)
-        order = order.gather(1, some.gather(1, order).argsort(stable=True, dim=1, descending=True))[:, :k]
-        parts.append((some.gather(1, order), image.gather(1, order)))
+        order = order.gather(1, part.gather(1, order).argsort(stable=True, dim=1, descending=True))[:, :k]
+        parts.append((part.gather(1, order), image.gather(1, order)))
     best, ranks = (torch.cat(column) for column in zip(*parts))
     return best, ranks
 

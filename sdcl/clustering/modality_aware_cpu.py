@@ -39,14 +39,14 @@ def _to_rows(begin, end, similarity, first, best, images):
     for row in range(begin, end):
         line = similarity[row]
         for run in range(0, len(line), RUN):
-            some, bar = line[run : run + RUN], best[row, last]
+            part, bar = line[run : run + RUN], best[row, last]
             larger = 0
-            for at in range(len(some)):
-                larger += some[at] > bar
+            for at in range(len(part)):
+                larger += part[at] > bar
             if larger > 0:
-                for at in range(len(some)):
-                    if some[at] > best[row, last]:
-                        _insert(best, images, row, some[at], first + run + at)
+                for at in range(len(part)):
+                    if part[at] > best[row, last]:
+                        _insert(best, images, row, part[at], first + run + at)
 
 
 @compiled
@@ -56,13 +56,13 @@ def _to_columns(begin, end, similarity, first, best, images):
     for row in range(len(similarity)):
         line = similarity[row, begin:end]
         for run in range(0, len(line), RUN):
-            some, bar = line[run : run + RUN], bars[run : run + RUN]
+            part, bar = line[run : run + RUN], bars[run : run + RUN]
             larger = 0
-            for at in range(len(some)):
-                larger += some[at] > bar[at]
+            for at in range(len(part)):
+                larger += part[at] > bar[at]
             if larger > 0:
-                for at in range(len(some)):
-                    if some[at] > bar[at]:
+                for at in range(len(part)):
+                    if part[at] > bar[at]:
                         column = begin + run + at
-                        _insert(best, images, column, some[at], first + row)
+                        _insert(best, images, column, part[at], first + row)
                         bar[at] = best[column, last]

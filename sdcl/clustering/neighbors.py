@@ -163,7 +163,6 @@ def _faiss_lists(features: Tensor, k: int) -> Tensor:
 def _with_image_first(ranks: Tensor) -> Tensor:
     """Move each image to the front of its list, if duplicates at the same distance pushed it back or out."""
     image = torch.arange(len(ranks))[:, None]
-    others = (
-        (ranks == image).to(torch.int8).sort(dim=1, stable=True).indices
-    )  # the position of the image goes last
+    # the position of the image goes last
+    others = (ranks == image).to(torch.int8).sort(dim=1, stable=True).indices
     return torch.cat((image, ranks.gather(1, others)[:, :-1]), 1)

@@ -21,9 +21,8 @@ def merge_products(best: Tensor, ranks: Tensor, product: Tensor, squared: Tensor
     """
     distance, last = product.mul_(-2), first + len(product)
     if last < len(best):
-        transposed = (
-            distance[:, last - first :].T.contiguous().add_(squared[first:last])
-        )  # less |x_j|^2, constant in a list
+        # less |x_j|^2, constant in a list
+        transposed = distance[:, last - first :].T.contiguous().add_(squared[first:last])
         _merge(best[last:], ranks[last:], transposed, first)
         del transposed
     distance.add_(squared[first:])

@@ -1,4 +1,7 @@
-"""What may happen to an image, and the random decisions for one image; `augment.py` carries them out."""
+"""Random decisions of the augmentation: its options, and one draw for each image.
+
+`augment.py` carries them out.
+"""
 
 from __future__ import annotations
 

@@ -160,9 +160,10 @@ def _check_count(name: str, values: Sequence, images: Tensor) -> None:
         raise ValueError(f"{len(images)} images need as many {name}, got {len(values)}")
 
 
+# in the order of `pixels.JITTER`
 JITTER_OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
     adjust_brightness,
     adjust_contrast,
     adjust_saturation,
     adjust_hue,
-)  # in the order of `pixels.JITTER`
+)

@@ -33,6 +33,7 @@ REQUIRED, OPTIONAL = ("path", "camera", "modality"), ("identity", "split")
 HEADER = "path,camera,modality[,identity][,split]"
 CAMERA = re.compile(r"(?:cam(?:era)?|c)?[ _-]*([0-9]{1,4})", re.IGNORECASE)
 IDENTITY = re.compile(r"([0-9]{1,9})")
+# what programs write for an unknown identity
 UNKNOWN_IDENTITIES = (
     "-1",
     "?",
@@ -42,7 +43,7 @@ UNKNOWN_IDENTITIES = (
     "none",
     "null",
     "unknown",
-)  # what programs write for an unknown identity
+)
 OTHER_IMAGES = {".tif", ".tiff", ".webp", ".gif", ".jp2", ".heic", ".ppm", ".pgm"}
 MANY_CAMERAS = 20
 READ = ", ".join(sorted(SUFFIXES))
@@ -139,9 +140,10 @@ def remarks(data_dir: Path, both: dict[str, Split], cameras: dict[str, int]) -> 
 
 def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:
     """Both directions over all test images."""
+    # the name stays: results of older versions are compared by it
     return whole_galleries(
         "own data, all images against all of the other modality", dataset.test, {m: m for m in MODALITIES}
-    )  # the name stays: results of older versions are compared by it
+    )
 
 
 SOURCE = CustomSource(

@@ -12,11 +12,12 @@ from pathlib import Path
 from sdcl.runtime.errors import DataError
 from sdcl.runtime.files import printable
 
+# Pillow's format -> file name suffixes, lower case
 SUFFIXES_OF = {
     "JPEG": (".jpg", ".jpeg"),
     "PNG": (".png",),
     "BMP": (".bmp",),
-}  # Pillow's format -> file name suffixes, lower case
+}
 FORMATS = tuple(SUFFIXES_OF)  # formats that Pillow reads without another program
 SUFFIXES = tuple(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
 MAX_PIXELS = 2**25  # of one image; the crop of a person has a thousandth of it

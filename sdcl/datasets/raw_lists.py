@@ -65,7 +65,7 @@ def listed_samples(
     the label in the file.
 
     Args:
-        camera_of: image name as listed -> camera, or None where the name does not tell.
+        camera_of: image name as listed -> camera, or None where the name holds none.
 
     Raises:
         DataError: as `read_list`, or a name without a camera.

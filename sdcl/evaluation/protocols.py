@@ -65,10 +65,11 @@ def evaluate(
     cameras = {m: np.array([s.camera for s in test[m]]) for m in test}
 
     def metrics_of(protocol: Protocol, draw: Draw) -> Metrics:
+        # (Q, D), (G, D)
         query, gallery = (
             rows[protocol.query][draw.query],
             rows[protocol.gallery][draw.gallery],
-        )  # (Q, D), (G, D)
+        )
         # float64 products: TF32 and autocast, which a training run may have switched on, would reorder near
         # neighbours
         return rank_metrics(

@@ -35,7 +35,7 @@ def extract_features(
     Args:
         modality: "visible" or "infrared", whose stem the images go through.
         bf16: run the model under bf16 autocast.
-        title: words for the progress bar.
+        title: text of the progress bar.
         rows: int (N,), the images to embed, in this order; None: all of the cache.
         unit_views: bring the features of image and flip to unit length before they are averaged.
 

@@ -15,7 +15,7 @@ reference images:
 Of n reference images the threshold is the score of rank floor(F (n + 1)): a further impostor, drawn as the
 reference was, exceeds it with a probability of at most F. So n must be at least 1 / F - 1, and much larger
 for a steady threshold; many images of few people count as few. More gallery images raise the largest
-similarity: calibrate anew when gallery, weights or cameras change.
+similarity: calibrate again when gallery, weights or cameras change.
 
 Q queries, G gallery images, n reference images, D dimensions.
 """

@@ -48,13 +48,13 @@ class _NeighborContrast(torch.autograd.Function):
         weight = 1 / (1 + neighbors.sum(1)) / len(queries)  # (B,)
         gradient = torch.empty_like(queries)
         total = queries.new_zeros(())
-        for rows in torch.arange(len(queries), device=queries.device).split(max(1, CELLS // len(bank))):
-            log_p = F.log_softmax(queries[rows] @ bank.T / temperature, dim=1)  # (c, N)
-            active = neighbors[rows] & (log_p >= FLOOR)
-            total = total - (log_p.clamp(min=FLOOR) * neighbors[rows]).sum(1) @ weight[rows]
+        for chunk in torch.arange(len(queries), device=queries.device).split(max(1, CELLS // len(bank))):
+            log_p = F.log_softmax(queries[chunk] @ bank.T / temperature, dim=1)  # (c, N)
+            active = neighbors[chunk] & (log_p >= FLOOR)
+            total = total - (log_p.clamp(min=FLOOR) * neighbors[chunk]).sum(1) @ weight[chunk]
             # d loss / d logit, without the weight
             push = log_p.exp_() * active.sum(1, keepdim=True) - active.to(log_p.dtype)
-            gradient[rows] = weight[rows, None] / temperature * (push @ gradient_bank)
+            gradient[chunk] = weight[chunk, None] / temperature * (push @ gradient_bank)
         ctx.save_for_backward(gradient)
         return total
 

@@ -82,7 +82,6 @@ def camera_contrast(
     loss = selected_contrast(
         logits, positive | ~counted[:, None], torch.tensor(negatives, device=logits.device), negatives
     )
-    sharing = torch.bincount(cameras[counted], minlength=int(cameras.max()) + 1)[
-        cameras
-    ]  # images of the same camera
+    # images of the same camera
+    sharing = torch.bincount(cameras[counted], minlength=int(cameras.max()) + 1)[cameras]
     return (loss * counted / sharing.clamp_min(1)).sum()

@@ -40,9 +40,8 @@ def cluster_groups(features: Tensor, labels: np.ndarray, k: int) -> np.ndarray:
         if len(members) <= k:
             continue
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ConvergenceWarning
-            )  # fewer different images than groups: the number of labels shows it
+            # fewer different images than groups: the number of labels shows it
+            warnings.simplefilter("ignore", ConvergenceWarning)
             parts = KMeans(k, n_init=10, random_state=0).fit(array[members]).labels_
         if len(np.unique(parts)) == k:
             groups[members] = parts

@@ -15,7 +15,7 @@ from sdcl.runtime.validation import as_features
 
 
 class InstanceMemory(nn.Module):
-    """Features of all images, unit rows that follow the batches with momentum; built anew at each epoch.
+    """Features of all images, unit rows that follow the batches with momentum; rebuilt at each epoch.
 
     Args:
         features: (N, D), any norm.

@@ -1,4 +1,4 @@
-"""Which labels, links, memories and losses, and when: one file per method."""
+"""Training methods, one file each: which labels, associations, memories and losses, and when."""
 
 from sdcl.config.registry import METHODS
 from sdcl.methods.interface import Batch, Method, NoClusters, Stage

@@ -135,9 +135,10 @@ class GUR:
         self.gur: GURSettings = settings.method
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
         self.sizes = {m: len(cameras[m]) for m in MODALITIES}
+        # modality -> camera -> indexes
         self.images_of = {
             m: {int(c): np.flatnonzero(cameras[m] == c) for c in np.unique(cameras[m])} for m in MODALITIES
-        }  # modality -> camera -> indexes
+        }
 
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
         """See `Method.stages`."""

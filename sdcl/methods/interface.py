@@ -167,7 +167,7 @@ def require_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoch: int)
     """Stop with a remedy when a modality has fewer than two clusters.
 
     Raises:
-        NoClusters: one cluster leaves a contrast nothing to tell apart, none leaves no label at all.
+        NoClusters: a contrast needs at least two clusters.
     """
     for modality, of_modality in labels.items():
         if of_modality.occupied >= 2:

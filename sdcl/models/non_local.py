@@ -29,9 +29,8 @@ class NonLocalBlock(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""
         theta, phi, g = (layer(maps).flatten(2) for layer in (self.theta, self.phi, self.g))  # (B, width, hw)
-        outer = (
-            g @ phi.transpose(1, 2) / phi.shape[2]
-        )  # (B, width, width): without a softmax the sum over q comes first
+        # (B, width, width): without a softmax the sum over q comes first
+        outer = g @ phi.transpose(1, 2) / phi.shape[2]
         y = (outer @ theta).view(len(maps), -1, *maps.shape[2:])
         return maps + self.norm(self.project(y))
 

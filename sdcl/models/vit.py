@@ -70,9 +70,8 @@ class Stem(nn.Module):
             convolution = nn.Conv2d(inputs, width, kernel, stride, kernel // 2, bias=False)
             layers += [convolution, norm(width), nn.ReLU()]
         self.conv = nn.Sequential(*layers)
-        self.proj = nn.Conv2d(
-            width, shape.dim, patch // 2, patch // 2
-        )  # the first convolution halved the image
+        # the first convolution halved the image
+        self.proj = nn.Conv2d(width, shape.dim, patch // 2, patch // 2)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.proj(self.conv(images)).flatten(2).transpose(1, 2)

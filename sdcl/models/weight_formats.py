@@ -128,7 +128,7 @@ def load_weights(model: Backbone, path: str | Path, min_share: float = 0.8) -> L
 
 
 def _match(model: Backbone, tensors: dict[str, Tensor], path: str) -> tuple[LoadReport, dict[str, Tensor]]:
-    """The report, and the tensors that fit under our names."""
+    """The report, and the tensors that fit, under their names in the network."""
     description, mapped, ignored = _map_names(model, tensors)
     report = LoadReport(path, description, ignored=ignored)
     state = model.state_dict()
@@ -193,9 +193,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:
         raise WeightError(f"weight file {path} cannot be read: {error}") from None
-    except (
-        Exception
-    ) as error:  # torch raises many kinds for damaged files and for pickles that want to run code
+    except Exception as error:  # torch raises many kinds, for damaged files and for pickles with code
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightError(
             f"weight file {path} holds more than tensors, or is damaged ({first}); it is not opened. Save "
@@ -231,13 +229,12 @@ def _strip(name: str, prefixes: tuple[str, ...]) -> str:
 
 # ------------------------------------------------------------------ names
 
-Rules = list[
-    tuple[str, list[str]]
-]  # pattern of the beginning of a name -> what replaces it, once for each copy
+# pattern of the beginning of a name -> what replaces it, once for each copy
+Rules = list[tuple[str, list[str]]]
 
 
 def _map_names(model: Backbone, tensors: dict[str, Tensor]) -> tuple[str, dict[str, Tensor], list[str]]:
-    """(description of the format, {our name: tensor}, names that map to none of ours)."""
+    """(description of the format, {name in the network: tensor}, names that the network does not have)."""
     description, rules = _format_of(model, tensors)
     mapped: dict[str, Tensor] = {}
     ignored: list[str] = []
@@ -250,7 +247,7 @@ def _map_names(model: Backbone, tensors: dict[str, Tensor]) -> tuple[str, dict[s
 
 
 def _targets(name: str, rules: Rules) -> Iterator[str]:
-    """Our names for a name of the file, by the first rule that matches."""
+    """Names in the network for a name of the file, by the first rule that matches."""
     for pattern, targets in rules:
         match = re.match(pattern, name)
         if match:

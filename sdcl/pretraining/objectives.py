@@ -143,9 +143,8 @@ class TrackContrast(Objective):
             counts.append(len(tracks))
             for track in tracks:
                 frames = self.frames[track]
-                indices.extend(
-                    rng.choice(frames, 2, replace=len(frames) < 2)
-                )  # a single frame: two augmentations
+                # a single frame: two augmentations
+                indices.extend(rng.choice(frames, 2, replace=len(frames) < 2))
         images = self.augmentation(crops, np.array(indices), progress, (*seed, 1))
         return images, torch.tensor(counts)
 

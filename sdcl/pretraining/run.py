@@ -45,9 +45,8 @@ def pretrain(settings: PretrainSettings) -> dict[str, float]:
     out.parent.mkdir(parents=True, exist_ok=True)
     rendering = RenderSettings(settings.seed, settings.difficulty, (settings.height, settings.width))
     torch.manual_seed(settings.seed)
-    backbone = single_stem_backbone(
-        settings.arch, settings.height, settings.width
-    )  # fails before any rendering
+    # fails before any rendering
+    backbone = single_stem_backbone(settings.arch, settings.height, settings.width)
     history = weights.load_initial(backbone, Path(settings.init)) if settings.init else {}
     crops = make_crops(settings, rendering, device)
     objective = make_objective(settings, backbone, crops, processes.count).to(device)

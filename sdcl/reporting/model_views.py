@@ -249,7 +249,10 @@ def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Clu
         DataError: training images without an identity. NoClusters: clustering left nothing.
     """
     if any(s.identity == UNKNOWN for samples in dataset.train.values() for s in samples):
-        raise DataError("some training images have no identity, so right and wrong cannot be told apart")
+        raise DataError(
+            "some training images have no identity, with which their clusters could be compared; "
+            "list the identities in the table of images"
+        )
     d = trained.settings.data
     caches = {
         m: open_cache(

@@ -36,6 +36,5 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
         return precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(
-        getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
-    )  # torch has no public name for it yet
+    # torch has no public name for it yet
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())

@@ -296,9 +296,8 @@ def subgroup(groups: int) -> Any:
     if count % groups:
         raise ValueError(f"{count} ranks cannot be split into {groups} groups of the same size")
     size = count // groups
-    made = [
-        dist.new_group(list(range(r * size, (r + 1) * size))) for r in range(groups)
-    ]  # every rank makes all groups
+    # every rank makes all groups
+    made = [dist.new_group(list(range(r * size, (r + 1) * size))) for r in range(groups)]
     return made[rank // size]
 
 

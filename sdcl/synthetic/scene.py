@@ -210,12 +210,13 @@ def _gate(rng: Rng, draw: Draw, palette: _Palette) -> None:
 
 def _garden(rng: Rng, draw: Draw, palette: _Palette) -> None:
     top = int(rng.integers(110, 150))
+    # leaves are bright in near-infrared
     greens = [
         palette.add(
             [0.14 + 0.26 * float(x), 0.26 + 0.28 * float(y), 0.1 + 0.16 * float(x)], 0.55 + 0.4 * float(y)
         )
         for x, y in rng.random((10, 2))
-    ]  # leaves are bright in near-infrared
+    ]
     draw.rectangle((0, 0, PANORAMA[1], top), fill=palette.add(_muted(rng, 0.7, 0.95)))
     for x, y, r, tone in zip(*(rng.integers(0, n, 420) for n in (PANORAMA[1], top + 6, 16, 10))):
         draw.ellipse((x - r - 3, y - r - 2, x + r + 3, y + r + 2), fill=greens[int(tone)])

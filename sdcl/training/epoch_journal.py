@@ -1,4 +1,4 @@
-"""What an unfinished epoch has computed, so that it can continue where a signal stopped it, bit for bit.
+"""Journal of an unfinished epoch: its features, labels and memories, so that it continues bit for bit.
 
 A method's `stages` is a generator, which cannot be saved. On resume it is run again from its start: `extract`
 and `once` return the recorded values instead of computing them from weights that have changed since, and
@@ -172,9 +172,8 @@ def encode(value: Any, position: str = "") -> Any:
 
 
 def _as_tensor(value: np.ndarray | np.generic) -> Tensor:
-    return torch.from_numpy(
-        np.array(value, order="C")
-    )  # a copy: torch takes neither reversed nor read-only arrays
+    # a copy: torch takes neither reversed nor read-only arrays
+    return torch.from_numpy(np.array(value, order="C"))
 
 
 def _unrecordable(what: str, position: str) -> TypeError:

@@ -24,7 +24,7 @@ FACTOR = 1.5  # between the number of clusters and the published one, from which
 
 
 class Monitor:
-    """Begins anew with every epoch.
+    """Checks of one epoch after another; `begin` starts each.
 
     Args:
         cameras: modality -> int (N,). real_data: the training images are those of the data set, all of them,

@@ -19,9 +19,8 @@ from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory, centroids
 from sdcl.methods.interface import Batch, Features
 
-Source: TypeAlias = tuple[
-    dict[str, Tensor], np.ndarray
-]  # branch -> (N, D) features, and labels (N,): what centroids are made of
+# branch -> (N, D) features, and labels (N,): what centroids are made of
+Source: TypeAlias = tuple[dict[str, Tensor], np.ndarray]
 
 
 def joint_source(features: Features, labels: dict[str, np.ndarray]) -> Source:
