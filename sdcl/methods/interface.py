@@ -55,8 +55,9 @@ class Stage:
             objective owns memories and updates them, so it is called exactly once a step, on every process
             alike. Without objectives the stage only reports its labels.
         label_sets: pseudo-labels to show in logs and reports; training does not read them.
-        alternate: a stage with as many iterations, whose steps alternate with this one's: after each optimiser step of this stage one
-            of that stage, on batches of its own labels, with the same optimiser (BMIL).
+        alternate: a stage with as many iterations, whose steps alternate with this one's: after each
+            optimiser step of this stage one of that stage, on batches of its own labels, with the same
+            optimiser (BMIL).
     """
 
     name: str

@@ -67,9 +67,9 @@ def test_images_of_clusters_without_a_partner_have_no_cross_term(partners):
     sources = dict.fromkeys(SHORT, ({"deep": rows}, np.arange(3)))
     objective = method.alternate_contrast(50, sources, [np.array(partners), np.array([0, 1, 2])])
     features = {m: {"deep": torch.randn(6, 3).requires_grad_()} for m in SHORT}
-    everyone = {m: {"deep": f["deep"].detach()} for m, f in features.items()}
+    gathered = {m: {"deep": f["deep"].detach()} for m, f in features.items()}
     labels = np.array([0, 1, 2, 0, 1, 2])
-    cross = objective(features, everyone, whole_batch(dict.fromkeys(SHORT, labels)))[
+    cross = objective(features, gathered, whole_batch(dict.fromkeys(SHORT, labels)))[
         "cross_visible_infrared_deep"
     ]
     cross.backward()

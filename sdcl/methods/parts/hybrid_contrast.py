@@ -1,4 +1,7 @@
-"""Contrasts with hybrid memories (BMIL, AAAI 2026, arXiv 2512.07760). B images of a batch, C clusters, P prototypes, D dimensions."""
+"""Contrasts with hybrid memories (BMIL, AAAI 2026, arXiv 2512.07760).
+
+B images of a batch, C clusters, P prototypes, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -41,17 +44,21 @@ class HybridContrast(nn.Module):
         """The memory of a modality."""
         return cast("HybridMemory", cast("nn.ModuleDict", self.memories[branch])[modality])
 
-    def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
-        """One term per modality and branch, weight 1; then the memories take in the batch. See `Stage.objectives`."""
+    def forward(self, features: Features, gathered: Features, batch: Batch) -> dict[str, Tensor]:
+        """One term per modality and branch, weight 1; then the memories take in the batch.
+
+        See `Stage.objectives`.
+        """
         terms = {}
         for branch in self.memories:
             for m in MODALITIES:
                 memory, live = self.memory(m, branch), features[m][branch]
                 labels = torch.as_tensor(batch.labels[m][batch.local[m]], device=live.device)
+                mean, hard = memory()
                 terms[f"hybrid_{m}_{branch}"] = hybrid_contrast(
-                    live, labels, *memory(), self.settings.temp, self.margin
+                    live, labels, mean, hard, self.settings.temp, self.margin
                 )
-                memory.update(everyone[m][branch], batch.labels[m], self.momentum)
+                memory.update(gathered[m][branch], batch.labels[m], self.momentum)
         return terms
 
 
@@ -59,7 +66,8 @@ class SplitContrast(nn.Module):
     """One hybrid memory of prototypes for each branch, a prototype for each modality of each common cluster.
 
     Args:
-        prototypes: branch -> prototypes, with parts 0 (visible) and 1 (infrared). selected: see `multi_positive_contrast`.
+        prototypes: branch -> prototypes, with parts 0 (visible) and 1 (infrared). selected: see
+            `multi_positive_contrast`.
         first: see `ClusterContrast`.
     """
 
@@ -83,10 +91,12 @@ class SplitContrast(nn.Module):
         """The memory of a branch."""
         return cast("HybridMemory", self.memories[branch])
 
-    def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
-        """One term per modality and branch, weight 1/2; then the memories take in the batch, visible images first.
+    def forward(self, features: Features, gathered: Features, batch: Batch) -> dict[str, Tensor]:
+        """One term per modality and branch, weight 1/2; then the memories take in the batch, visible
+        images first.
 
-        With late gradients the infrared terms use memories that the visible images have updated. See `Stage.objectives`.
+        With late gradients the infrared terms use memories that the visible images have updated. See
+        `Stage.objectives`.
         """
         terms = {}
         targets = {m: self.prototype_of[m][batch.labels[m]] for m in MODALITIES}
@@ -104,5 +114,5 @@ class SplitContrast(nn.Module):
                     for bank, newer in zip(before, late)
                 ]
                 terms[f"joint_{m}_{branch}"] = 0.5 * (0.5 * (losses[0] + losses[1]))
-                memory.update(everyone[m][branch], targets[m], self.momentum)
+                memory.update(gathered[m][branch], targets[m], self.momentum)
         return terms
