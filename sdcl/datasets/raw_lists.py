@@ -75,7 +75,7 @@ def listed_samples(
         camera = camera_of(name)
         if camera is None:
             raise DataError(
-                f"split file {path}, line {number}: the name {name} does not hold a camera; copy the file "
+                f"split file {path}, line {number}: {name} names no camera; copy the file "
                 "from the original archive"
             )
         if os.path.isfile(root / name):  # False, not an error, for a name too long for the file system

@@ -97,7 +97,7 @@ def test_bad_input_is_named(root):
     good = path.read_text()
     for line, said in (
         ("nir/0002/gone_c01_x.jpg 0", r"line 13: image .*gone_c01_x\.jpg is not there"),
-        ("nir/0002/0001.jpg 0", r"line 13: nir/0002/0001\.jpg does not tell its camera"),
+        ("nir/0002/0001.jpg 0", r"line 13: nir/0002/0001\.jpg names no camera"),
         ("nir/0002/0002_c01_s1_f1_nir.jpg", "expected `path label`"),
     ):
         (root / "idx/test_id.txt").write_text("1,9\n")
