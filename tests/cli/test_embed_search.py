@@ -198,7 +198,7 @@ def test_what_must_not_be_compared_is_refused(place, tmp_path, capsys):
     cases = {
         "cannot be compared: weights": (tmp_path / "b.npz", tmp_path / "a.npz"),
         "embed its images again": (tmp_path / "b.npz", tmp_path / "a.npz", "--weights", place / "run"),
-        "say --weights and --query-modality": (place / "infrared", tmp_path / "a.npz"),
+        "name --weights and --query-modality": (place / "infrared", tmp_path / "a.npz"),
         "there is nothing at": (tmp_path / "none", tmp_path / "a.npz"),
         "must end with .json": (tmp_path / "a.npz", tmp_path / "a.npz", "--out", tmp_path / "x.txt"),
         "--calibrate finds the threshold from --reference": (
