@@ -1,3 +1,5 @@
+"""Fixtures of all tests: tiny data sets in their downloaded layouts, and flags of small runs on them."""
+
 import pytest
 import torch
 from helpers import raw_trees

@@ -1,4 +1,4 @@
-"""Protocols: what is query, what is gallery, what is averaged."""
+"""Protocols of each data set: queries, galleries, removal rules, draws and means."""
 
 import random
 from dataclasses import replace

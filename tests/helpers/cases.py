@@ -1,4 +1,4 @@
-"""Number of cases per property: 20, or another with `SDCL_FUZZ=1000 python -m pytest -q tests/fuzz`."""
+"""Number of random cases of each property test: 20, or another with `SDCL_FUZZ=1000 python -m pytest -q tests/fuzz`."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Search: thresholds keep their false-accept rate, and people are told apart by folders."""
+"""Search: thresholds keep their false-accept rate, and labelled images name people by their folders."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Which queries and clusters are shown; right and wrong differ in more than colour."""
+"""Choice of the queries and clusters that a page shows; right and wrong differ in more than colour."""
 
 import numpy as np
 from helpers.pages import Page
