@@ -1,4 +1,4 @@
-"""Number of random cases of each property test: 20, or another with `SDCL_FUZZ=1000 python -m pytest -q tests/fuzz`."""
+"""Number of random cases of each property test: 20, or another as in `SDCL_FUZZ=1000 pytest -q tests/fuzz`."""
 
 import os
 
