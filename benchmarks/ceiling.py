@@ -1,10 +1,11 @@
 """Upper bound of a synthetic set: SDCL's model, images and steps, trained with the true identities.
 
-    python benchmarks/ceiling.py -d sysu --data-dir DIR --config examples/quickstart.json     # flags of `sdcl train`
+    python benchmarks/ceiling.py -d sysu --data-dir DIR --config examples/quickstart.json     # flags of `sdcl
+    train`
 
-Every image is contrasted with the prototypes of its identity in both modalities, in place of pseudo-labels and
-association. This reads labels that no training program of sdcl reads, and shows how far images, model and number of
-steps let an unsupervised method come.
+Every image is contrasted with the prototypes of its identity in both modalities, in place of pseudo-labels
+and association. This reads labels that no training program of sdcl reads, and shows how far images, model and
+number of steps let an unsupervised method come.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Pseudo-labels: the field's dense form, row by row, against the sparse form, phase by phase.
+"""Pseudo-labels: the usual dense form against the sparse form of this package, phase by phase.
 
-    python benchmarks/clustering.py [--quick] [--full] [--scaling 5000 22258 100000] [--without-search 1000000]
+    python benchmarks/clustering.py [--quick] [--full] [--scaling 5000 22258] [--without-search 1000000]
 
-The dense form is written here from its definition (N x N float32 weights, a Python loop over the rows) and shares the rank
-lists with the sparse one, so that the labels must agree. It runs at --dense-images, or at --images with --full.
+The dense form follows the definition (N x N float32 weights, a Python loop over the rows) and takes the rank
+lists of the sparse one, so that the labels must agree. It runs at --dense-images, or at --images with --full.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ K1, K2, EPS, MIN_SAMPLES = 30, 6, 0.6, 4
 
 
 def synthetic_features(images: int, dimensions: int, seed: int, device: str = "cpu") -> torch.Tensor:
-    """Unit rows (N, D) around one centre for every 56 images (SYSU-MM01: 22,258 images of 395 people), in random order.
+    """Unit rows (N, D) in random order around one centre per 56 images (SYSU-MM01: 22,258 of 395 identities).
 
-    The spread lies in a subspace of 48 dimensions, so that neighbours of a neighbour are neighbours, as in a trained network.
+    Variation lies in 48 dimensions, so that neighbours of a neighbour are neighbours, as in a trained
+    network.
     """
     generator = torch.Generator().manual_seed(seed)
     inner = min(48, dimensions)
@@ -39,7 +40,7 @@ def synthetic_features(images: int, dimensions: int, seed: int, device: str = "c
 
 
 def dense_labels(ranks: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, dict[str, float]]:
-    """The usual algorithm: dense weights, one row after another, DBSCAN on a dense matrix. -> (ids (N,), seconds by phase)."""
+    """Dense weights row by row, and DBSCAN on a dense matrix. -> (labels (N,), seconds by phase)"""
     times = {}
     weights, times["sets and weights"] = common.timed(lambda: _dense_weights(ranks, features))
     weights, times["query expansion"] = common.timed(lambda: _dense_expansion(weights, ranks))
@@ -60,10 +61,10 @@ def _dense_weights(ranks: np.ndarray, features: np.ndarray) -> np.ndarray:
     weights = np.zeros((count, count), np.float32)
     halves = [_reciprocal(ranks, row, half) for row in range(count)]
     for row in range(count):
-        own = _reciprocal(ranks, row, K1)
-        members = own
-        for candidate in own:
-            if 3 * len(np.intersect1d(halves[candidate], own)) > 2 * len(halves[candidate]):
+        reciprocal = _reciprocal(ranks, row, K1)
+        members = reciprocal
+        for candidate in reciprocal:
+            if 3 * len(np.intersect1d(halves[candidate], reciprocal)) > 2 * len(halves[candidate]):
                 members = np.append(members, halves[candidate])
         members = np.unique(members)
         similar = np.exp(-(2 - 2 * features[members] @ features[row]))
@@ -92,9 +93,9 @@ def _dense_distance(weights: np.ndarray) -> np.ndarray:
 
 
 def sparse_labels(features: np.ndarray, device: str, backend: str, group: int = 0) -> dict[str, object]:
-    """Phase by phase what `pseudo_labels` does. -> ids, ranks, seconds by phase, and the counts that the floor needs.
+    """The phases of `pseudo_labels`. -> labels, rank lists, seconds by phase, and counts for the lower bound.
 
-    With `group`, the neighbours are searched among that many images at a time: lists to time the other phases with.
+    With `group`, neighbours are searched within groups of that many images, to time the other phases.
     """
     rows = torch.from_numpy(features).to(device)
     times: dict[str, float] = {}
@@ -127,19 +128,17 @@ def _phase(times: dict[str, float], name: str, work):
 
 
 def whole(features: np.ndarray, device: str, backend: str) -> tuple[np.ndarray, float]:
-    """`pseudo_labels` as the methods call it. -> (ids, seconds)."""
+    """`pseudo_labels` as the methods call it. -> (labels, seconds)"""
     rows = torch.from_numpy(features).to(device)
     found, spent = common.timed(lambda: pseudo_labels(rows, k1=K1, k2=K2, eps=EPS, backend=backend))
     return found.ids, spent
 
 
 def floors(run: dict, images: int, dimensions: int, device: str) -> dict[str, float]:
-    """Seconds by phase that this machine needs at least: each product once, each list, weight and term read once."""
+    """Lower bound in seconds by phase: each product computed, each list, weight and term read once."""
     product, copy = common.product_rate(device), common.copy_rate(device)
     return {
-        "nearest neighbours": images**2
-        * dimensions
-        / product,  # half of the 2 N^2 D: the products are symmetric
+        "nearest neighbours": images**2 * dimensions / product,  # half of 2 N^2 D: products are symmetric
         "sets": images * K1 * K1 * 8 / copy,
         "weights": run["entries"] * dimensions * 4 / copy,
         "query expansion": run["expanded"] * 20 / copy,  # int64 cell, int32 value, int32 sum read and written
@@ -238,7 +237,7 @@ def scaling(sizes: list[int], args) -> None:
 
 
 def grouped_labels(groups: int, size: int, dimensions: int, seed: int, device: str) -> dict[str, object]:
-    """`sparse_labels` of groups of `size` images with people of their own, each searched by itself. -> its times and clusters."""
+    """`sparse_labels` of groups of `size` images of different identities. -> seconds by phase, clusters"""
     features = np.concatenate([synthetic_features(size, dimensions, seed + n).numpy() for n in range(groups)])
     run = sparse_labels(features, device, "torch", group=size)
     return {"times": run["times"], "clusters": int(run["ids"].max()) + 1}

@@ -79,8 +79,8 @@ def in_child(
     """Run `work(*arrays, *args)` in a fresh process.
 
     Returns:
-        Its result, and the growth of peak memory in bytes while it ran, without the arrays; on a GPU the peak of
-        allocated memory.
+        Its result, and the growth of peak memory in bytes while it ran, without the arrays; on a GPU the peak
+        of allocated memory.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)

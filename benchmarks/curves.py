@@ -1,11 +1,11 @@
-"""Training curves of the fast and of a plain implementation over the same seeds: speed must not change what is learnt.
+"""Training curves of the fast and of a plain implementation over seeds: speed must not change what is learnt.
 
     python benchmarks/curves.py [--quick] [--data-dir DIR] [--seeds 3] [--epochs 6]
 
 DIR may hold the images of the quick start. The plain implementation is the same program with its fast parts
-replaced: float32; each image opened and augmented by Pillow and torchvision; whole transformer blocks; neighbour
-losses by autograd; memory updates in a loop; dense Jaccard distances and scikit-learn's DBSCAN. The random numbers
-of the augmentation differ, so curves agree within the variation between seeds, not to the bit.
+replaced: float32; each image opened and augmented by Pillow and torchvision; whole transformer blocks;
+neighbour losses by autograd; memory updates in a loop; dense Jaccard distances and scikit-learn's DBSCAN. The
+random numbers of the augmentation differ, so curves agree within the variation between seeds, not to the bit.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from torch import Tensor
 
 from sdcl import train as program
 from sdcl.clustering import PseudoLabels, nearest_neighbors
-from sdcl.data.augment import Augmentation, draw_channel_adapt_gray, draw_channel_exchange
+from sdcl.data.augment_draws import Augmentation, draw_channel_adapt_gray, draw_channel_exchange
 from sdcl.data.augment_gpu import apply_channel
 from sdcl.data.image_cache import ImageCache
 from sdcl.losses.contrast import similarity
@@ -165,7 +165,7 @@ def main() -> int:
 
 
 def value(row: dict[str, Any], name: str) -> float:
-    """The all-search metric in percent, or the adjusted Rand index of visible clusters, of a line of metrics.jsonl."""
+    """All-search metric in percent, or adjusted Rand index of visible clusters, of a row of metrics.jsonl."""
     if name == "ARI":
         return row["labels"]["visible"]["ari"]
     return next(r for r in row["test"] if "all-search" in r["protocol"])[name]

@@ -2,9 +2,9 @@
 
     python benchmarks/epoch.py [--quick] [--set sysu] [-- any flag of `sdcl train`]
 
-`--set sysu` has the counts of SYSU-MM01 (34,167 training images). On a CPU the model is that of the quick start with
-images of 96 x 48; on a GPU it is SDCL's recipe. The reference is the authors' log of the released code: 12 h 05 min
-for 50 epochs on two A100 GPUs, 870 s an epoch.
+`--set sysu` has the counts of SYSU-MM01 (34,167 training images). On a CPU the model is that of the quick
+start with images of 96 x 48; on a GPU it is SDCL's recipe. The reference is the authors' log of the released
+code: 12 h 05 min for 50 epochs on two A100 GPUs, 870 s an epoch.
 """
 
 from __future__ import annotations

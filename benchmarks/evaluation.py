@@ -1,8 +1,8 @@
-"""CMC, mAP and mINP: the field's loop over queries against `rank_metrics`.
+"""CMC, mAP and mINP: the usual loop over queries against `rank_metrics`.
 
     python benchmarks/evaluation.py [--quick]
 
-SYSU-MM01's size (3,803 x 301, camera-3 queries do not see camera 2, CMC over identities), RegDB's (2,060 x 2,060) and
+Sizes: SYSU-MM01 (3,803 x 301, camera-3 queries skip camera 2, CMC over identities), RegDB (2,060 x 2,060) and
 10,000 x 10,000.
 """
 
@@ -19,10 +19,10 @@ CASES = (("SYSU-MM01", 3803, 301, 96), ("RegDB", 2060, 2060, 206), ("large", 10_
 QUICK = (("SYSU-MM01", 60, 40, 12), ("RegDB", 50, 50, 5))
 
 
-def synthetic_case(queries: int, gallery: int, people: int, seed: int) -> list[np.ndarray]:
+def synthetic_case(queries: int, gallery: int, identities: int, seed: int) -> list[np.ndarray]:
     """Similarity (Q, G) and the identities and cameras of both sides."""
     generator = np.random.default_rng(seed)
-    query_ids, gallery_ids = np.arange(queries) % people, np.arange(gallery) % people
+    query_ids, gallery_ids = np.arange(queries) % identities, np.arange(gallery) % identities
     similarity = generator.standard_normal((queries, gallery), np.float32)
     similarity += 2 * (query_ids[:, None] == gallery_ids)
     return [
@@ -37,7 +37,7 @@ def synthetic_case(queries: int, gallery: int, people: int, seed: int) -> list[n
 def loop_metrics(
     similarity, query_ids, gallery_ids, query_cameras, gallery_cameras, sysu: bool, max_rank: int = 20
 ) -> tuple:
-    """The usual evaluator: sort all rows with their indices, then one query after another. -> (CMC, mAP, mINP)."""
+    """Usual evaluator: sort all rows, then one query after another. -> (CMC, mAP, mINP)"""
     order = np.argsort(-similarity, axis=1, kind="stable")
     ranked_ids = gallery_ids[order]
     curves, precisions, penalties = [], [], []
@@ -70,8 +70,8 @@ def run_ranked(
     on_device = torch.from_numpy(similarity).to(device)
     case = (on_device, query_ids, gallery_ids, query_cameras, gallery_cameras)
     settings = {"removed": same_room if sysu else None, "distinct_identities": sysu}
-    found, spent = common.timed(lambda: rank_metrics(*case, **settings), repeat=3)
-    return (found.cmc, found.mAP, found.mINP), spent
+    metrics, seconds = common.timed(lambda: rank_metrics(*case, **settings), repeat=3)
+    return (metrics.cmc, metrics.mAP, metrics.mINP), seconds
 
 
 def main() -> None:
@@ -82,12 +82,12 @@ def main() -> None:
     print(common.machine(args.device))
     copy = common.copy_rate(args.device)
     rows = []
-    for name, queries, gallery, people in QUICK if args.quick else CASES:
-        case = synthetic_case(queries, gallery, people, args.seed)
+    for name, queries, gallery, identities in QUICK if args.quick else CASES:
+        case = synthetic_case(queries, gallery, identities, args.seed)
         sysu = name == "SYSU-MM01"
         (expected, plain), plain_memory = common.in_child(run_loop, case, sysu, threads=args.threads)
-        (found, ours), memory = common.in_child(run_ranked, case, sysu, args.device, threads=args.threads)
-        agree = all(np.allclose(left, right, atol=1e-9) for left, right in zip(expected, found, strict=True))
+        (ranked, ours), memory = common.in_child(run_ranked, case, sysu, args.device, threads=args.threads)
+        agree = all(np.allclose(left, right, atol=1e-9) for left, right in zip(expected, ranked, strict=True))
         times = (
             common.seconds(plain),
             common.seconds(ours),

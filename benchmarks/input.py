@@ -1,9 +1,10 @@
-"""What a training batch costs before the model sees it: decoding and augmenting file by file against the decoded store.
+"""Input of a training batch: decoding and augmenting file by file against the cache of decoded images.
 
     python benchmarks/input.py [--quick] [--device cuda]
 
-The plain form is the family's: Pillow opens, jitters, resizes, pads, crops and flips each image; one core does it. 256 visible rows (128 images in
-two views) and 128 infrared ones, at 288 x 144, the batch of SDCL.
+The plain form is that of the released ADCA, GUR and SDCL code: Pillow opens, jitters, resizes, pads, crops
+and flips each image on one core. The batch is SDCL's: 128 visible images in two views and 128 infrared ones
+at 288 x 144.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import common
@@ -21,38 +23,25 @@ from torchvision import transforms as T
 from torchvision.transforms import functional as TF
 
 from sdcl.data.augment import ERASE_FILL, augment, augmentation
-from sdcl.data.image_cache import build_cache, open_cache
+from sdcl.data.image_cache import ImageCache, build_cache, open_cache
 
 
 def plain_chain(height: int, width: int, pad: int = 10) -> T.Compose:
-    """The released order of Pillow transforms, without the channel operations (which cost little)."""
-    jitter = T.ColorJitter(0.5, 0.5, 0.5, 0.5)
-    steps = [
-        jitter,
-        T.Resize((height, width)),
-        T.Pad(pad),
-        T.RandomCrop((height, width)),
-        T.RandomHorizontalFlip(),
-        T.ToTensor(),
-    ]
-    return T.Compose(
-        [
-            *steps,
-            T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-            T.RandomErasing(0.5, (0.02, 0.4), (0.3, 1 / 0.3), ERASE_FILL),
-        ]
-    )
+    """The released order of transforms, without the channel operations (which cost little)."""
+    jitter, resize = T.ColorJitter(0.5, 0.5, 0.5, 0.5), T.Resize((height, width))
+    crop = [T.Pad(pad), T.RandomCrop((height, width)), T.RandomHorizontalFlip(), T.ToTensor()]
+    normalize = T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    erase = T.RandomErasing(0.5, (0.02, 0.4), (0.3, 1 / 0.3), ERASE_FILL)
+    return T.Compose([jitter, resize, *crop, normalize, erase])
 
 
 def write_images(folder: Path, count: int, seed: int) -> list[str]:
-    """Photograph-like noise at SYSU-MM01's usual crop size, as JPEG files."""
+    """JPEG files of smooth noise in the usual crop size of SYSU-MM01."""
     generator = np.random.default_rng(seed)
     paths = []
     for i in range(count):
-        coarse = Image.fromarray(generator.integers(0, 256, (30, 12, 3), np.uint8)).resize(
-            (120, 300), Image.Resampling.BICUBIC
-        )
-        coarse.save(folder / f"{i:05}.jpg", quality=90)
+        noise = Image.fromarray(generator.integers(0, 256, (30, 12, 3), np.uint8))
+        noise.resize((120, 300), Image.Resampling.BICUBIC).save(folder / f"{i:05}.jpg", quality=90)
         paths.append(str(folder / f"{i:05}.jpg"))
     return paths
 
@@ -73,69 +62,59 @@ def main() -> None:
         paths = write_images(Path(name), count, args.seed)
         random.seed(args.seed)
         chain = plain_chain(height, width)
-        rows = batch["visible"] // 2 * 2 + batch["infrared"]
+        count_of_batch = batch["visible"] // 2 * 2 + batch["infrared"]
 
         def plain() -> torch.Tensor:
-            return torch.stack([chain(Image.open(p).convert("RGB")) for p in paths[:rows]])
+            return torch.stack([chain(Image.open(p).convert("RGB")) for p in paths[:count_of_batch]])
 
-        place = (paths, height, width, "bilinear", Path(name) / "cache")
-        began = time.perf_counter()
-        build_cache(*place, args.threads, "images")
-        built = time.perf_counter() - began
-        store = open_cache(*place, torch.device(args.device), workers=args.threads, title="images")
+        arguments = (paths, height, width, "bilinear", Path(name) / "cache")
+        start = time.perf_counter()
+        build_cache(*arguments, args.threads, "images")
+        built = time.perf_counter() - start
+        cache = open_cache(*arguments, torch.device(args.device), workers=args.threads, title="images")
 
-        def ours() -> list[torch.Tensor]:
+        def cached() -> list[torch.Tensor]:
             parts = []
             for m, size in batch.items():
                 images = size // len(views[m])
+                pixels = [cache.take(np.arange(images)) for _ in views[m]]
                 parts += [
-                    augment(store.take(np.arange(images)), view, list(range(images))) for view in views[m]
+                    augment(x, view, list(range(images))) for x, view in zip(pixels, views[m], strict=True)
                 ]
             return parts
 
-        equal = same_pixels(paths[:8], store, height, width)
-        (_, slow), cpu_slow = timed_core(plain)
-        (_, fast), cpu_fast = timed_core(ours)
-    header = (f"a batch of {rows} rows", "time", "core-seconds", "ratio", "pixels")
-    store_row = (
-        "decoded store, batched augmentation",
-        common.seconds(fast),
-        f"{cpu_fast:.3g}",
-        f"{slow / fast:.1f}x",
-        equal,
-    )
-    common.table(
-        header,
-        [("files and Pillow, one process", common.seconds(slow), f"{cpu_slow:.3g}", "1.0x", ""), store_row],
-    )
-    bytes_each = height * width * 3
+        pixels = same_pixels(paths[:8], cache, height, width)
+        slow, slow_cpu = wall_and_cpu_seconds(plain)
+        fast, fast_cpu = wall_and_cpu_seconds(cached)
     rows = [
+        ("files and Pillow, one process", common.seconds(slow), f"{slow_cpu:.3g}", "1.0x", ""),
         (
-            f"{count} images",
-            common.seconds(built),
-            f"{built / count * 1e3:.2g} ms",
-            f"{34_167 * bytes_each / 1e9:.1f} GB",
-        )
+            "cache, batched augmentation",
+            common.seconds(fast),
+            f"{fast_cpu:.3g}",
+            f"{slow / fast:.1f}x",
+            pixels,
+        ),
     ]
-    common.table(("building the store", "time", "an image", "SYSU-MM01's training images"), rows)
+    common.table((f"a batch of {count_of_batch} images", "time", "CPU seconds", "ratio", "pixels"), rows)
+    size = f"{34_167 * height * width * 3 / 1e9:.1f} GB"
+    row = (f"{count} images", common.seconds(built), f"{built / count * 1e3:.2g} ms", size)
+    common.table(("building the cache", "time", "an image", "SYSU-MM01's training images"), [row])
 
 
-def same_pixels(paths: list[str], store, height: int, width: int) -> str:
-    """Whether the store holds what opening and resizing the file gives."""
+def same_pixels(paths: list[str], cache: ImageCache, height: int, width: int) -> str:
+    """Whether cached images equal the opened and resized files."""
     direct = [np.asarray(TF.resize(Image.open(p).convert("RGB"), [height, width])) for p in paths]
-    return (
-        "agree"
-        if np.array_equal(store.take(np.arange(len(paths))).cpu().numpy(), np.stack(direct))
-        else "DIFFER"
-    )
+    cached = cache.take(np.arange(len(paths))).cpu().numpy()
+    return "agree" if np.array_equal(cached, np.stack(direct)) else "DIFFER"
 
 
-def timed_core(work) -> tuple[tuple, float]:
-    """(what `timed` gives, processor seconds of all threads) of one warm call."""
+def wall_and_cpu_seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the clock, and of all CPU threads, of one call after a first one."""
     work()
     before = time.process_time()
-    found = common.timed(work)
-    return found, time.process_time() - before
+    _, seconds = common.timed(work)
+    return seconds, time.process_time() - before
 
 
 if __name__ == "__main__":

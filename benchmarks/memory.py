@@ -1,8 +1,8 @@
-"""Bank updates: one sample after another against `sequential_update`, with the same sequential meaning.
+"""Memory updates: a Python loop over the batch against `sequential_update`, with equal results.
 
     python benchmarks/memory.py [--quick]
 
-Batches of 16 images per identity; a cluster memory is hit 16 times per row, an instance memory once or twice.
+Batches of 16 images per identity: 16 samples per entry of a cluster memory, one or two of an instance memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from sdcl.memory.momentum import sequential_update
 
-# name, samples of the batch, rows of the bank, samples that hit the same row
+# name, samples in the batch, entries of the memory, samples of one entry
 CASES = (
     ("cluster memory, 256 samples", 256, 400, 16),
     ("cluster memory, 128 samples", 128, 400, 16),
@@ -40,8 +40,8 @@ def run(
     start, on_device = torch.from_numpy(bank).to(device), torch.from_numpy(values).to(device)
     once = start.clone()
     update(once, on_device, rows, MOMENTUM)
-    _, spent = common.timed(lambda: update(start, on_device, rows, MOMENTUM), repeat=20)
-    return once.cpu().numpy(), spent
+    _, seconds = common.timed(lambda: update(start, on_device, rows, MOMENTUM), repeat=20)
+    return once.cpu().numpy(), seconds
 
 
 def main() -> None:
@@ -65,11 +65,11 @@ def main() -> None:
         (expected, plain), plain_memory = common.in_child(
             run, [bank, values, targets], True, args.device, threads=args.threads
         )
-        (found, ours), memory = common.in_child(
+        (updated, ours), memory = common.in_child(
             run, [bank, values, targets], False, args.device, threads=args.threads
         )
-        agree = np.allclose(expected, found, atol=1e-6)
-        floor = 12 * batch * dimensions / copy  # the sample and its row read, the row written
+        agree = np.allclose(expected, updated, atol=1e-6)
+        floor = 12 * batch * dimensions / copy  # read the sample and its entry, write the entry
         times = (common.seconds(plain), common.seconds(ours), f"{plain / ours:.1f}x", common.seconds(floor))
         rows.append(
             (

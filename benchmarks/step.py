@@ -1,4 +1,4 @@
-"""A training step by part: model, neighbour losses; the plain form against what the code does, equal values shown.
+"""A training step by part: model and neighbour losses, plain form against fast form, with equal values.
 
     python benchmarks/step.py [--quick] [--device cuda] [--arch vit_base --height 288 --width 144]
 
@@ -24,7 +24,7 @@ from sdcl.models.vit import ClassTokenBlock
 
 
 def whole_block(self: ClassTokenBlock, tokens: Tensor) -> Tensor:
-    """The plain form of a head's block: every token computed, all but one thrown away."""
+    """Plain form of a head's block: compute every token and keep the class token."""
     return Block.forward(self, tokens)[:, 0]
 
 
@@ -100,7 +100,7 @@ def loss_rows(args) -> list[tuple]:
             value.backward()
             return value.detach(), x.grad
 
-        kept = held(lambda loss=loss: loss(features.clone().requires_grad_(), neighbors, bank))
+        kept = bytes_for_backward(lambda loss=loss: loss(features.clone().requires_grad_(), neighbors, bank))
         (value, gradient), spent = common.timed(step, repeat=args.repeat)
         first = first or (value, gradient, spent, kept)
         agree = torch.allclose(value, first[0], rtol=1e-4) and torch.allclose(
@@ -116,8 +116,8 @@ def loss_rows(args) -> list[tuple]:
     return rows
 
 
-def held(make: Callable[[], Tensor]) -> int:
-    """Bytes that a loss keeps for its backward pass."""
+def bytes_for_backward(make: Callable[[], Tensor]) -> int:
+    """Bytes of the tensors that a loss saves for its backward pass."""
     sizes: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

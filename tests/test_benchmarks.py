@@ -1,4 +1,4 @@
-"""Each benchmark runs in its --quick form, prints its table, and both of its sides agree."""
+"""Each benchmark runs in its --quick form, prints its tables, and its two sides agree."""
 
 import subprocess
 import sys
@@ -6,66 +6,112 @@ from pathlib import Path
 
 import pytest
 
+from sdcl import config
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+def run_quick(script, *flags, timeout=300):
+    """Standard output of a benchmark's quick form, and its table rows as lists of cells, without rulers."""
+    command = [sys.executable, str(BENCHMARKS / f"{script}.py"), "--quick", "--threads", "1", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=BENCHMARKS.parent, timeout=timeout)
+    assert done.returncode == 0, done.stderr
+    lines = [
+        line for line in done.stdout.splitlines() if line.startswith("|") and not line.startswith("| --")
+    ]
+    return done.stdout, [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
 @pytest.mark.parametrize(
-    "script,tables,agreements",
-    [("clustering", 5, 3), ("evaluation", 1, 2), ("memory", 1, 5), ("step", 2, 2), ("input", 2, 1)],
+    ("script", "tables", "agreements"),
+    [
+        pytest.param("memory", 1, 5),
+        pytest.param("clustering", 5, 3, marks=pytest.mark.long),
+        pytest.param("evaluation", 1, 2, marks=pytest.mark.long),
+        pytest.param("step", 2, 2, marks=pytest.mark.long),
+        pytest.param("input", 2, 1, marks=pytest.mark.long),
+    ],
 )
-def test_quick_form(script, tables, agreements):
+def test_both_forms_agree(script, tables, agreements):
     if script == "clustering":
-        pytest.importorskip("faiss", reason="one of the five tables is its own")
-    command = [sys.executable, str(BENCHMARKS / f"{script}.py"), "--quick", "--threads", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=BENCHMARKS.parent, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert sum(line.startswith("| --") for line in done.stdout.splitlines()) == tables
-    assert done.stdout.count("agree") == agreements and "DIFFER" not in done.stdout
+        pytest.importorskip("faiss", reason="one of the five tables is made with faiss")
+    output, _ = run_quick(script)
+    assert sum(line.startswith("| --") for line in output.splitlines()) == tables
+    assert output.count("agree") == agreements and "DIFFER" not in output
 
 
+@pytest.mark.long
 def test_trivial_features_against_chance(tmp_path):
-    """Random features lie at chance: in a gallery of few people, one image each and camera, that is no small number."""
-    command = [
-        sys.executable,
-        str(BENCHMARKS / "fairness.py"),
-        "--quick",
-        "--threads",
-        "1",
-        "--work",
-        str(tmp_path),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=BENCHMARKS.parent, timeout=300)
-    assert done.returncode == 0, done.stderr
-    table = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in done.stdout.splitlines()
-        if line.startswith("|")
-    ]
-    assert [row[1] for row in table[2:]] == [
-        f"SYSU-MM01 {mode}-search single-shot, infrared to visible" for mode in ("all", "indoor")
-    ]
-    assert (
-        all(0 <= float(cell) <= 100 for row in table[2:] for cell in row[2:]) and 10 < float(table[2][2]) < 60
-    )
+    """In a gallery of three identities with one image per camera, random features find a third of the queries."""
+    _, (_, *rows) = run_quick("fairness", "--work", str(tmp_path))
+    modes = [f"SYSU-MM01 {mode}-search single-shot, infrared to visible" for mode in ("all", "indoor")]
+    assert [row[1] for row in rows] == modes
+    chance, *trivial = map(float, rows[0][2:])
+    assert 10 < chance < 60 and len(set(trivial)) > 1
+    assert all(0 <= rank1 <= 90 for rank1 in trivial)  # none of them solves the set
 
 
+@pytest.mark.long
 def test_fast_and_plain_curves(tmp_path):
-    """Both forms train to the end of both stages; each epoch has a row with both, and then what a run of each cost."""
-    command = [
-        sys.executable,
-        str(BENCHMARKS / "curves.py"),
-        "--quick",
-        "--threads",
-        "1",
-        "--work",
-        str(tmp_path),
+    """Both forms train through both stages from the same weights; then the cost of a run of each."""
+    _, rows = run_quick("curves", "--work", str(tmp_path), timeout=600)
+    assert [row[0] for row in rows] == ["epoch", "0", "1", "form", "fast", "plain"]
+    for row in rows[1:3]:
+        fast, plain = map(float, row[1:3])
+        assert 0 < fast <= 100 and abs(fast - plain) < 15  # two steps an epoch
+    assert all(cell.endswith("s") for cell in (rows[4][1], rows[5][1]))
+
+
+@pytest.mark.long
+def test_an_epoch_by_phase(tmp_path):
+    _, (_, *rows) = run_quick("epoch", "--work", str(tmp_path))
+    assert [row[0] for row in rows] == ["embed", "cluster", "train", "test", "all, 2 steps"]
+    shares = [int(row[2].rstrip("%")) for row in rows[:-1]]
+    assert 97 <= sum(shares) <= 103 and min(shares) >= 0
+
+
+@pytest.mark.long
+def test_the_ceiling_trains_on_identities(tmp_path):
+    """With the true labels every image of the training set is in a cluster of its identity."""
+    images, cache = tmp_path / "images", tmp_path / "cache"
+    size = ["--identities", "4", "--images-per-camera", "2"]
+    small = "--height 32 --width 16 --pad 2 -b 8 --num-instances 2 --epochs 1 --iters 2 --report none".split()
+    places = ["--data-dir", str(images), "--cache-dir", str(cache), "--logs-dir", str(tmp_path / "run")]
+    quickstart = BENCHMARKS.parent / "examples" / "quickstart.json"
+    for command in (
+        ["-m", "sdcl", "synthesize", "--out", str(images), *size],
+        [str(BENCHMARKS / "ceiling.py"), "-d", "sysu", "--config", str(quickstart), *places, *small],
+    ):
+        done = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, cwd=BENCHMARKS.parent
+        )
+        assert done.returncode == 0, done.stderr
+    assert " 4/4 " in done.stdout and " 0/0 " in done.stdout  # clusters and outliers of both modalities
+
+
+@pytest.fixture
+def methods(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import methods
+
+    return methods
+
+
+def test_every_row_of_the_methods_table_is_a_run(methods, tmp_path):
+    """Each row's flags are accepted, and no two rows train the same."""
+    seen = set()
+    for row in methods.ROWS:
+        flags = methods.flags_of(tmp_path, tmp_path / "x.safetensors", row, 1)
+        settings, _, _ = config.parse(flags, "", "")
+        assert settings.optim.epochs in (1, 6) and settings.run.seed == 1
+        seen.add(str({name: value for name, value in config.flat(settings).items() if name != "logs_dir"}))
+    assert len(seen) == len(methods.ROWS)
+
+
+def test_methods_table_gives_mean_and_deviation(methods):
+    seeds = [{"R1": 1.0, "mAP": 10.0, "mINP": 5.0}, {"R1": 3.0, "mAP": 10.0, "mINP": 6.0}]
+    table = methods.to_markdown({"SDCL": seeds, "one": seeds[:1]}).splitlines()
+    assert table[2:] == [
+        "| SDCL | 2 | 2.0 ± 1.4 | 10.0 ± 0.0 | 5.5 ± 0.7 |",
+        "| one | 1 | 1.0 | 10.0 | 5.0 |",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=BENCHMARKS.parent, timeout=600)
-    assert done.returncode == 0, done.stderr
-    table = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in done.stdout.splitlines()
-        if line.startswith("|")
-    ]
-    assert [row[0] for row in table] == ["epoch", "-" * 5, "0", "1", "form", "-" * 5, "fast", "plain"]
-    assert all(0 <= float(cell) <= 100 for cell in table[2][1:5])

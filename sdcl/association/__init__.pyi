@@ -1,8 +1,12 @@
 from .aggregation import aggregate as aggregate
 from .aggregation import count_matches as count_matches
 from .aggregation import one_to_one as one_to_one
+from .identity import identity_descriptions as identity_descriptions
+from .matching import ClusterMatching as ClusterMatching
+from .matching import match_clusters as match_clusters
 from .ranking import collaborative_ranking as collaborative_ranking
 from .ranking import majority_of_neighbors as majority_of_neighbors
+from .transfer import transfer_labels as transfer_labels
 from .unification import association_embedding as association_embedding
 from .unification import heterogeneous_scores as heterogeneous_scores
 from .unification import memory_slices as memory_slices

@@ -62,12 +62,14 @@ def jaccard_distance(
         TrainingError: features are not finite.
     """
     features = as_features("features", features)
-    weights = image_weights(features, k1, k2, backend=backend, share=share)
-    count = len(features)
-    upper = pair_distances(weights)
-    mass = torch.zeros(count, dtype=torch.long, device=features.device).index_add_(
-        0, weights.rows, weights.values.long()
-    )
+    return distance_matrix(image_weights(features, k1, k2, backend=backend, share=share))
+
+
+def distance_matrix(weights: SparseMatrix) -> sp.csr_array:
+    """Jaccard distance of all rows of the weights: `pair_distances` in both triangles, and the diagonal. See `jaccard_distance`."""
+    count, upper = len(weights.start) - 1, pair_distances(weights)
+    mass = torch.zeros(count, dtype=torch.long, device=weights.start.device)
+    mass.index_add_(0, weights.rows, weights.values.long())
     diagonal = np.arange(count, dtype=np.int32)
     values = np.concatenate((upper.distance, upper.distance, distance_from_overlap(mass).cpu().numpy()))
     rows = np.concatenate((upper.first, upper.second, diagonal))

@@ -21,6 +21,7 @@ BUILT_IN = {
     "sdcl": "sdcl.methods.sdcl:SDCL",
     "gur": "sdcl.methods.gur:GUR",
     "adca": "sdcl.methods.adca:ADCA",
+    "pgm": "sdcl.methods.pgm:PGM",
     "baseline": "sdcl.methods.baseline:Baseline",
 }
 

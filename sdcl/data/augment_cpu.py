@@ -20,7 +20,7 @@ from sdcl.data.pixels import ERASE_FILL, IMAGENET_MEAN, IMAGENET_STD, JITTER, LU
 from sdcl.runtime.numba_loops import compiled, in_blocks
 
 if TYPE_CHECKING:
-    from sdcl.data.augment import Augmentation, Draw
+    from sdcl.data.augment_draws import Augmentation, Draw
 
 COLOR = np.array((IMAGENET_MEAN, IMAGENET_STD, ERASE_FILL, LUMINANCE), np.float32)
 ZERO, ONE, TWO, FOUR, SIX, FULL = (np.float32(value) for value in (0, 1, 2, 4, 6, 255))

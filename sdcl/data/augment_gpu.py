@@ -14,7 +14,7 @@ from torch import Tensor
 from sdcl.data.pixels import ERASE_FILL, IMAGENET_MEAN, IMAGENET_STD, LUMINANCE, UNCHANGED
 
 if TYPE_CHECKING:
-    from sdcl.data.augment import Augmentation, Draw
+    from sdcl.data.augment_draws import Augmentation, Draw
 
 
 def augmented(images: Tensor, augmentation: Augmentation, draws: Sequence[Draw]) -> Tensor:

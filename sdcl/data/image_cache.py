@@ -163,8 +163,3 @@ def decode(path: str, height: int, width: int, resize: str) -> np.ndarray:
             return np.asarray(small)
     except Exception as error:  # Pillow raises many kinds for damaged files
         raise DataError(f"{printable(path)}: {error or type(error).__name__}") from None
-
-
-# Former names, for callers that have not been changed yet.
-ImageStore = ImageCache
-open_store = open_cache

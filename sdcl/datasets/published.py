@@ -1,7 +1,7 @@
 """Published data sets: read as downloaded or as prepared, and verified against their known counts.
 
 As downloaded, a data set has the folders and split files of its authors' archive, which its own file reads.
-As prepared by `sdcl prepare`, it has the Market-1501 layout that the released code of ADCA, GUR and SDCL reads:
+As prepared by `sdcl prepare`, it has the Market-1501 layout that the released ADCA, GUR and SDCL code reads:
 
     ROOT/rgb_modify[/TRIAL]/{bounding_box_train,query,bounding_box_test}/IIII_cC_NAME
     ROOT/ir_modify[/TRIAL]/...

@@ -148,9 +148,10 @@ def average_precision(similarity: np.ndarray, match: np.ndarray, keep: np.ndarra
         float64 (Q,).
     """
     values, seen = torch.as_tensor(similarity), torch.as_tensor(keep)
-    found = torch.as_tensor(match) & seen
+    matched = torch.as_tensor(match) & seen
     result = np.full(len(values), np.nan)
-    result[found.any(1).cpu().numpy()] = ranking_gpu.match_scores(values, found, seen, None)[1].cpu().numpy()
+    scores = ranking_gpu.match_scores(values, matched, seen, None)
+    result[matched.any(1).cpu().numpy()] = scores[1].cpu().numpy()
     return result
 
 

@@ -19,6 +19,7 @@ ARCHS: dict[str, ViTShape | ResNetShape] = {
     "vit_mini": ViTShape(192, 4, 3, stem_width=32),  # for a CPU and images of 96 x 48
     "resnet50": ResNetShape((3, 4, 6, 3)),
     "resnet50_ibn": ResNetShape((3, 4, 6, 3), stem_ibn=True),
+    "resnet50_nl": ResNetShape((3, 4, 6, 3), non_local=(0, 2, 3, 0)),  # PGM, BMIL
     "resnet_mini": ResNetShape((1, 1, 1, 1), bottleneck=False),  # for a CPU
 }
 

@@ -33,6 +33,7 @@ PRETRAINED_WEIGHTS = {
         "torchvision publishes it (ImageNet); --pretrained torchvision downloads its weights",
     ),
 }
+PRETRAINED_WEIGHTS["resnet50_nl"] = PRETRAINED_WEIGHTS["resnet50"]
 
 
 def model_of(settings: Settings) -> Backbone:
@@ -117,9 +118,9 @@ def prepare_blocks(model: nn.Module, settings: Settings) -> None:
 
 def _torchvision_file(arch: str) -> Path:
     """The ImageNet weights in torchvision's cache, downloaded if they are not there yet."""
-    if arch not in ("resnet50", "resnet50_ibn"):
+    if arch not in ("resnet50", "resnet50_ibn", "resnet50_nl"):
         raise WeightError(
-            f"--pretrained torchvision is for --arch resnet50 and resnet50_ibn, not {arch}; name a file "
+            f"--pretrained torchvision is for --arch resnet50, resnet50_ibn and resnet50_nl, not {arch}; name a file "
             "instead"
         )
     weights = ResNet50_Weights.IMAGENET1K_V1

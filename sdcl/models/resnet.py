@@ -1,8 +1,8 @@
 """The two-stream ResNet of ADCA and GUR, and SDCL's variant of it.
 
 A stem per modality, shared stages, GeM pooling, BN neck. Source: AGW of Ye et al., Deep Learning for Person
-Re-identification: A Survey and Outlook, TPAMI 2021, without non-local blocks, as ADCA, GUR and SDCL configure
-it. Layers are torchvision's.
+Re-identification: A Survey and Outlook, TPAMI 2021. Layers are torchvision's. Non-local blocks are off in ADCA, GUR
+and SDCL, on in PGM and BMIL.
 
 B images, C channels, D dimensions, h x w cells of the last feature map.
 """
@@ -21,6 +21,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from sdcl.datasets import MODALITIES
 from sdcl.models.backbone import Backbone
 from sdcl.models.layers import IBN, bn_neck
+from sdcl.models.non_local import non_local_blocks, run_stage
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class ResNetShape:
         layers: blocks of each of the four stages.
         bottleneck: bottleneck blocks; else basic ones.
         stem_ibn: IBN layers in the stems, as in SDCL's ResNet.
+        non_local: how many of the last layers of each stage are followed by a non-local block.
     """
 
     layers: tuple[int, int, int, int]
     bottleneck: bool = True
     stem_ibn: bool = False
+    non_local: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def dim(self) -> int:
@@ -71,6 +74,9 @@ class DualStemResNet(Backbone):
         self.layer1, self.layer2 = network.layer1, network.layer2
         self.layer3, self.layer4 = network.layer3, network.layer4
         self.neck = bn_neck(shape.dim)
+        self.non_local = non_local_blocks(
+            shape.non_local, [shape.dim // 8, shape.dim // 4, shape.dim // 2, shape.dim]
+        )
 
     @property
     def necks(self) -> list[nn.BatchNorm1d]:
@@ -81,12 +87,17 @@ class DualStemResNet(Backbone):
         """modality -> (B_m, 3, H, W) gives modality -> {"deep": (B_m, D)}, unit rows in eval mode."""
         present = [m for m in MODALITIES if m in images]
         maps = torch.cat([self.stems[m](images[m]) for m in present])
-        maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))  # (B, D, h, w)
+        for name, layers in self.stages():
+            maps = run_stage(layers, list(self.non_local[name].children()), maps)  # at last (B, D, h, w)
         features = self.neck(gem(maps))
         if not self.training:
             features = features / features.norm(dim=1, keepdim=True)
         parts = features.split([len(images[m]) for m in present])
         return {m: {"deep": part} for m, part in zip(present, parts)}
+
+    def stages(self) -> list[tuple[str, nn.Sequential]]:
+        """The shared stages with their names, in order."""
+        return [(name, getattr(self, name)) for name in ("layer1", "layer2", "layer3", "layer4")]
 
 
 def gem(maps: Tensor, p: float = 3.0, eps: float = 1e-12) -> Tensor:

@@ -116,6 +116,12 @@ def load_weights(model: Backbone, path: str | Path, min_share: float = 0.8) -> L
             f"normalisation in its stems, which would be {'lost' if file_ibn else 'made up'}: "
             f"use --arch {'resnet50_ibn' if file_ibn else 'resnet50'}"
         )
+    if any(n.startswith(("NL_", "non_local.")) for n in tensors) and not any(
+        n.startswith("non_local.") for n in state
+    ):
+        raise WeightError(
+            f"weight file {path} has non-local blocks, which would be lost: use --arch resnet50_nl"
+        )
     state.update({n: v.to(state[n].dtype) for n, v in fitting.items()})
     model.load_state_dict(state)
     return report
@@ -141,11 +147,14 @@ def _match(model: Backbone, tensors: dict[str, Tensor], path: str) -> tuple[Load
         if n in state and n not in fitting
     ]
     report.ignored += [n for n in mapped if n not in state]
-    necks = tuple(
-        f"{n}." for n, module in model.named_modules() if any(module is neck for neck in model.necks)
+    not_pretrained = (
+        *(f"{n}." for n, module in model.named_modules() if any(module is neck for neck in model.necks)),
+        "non_local.",
     )
     counted = [
-        n for n in state if "num_batches_tracked" not in n and (n in mapped or not n.startswith(necks))
+        n
+        for n in state
+        if "num_batches_tracked" not in n and (n in mapped or not n.startswith(not_pretrained))
     ]
     report.loaded = [n for n in counted if n in fitting]
     report.missing = [n for n in counted if n not in fitting]
@@ -317,4 +326,14 @@ def _released_resnet_rules() -> Rules:
     for modality, short in (("visible", "visible"), ("infrared", "thermal")):
         stems.append((rf"{short}_module\.{short}\.(conv1|bn1)\.", [rf"stems.{modality}.\1."]))
         stems.append((rf"{short}_module\.ibn\.", [f"stems.{modality}.ibn."]))
-    return [*stems, (r"base_resnet\.base\.(layer[1-4])\.", [r"\1."]), (r"bottleneck\.", ["neck."])]
+    blocks: Rules = [
+        (rf"NL_(\d)\.(\d)\.{theirs}\.", [rf"non_local.layer\1.\2.{ours}."])
+        for theirs, ours in (
+            (r"g\.0", "g"),
+            (r"W\.0", "project"),
+            (r"W\.1", "norm"),
+            ("theta", "theta"),
+            ("phi", "phi"),
+        )
+    ]
+    return [*stems, *blocks, (r"base_resnet\.base\.(layer[1-4])\.", [r"\1."]), (r"bottleneck\.", ["neck."])]

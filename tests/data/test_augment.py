@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from sdcl.data import augment as A
 from sdcl.data import augment_cpu
+from sdcl.data import augment_draws as D
 from sdcl.data import augment_gpu as G
 from sdcl.data.pixels import ERASE_FILL, IMAGENET_MEAN, IMAGENET_STD, NO_BOX
 
@@ -25,10 +26,10 @@ def uint8_images(count=12, height=24, width=12, seed=0):
     return torch.randint(0, 256, (count, height, width, 3), generator=generator, dtype=torch.uint8)
 
 
-ERASE = (lambda rng, height, width: A.draw_erasing(rng, height, width), G.apply_erasing)
-EXCHANGE = (lambda rng, *_: A.draw_channel_exchange(rng), G.apply_channel)
+ERASE = (lambda rng, height, width: D.draw_erasing(rng, height, width), G.apply_erasing)
+EXCHANGE = (lambda rng, *_: D.draw_channel_exchange(rng), G.apply_channel)
 EXCHANGE_OR_GREY = (lambda rng, *_: rng.randint(0, 3), G.apply_channel)
-ADAPT = (lambda rng, *_: A.draw_channel_adapt_gray(rng), G.apply_channel)
+ADAPT = (lambda rng, *_: D.draw_channel_adapt_gray(rng), G.apply_channel)
 RECORDED = {
     "channel_exchange_gray2": [EXCHANGE],
     "channel_exchange_gray3": [EXCHANGE_OR_GREY],
@@ -53,13 +54,13 @@ def test_recorded_operations(arrays, name):
 
 def test_adapt_gray_proportions():
     rng = random.Random(0)
-    codes = np.bincount([A.draw_channel_adapt_gray(rng) + 1 for _ in range(8000)], minlength=5) / 8000
+    codes = np.bincount([D.draw_channel_adapt_gray(rng) + 1 for _ in range(8000)], minlength=5) / 8000
     np.testing.assert_allclose(codes, [1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8], atol=0.02)
 
 
 def test_erasing_gives_up_when_nothing_fits():
-    assert A.draw_erasing(random.Random(1), 24, 12, p=1, area=(5, 6)) == NO_BOX
-    assert A.draw_erasing(random.Random(1), 24, 12, p=0) == NO_BOX
+    assert D.draw_erasing(random.Random(1), 24, 12, p=1, area=(5, 6)) == NO_BOX
+    assert D.draw_erasing(random.Random(1), 24, 12, p=0) == NO_BOX
 
 
 def special_images():
@@ -98,7 +99,7 @@ def test_jitter_runs_each_samples_own_order():
     )
     images = special_images()
     before = images.clone()
-    draws = [A.draw_jitter(random.Random(seed), 0.5) for seed in range(len(images))]
+    draws = [D.draw_jitter(random.Random(seed), 0.5) for seed in range(len(images))]
     ours = G.apply_jitter(images, [order for order, _ in draws], [factors for _, factors in draws])
     for image, mine, (order, factors) in zip(images, ours, draws, strict=True):
         for operation in order:
@@ -109,7 +110,7 @@ def test_jitter_runs_each_samples_own_order():
 
 
 def test_jitter_ranges():
-    factors = np.array([A.draw_jitter(random.Random(seed), 0.5)[1] for seed in range(500)])
+    factors = np.array([D.draw_jitter(random.Random(seed), 0.5)[1] for seed in range(500)])
     assert (np.abs(factors - [1, 1, 1, 0]) <= 0.5).all()
     assert (np.abs(factors - [1, 1, 1, 0]).max(0) > 0.45).all()
 
@@ -137,7 +138,7 @@ def test_cpu_and_gpu_forms_do_the_same(chosen, size):
     images[5] = images[5] // 128 * 255
     images[6], images[7] = 200, 100
     images[8:] = images[8:].where(torch.rand(32, *size, 1) < 0.3, 240)
-    draws = [A.draw(random.Random(seed), chosen, *size) for seed in range(len(images))]
+    draws = [D.draw(random.Random(seed), chosen, *size) for seed in range(len(images))]
     cpu, gpu = augment_cpu.augmented(images, chosen, draws), G.augmented(images, chosen, draws)
     assert cpu.is_contiguous() and cpu.dtype == torch.float32
     torch.testing.assert_close(cpu, gpu, atol=3e-5, rtol=0)
@@ -168,7 +169,7 @@ def test_order_of_the_chain():
     """Black pad before the mean, erasing after it, channel operation last: step by step for one image."""
     images = uint8_images(1)
     for seed in range(20):
-        drawn = A.draw(random.Random(seed), SDCL_VISIBLE_EXCHANGED, 24, 12)
+        drawn = D.draw(random.Random(seed), SDCL_VISIBLE_EXCHANGED, 24, 12)
         expected = G.apply_jitter(images.permute(0, 3, 1, 2) / 255, [drawn.order], [drawn.factors])
         top, left = drawn.corner
         expected = functional.pad(expected, [10] * 4)[:, :, top : top + 24, left : left + 12]

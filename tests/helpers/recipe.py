@@ -30,6 +30,8 @@ def value_of(tag, name, shape):
 def _gain(tag, name):
     if "vit" in tag:
         return 2.0
+    if name.startswith("NL_"):
+        return 0.1
     stems = ("visible_module.visible.conv1", "thermal_module.thermal.conv1")
     return 2.0 if "downsample.0" in name or name.startswith(stems) else 0.7
 

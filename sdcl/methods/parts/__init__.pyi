@@ -1,3 +1,4 @@
+from .alternate_contrast import AlternateContrast as AlternateContrast
 from .cluster_contrast import ClusterContrast as ClusterContrast
 from .cluster_contrast import Source as Source
 from .cluster_contrast import joint_source as joint_source

@@ -65,15 +65,24 @@ class ClusterContrast(nn.Module):
         A shared memory takes in the visible batch first; with late gradients the infrared term's gradient uses the updated memory.
         See `Stage.objectives` for the arguments.
         """
+        return self.within(features, everyone, batch, self.snapshots())
+
+    def snapshots(self) -> dict[str, dict[str, Tensor]]:
+        """branch -> modality -> prototypes (K, D), as all forward passes of a step see them."""
+        return {b: {m: self.memory(m, b)() for m in MODALITIES} for b in self.memories}
+
+    def within(
+        self, features: Features, everyone: Features, batch: Batch, prototypes: dict[str, dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """`forward` with the snapshots given: what the losses see, also where the memories were updated since."""
         terms = {}
-        for branch in self.memories:
+        for branch, snapshots in prototypes.items():
             memories = {m: self.memory(m, branch) for m in MODALITIES}
-            prototypes = {m: memories[m]() for m in MODALITIES}  # (K, D), as all forward passes see them
             for m in MODALITIES:
                 late = memories[m]() if self.settings.late_gradients else None
-                labels = torch.as_tensor(batch.labels[m][batch.local[m]], device=prototypes[m].device)
+                labels = torch.as_tensor(batch.labels[m][batch.local[m]], device=snapshots[m].device)
                 terms[f"cluster_{m}_{branch}"] = cluster_contrast(
-                    features[m][branch], labels, prototypes[m], self.settings.temp, late
+                    features[m][branch], labels, snapshots[m], self.settings.temp, late
                 )
                 memories[m].update(
                     everyone[m][branch], batch.labels[m], self.momentum, hardest=self.settings.use_hard
