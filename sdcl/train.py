@@ -62,6 +62,7 @@ def train(
         UserError: bad input, or a run that cannot go on. Interrupted: a signal; the same call continues.
     """
     processes = processes or distributed.start(settings.run.device)
+    interruption = interruption or Interruption()
     log = RunLog(settings.run_dir, processes.main)
     log.line(
         f"{settings.run.method} on {settings.data.dataset}, run folder {settings.run_dir} "
@@ -97,7 +98,7 @@ def train(
         test_set=test_set,
         processes=processes,
         log=log,
-        interruption=interruption or Interruption(),
+        interruption=interruption,
     )
     for epoch in session.epochs():  # resumes, sets the learning rate
         for stage in method.stages(epoch, session.extract, session.once):
