@@ -64,12 +64,8 @@ def train(
     processes = processes or distributed.start(settings.run.device)
     interruption = interruption or Interruption()
     log = RunLog(settings.run_dir, processes.main)
-    log.line(
-        f"{settings.run.method} on {settings.data.dataset}, run folder {settings.run_dir} "
-        "(every setting: config.json)"
-    )
-    for line in differences:
-        log.line(f"  {line}")
+    title = f"{settings.run.method} on {settings.data.dataset} in {settings.run_dir}"
+    log.line("\n  ".join([title, *differences]))
 
     # images
     data = settings.data
