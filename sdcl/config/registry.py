@@ -22,6 +22,8 @@ BUILT_IN = {
     "gur": "sdcl.methods.gur:GUR",
     "adca": "sdcl.methods.adca:ADCA",
     "pgm": "sdcl.methods.pgm:PGM",
+    "hil": "sdcl.methods.hil:HIL",
+    "bmil": "sdcl.methods.bmil:BMIL",
     "baseline": "sdcl.methods.baseline:Baseline",
 }
 
