@@ -6,7 +6,7 @@ N images of a modality, B images of a batch, H height, W width.
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +26,9 @@ from sdcl.synthetic.dataset import build
 
 SIZE = (96, 48)  # of the pretrained vit_mini; released: 288 x 144
 BATCH, INSTANCES = 32, 4  # images of a modality in a batch, and of each cluster; released: 128 or 256, 16
-Arrays, Tensors = dict[str, np.ndarray], dict[str, Tensor]  # modality -> value
-EXTRACTION = {"batch_size": 128, "bf16": False, "title": "extract features"}
+Arrays = dict[str, np.ndarray]  # modality -> array
+Tensors = dict[str, Tensor]
+EXTRACTION: dict[str, Any] = {"batch_size": 128, "bf16": False, "title": "extract features"}
 
 
 class Images(NamedTuple):
@@ -111,7 +112,7 @@ def batches(
     """
     sampled = {}  # modality -> (steps, BATCH)
     for i, m in enumerate(MODALITIES):
-        sizes = {"batch_size": BATCH, "num_instances": INSTANCES, "iterations": steps}
+        sizes: dict[str, Any] = {"batch_size": BATCH, "num_instances": INSTANCES, "iterations": steps}
         sampled[m] = epoch_batches(labels[m], images.cameras[m], **sizes, seed=(*seed, i))
     rng = np.random.default_rng(seed)
     for step in range(steps):

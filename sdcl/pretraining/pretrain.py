@@ -10,8 +10,9 @@ Objectives:
 --images reads DIR/CAMERA/TRACK/image or DIR/image. Without it, crops are rendered from the pretraining
 namespace of identities and cameras, which no benchmark set shares.
 
-The same command continues a stopped run. Several GPUs: torchrun --nproc_per_node N -m
-sdcl.pretraining.pretrain ...
+The same command continues a stopped run. On several GPUs:
+
+    torchrun --nproc_per_node N -m sdcl.pretraining.pretrain ...
 """
 
 from __future__ import annotations
