@@ -9,6 +9,8 @@ from sdcl import test as test_program
 from sdcl import train as train_program
 from sdcl.config import from_flat
 
+QUICK = ("--eval-step", "0", "--report", "none")
+
 
 def test_both_stages_then_test(flags, tmp_path, capsys):
     assert train_program.main(flags("sysu")) == 0
@@ -42,7 +44,7 @@ def test_both_stages_then_test(flags, tmp_path, capsys):
 
 def test_regdb_trials_and_the_leak_that_is_refused(flags, tmp_path, capsys):
     for trial in ("3", "5"):
-        assert train_program.main(flags("regdb", "--trial", trial)) == 0
+        assert train_program.main(flags("regdb", "--trial", trial, "--epochs", "1", *QUICK)) == 0
     base = ["-d", "regdb", *flags("regdb")[2:8]]
     assert test_program.main([*base, "--trials", "3,5"]) == 0
     shown = json.loads((tmp_path / "run/test.json").read_text())
@@ -66,7 +68,10 @@ def test_regdb_trials_and_the_leak_that_is_refused(flags, tmp_path, capsys):
 
 
 def test_gur_logs_all_its_stages(flags, tmp_path):
-    assert train_program.main(flags("sysu", "--method", "gur")) == 0
+    assert (
+        train_program.main(flags("sysu", "--method", "gur", "--iters", "1", "--camera-iters", "1", *QUICK))
+        == 0
+    )
     first, second = rows(tmp_path / "run")
     cameras = [f"cameras_{v}_{i}" for v in (1, 2, 4, 5) for i in (3, 6)]
     assert list(first["iterations"]) == [*cameras, "modalities", "joint"]
@@ -83,7 +88,7 @@ def test_gur_logs_all_its_stages(flags, tmp_path):
 
 
 def test_resnet_trains_with_its_deep_feature_only(flags, tmp_path, capsys):
-    assert train_program.main(flags("sysu", "-a", "resnet_mini", "--epochs", "2")) == 0
+    assert train_program.main(flags("sysu", "-a", "resnet_mini", "--epochs", "1", *QUICK)) == 0
     assert "resnet_mini has no shallow branch" in capsys.readouterr().out
     assert not any("shallow" in name for name in rows(tmp_path / "run")[0]["losses"])
 

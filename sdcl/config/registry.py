@@ -22,6 +22,7 @@ BUILT_IN = {
     "gur": "sdcl.methods.gur:GUR",
     "adca": "sdcl.methods.adca:ADCA",
     "pgm": "sdcl.methods.pgm:PGM",
+    "hil": "sdcl.methods.hil:HIL",
     "baseline": "sdcl.methods.baseline:Baseline",
 }
 

@@ -90,9 +90,10 @@ class PGM:
         labels = {m: y.ids for m, y in pseudo.items()}
         sources = {m: (features[m], labels[m]) for m in labels}
         matched = self.pgm.matching and epoch >= self.pgm.match_from
-        contrast: nn.Module = parts.ClusterContrast(sources, self.memory, first=epoch == 0)
+        clusters = parts.ClusterContrast(sources, self.memory, first=epoch == 0)
+        contrast: nn.Module = clusters
         if matched:
-            centroids = {m: contrast.memory(m)() for m in MODALITIES}
+            centroids = {m: clusters.memory(m)() for m in MODALITIES}
             matching = once(lambda: list(association.match_clusters(*(centroids[m] for m in MODALITIES))))
             contrast = self.alternate_contrast(epoch, sources, matching)
         yield Stage(

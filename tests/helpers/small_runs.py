@@ -20,6 +20,7 @@ OWN = {  # every part of each method within two epochs
     ],
     "adca": [*ONE_FEATURE, *"--aggregate-from 1 --cma-threshold 0.3".split()],
     "pgm": [*ONE_FEATURE, *"--match-from 1".split()],
+    "hil": "--k1 8 --centres 2 --identity-from 1".split(),
     "baseline": ONE_FEATURE,
 }
 CAMERAS = "--camera-iters 2 --camera-eps 0.4".split()  # of GUR, where the data set has cameras

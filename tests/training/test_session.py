@@ -88,7 +88,7 @@ def test_values_of_once_survive_a_signal(flags, tmp_path, monkeypatch):
 
 def test_labels_for_the_log_do_not_influence_training(flags, tmp_path, monkeypatch):
     """Neither true identities, nor what is computed from them, nor the churn."""
-    line = flags("sysu", *QUICK)
+    line = flags("sysu", *QUICK, "--iters", "2")
     assert train_program.main([*line, "--logs-dir", str(tmp_path / "plain")]) == 0
 
     def without_identities(*arguments, **options):
@@ -112,7 +112,7 @@ def test_a_restart_begins_with_a_new_optimiser(flags, tmp_path, monkeypatch):
     made = []
     make = session_module.make_optimizer
     monkeypatch.setattr(session_module, "make_optimizer", lambda *a: made.append(make(*a)) or made[-1])
-    line = flags("sysu", "--method", "adca", *QUICK[2:], "--epochs", "3", "--step-size", "1")
+    line = flags("sysu", "--method", "adca", *QUICK[2:], "--epochs", "3", "--step-size", "1", "--iters", "1")
     assert train_program.main(line) == 0
     assert [len(o.state) > 0 for o in made] == [True, True]
     rates = [row["lr"] for row in rows(tmp_path / "run")]
