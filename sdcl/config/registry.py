@@ -23,6 +23,7 @@ BUILT_IN = {
     "adca": "sdcl.methods.adca:ADCA",
     "pgm": "sdcl.methods.pgm:PGM",
     "hil": "sdcl.methods.hil:HIL",
+    "bmil": "sdcl.methods.bmil:BMIL",
     "baseline": "sdcl.methods.baseline:Baseline",
 }
 

@@ -1,6 +1,6 @@
-"""HIL: Learning Refined Representation ... with Hierarchical Identity, for Unsupervised Visible-Infrared Person Re-Identification.
+"""HIL: Hierarchical Identity Learning for Unsupervised Visible-Infrared Person Re-Identification.
 
-arXiv 2025. https://arxiv.org/abs/2509.11587
+Haonan Shi, Yubin Wang, De Cheng, Lingfeng He, Nannan Wang, Xinbo Gao. arXiv 2025. https://arxiv.org/abs/2509.11587
 Released code: https://github.com/haonanshi0125/HIL. It refines a network of SDCL's first stage (`--pretrained` names its checkpoint).
 What it adds to SDCL, and the call that is each of it:
 

@@ -53,6 +53,8 @@ class Stage:
             named, weighted loss terms; their sum over all objectives is the loss. An objective owns memories and updates them, so it
             is called exactly once a step, on every process alike. Without objectives the stage only reports its labels.
         label_sets: pseudo-labels to show in logs and reports; training does not read them.
+        alternate: a stage with as many iterations, whose steps alternate with this one's: after each optimiser step of this stage one
+            of that stage, on batches of its own labels, with the same optimiser (BMIL).
     """
 
     name: str
@@ -60,6 +62,7 @@ class Stage:
     iterations: int
     objectives: Mapping[str, nn.Module] = field(default_factory=dict)
     label_sets: list[LabelSet] = field(default_factory=list)
+    alternate: Stage | None = None
 
     def named(self, name: str) -> PseudoLabels:
         """The pseudo-labels of the label set with this name."""

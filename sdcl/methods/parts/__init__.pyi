@@ -2,6 +2,8 @@ from .alternate_contrast import AlternateContrast as AlternateContrast
 from .cluster_contrast import ClusterContrast as ClusterContrast
 from .cluster_contrast import Source as Source
 from .cluster_contrast import joint_source as joint_source
+from .hybrid_contrast import HybridContrast as HybridContrast
+from .hybrid_contrast import SplitContrast as SplitContrast
 from .identity_contrast import IdentityContrast as IdentityContrast
 from .labels import cluster as cluster
 from .labels import cluster_each as cluster_each
