@@ -47,9 +47,10 @@ class HybridContrast(nn.Module):
         for branch in self.memories:
             for m in MODALITIES:
                 memory, live = self.memory(m, branch), features[m][branch]
+                mean, hard = memory()
                 labels = torch.as_tensor(batch.labels[m][batch.local[m]], device=live.device)
                 terms[f"hybrid_{m}_{branch}"] = hybrid_contrast(
-                    live, labels, *memory(), self.settings.temp, self.margin
+                    live, labels, mean, hard, self.settings.temp, self.margin
                 )
                 memory.update(everyone[m][branch], batch.labels[m], self.momentum)
         return terms
