@@ -34,7 +34,6 @@ PRETRAINED_WEIGHTS = {
     ),
 }
 PRETRAINED_WEIGHTS["resnet50_nl"] = PRETRAINED_WEIGHTS["resnet50"]
-STARTING_WEIGHTS = PRETRAINED_WEIGHTS  # the name until every caller has moved
 
 
 def model_of(settings: Settings) -> Backbone:
@@ -78,9 +77,6 @@ def pretrained_model(settings: Settings) -> tuple[Backbone, str]:
             "--pretrained none"
         )
     return model, note + load_weights(model, path, min_share=m.min_loaded).summary()
-
-
-starting_model = pretrained_model  # the name until every caller has moved
 
 
 def weight_file(settings: Settings) -> Path:
