@@ -22,7 +22,7 @@ RELEASED = {
     "test": 0.11,
 }  # shares of an epoch in the authors' log
 SMALL = ["-a", "vit_mini", "--height", "96", "--width", "48", "--pad", "4", "--calibrate-necks"]
-QUICK = ["--iters", "2", "-b", "16", "--num-instances", "4", "--k1", "15", "--eps", "0.6"]
+QUICK = ["--iters", "2", "-b", "16", "--num-instances", "4", "--k1", "10", "--eps", "0.6"]
 
 
 def main() -> None:
@@ -32,7 +32,10 @@ def main() -> None:
     parser.add_argument("flags", nargs="*", help="flags of `sdcl train`, after --")
     args = parser.parse_args()
     data, run, gpu = args.work / args.set, args.work / "run", torch.cuda.is_available()
-    common.sdcl("synthesize", "--layout", "sysu", "--set", args.set, "--out", data, "--jobs", args.threads)
+    size = ["--identities", 12, "--images-per-camera", 4] if args.quick else []
+    common.sdcl(
+        "synthesize", "--layout", "sysu", "--set", args.set, "--out", data, "--jobs", args.threads, *size
+    )
     flags = ["-d", "sysu", "--data-dir", data, "--cache-dir", args.work / "cache", "--logs-dir", run]
     flags += ["--epochs", 1, "--no-resume", "--report", "none"]
     flags += ["--pretrained", "none"] if gpu else SMALL

@@ -1,9 +1,9 @@
 """Every method, and SDCL without each of its parts, on the medium synthetic set at equal steps, over seeds.
 
-    sh benchmarks/methods.sh                     # render, prepare, train all rows, write
-    docs/methods/synthetic_table.md sh benchmarks/methods.sh --weight tracks     # from stronger pretrained
-    weights: synthetic_table_tracks.md
+    sh benchmarks/methods.sh                     # writes docs/methods/synthetic_table.md
+    sh benchmarks/methods.sh --weight tracks     # from stronger pretrained weights: synthetic_table_tracks.md
 
+It renders and prepares the images, and trains all rows.
 A finished run is not repeated, a stopped one continues.
 """
 

@@ -6,11 +6,11 @@ N images of a modality, B images of a batch, H height, W width.
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdcl.clustering import PseudoLabels
 from sdcl.data.augment import Augmentation, augment
@@ -19,6 +19,7 @@ from sdcl.data.sampler import epoch_batches
 from sdcl.datasets import MODALITIES, ProtocolOptions, open_dataset
 from sdcl.evaluation.protocols import evaluate
 from sdcl.inference.extract import calibrate_necks, extract_features, joined
+from sdcl.models.backbone import Backbone
 from sdcl.models.factory import build_model
 from sdcl.models.pretrained import ASSETS
 from sdcl.models.weight_formats import load_weights
@@ -26,8 +27,9 @@ from sdcl.synthetic.dataset import build
 
 SIZE = (96, 48)  # of the pretrained vit_mini; released: 288 x 144
 BATCH, INSTANCES = 32, 4  # images of a modality in a batch, and of each cluster; released: 128 or 256, 16
-Arrays, Tensors = dict[str, np.ndarray], dict[str, Tensor]  # modality -> value
-EXTRACTION = {"batch_size": 128, "bf16": False, "title": "extract features"}
+Arrays = dict[str, np.ndarray]  # modality -> array
+Tensors = dict[str, Tensor]
+EXTRACTION: dict[str, Any] = {"batch_size": 128, "bf16": False, "title": "extract features"}
 
 
 class Images(NamedTuple):
@@ -35,7 +37,7 @@ class Images(NamedTuple):
 
     train: dict[str, ImageCache]
     cameras: Arrays
-    score: Callable[[nn.Module], str]
+    score: Callable[[Backbone], str]
 
 
 def arguments(description: str, iters: int = 30) -> argparse.Namespace:
@@ -68,7 +70,7 @@ def open_images(args: argparse.Namespace) -> Images:
         for split in (dataset.train, dataset.test)
     )
 
-    def score(model: nn.Module) -> str:
+    def score(model: Backbone) -> str:
         """All search, mean over ten draws of the gallery. For information: training never reads it."""
         features = {m: joined(extract_features(model, test[m], m, **EXTRACTION)) for m in MODALITIES}
         metrics = evaluate(features, dataset.test, protocols)[0].metrics
@@ -77,7 +79,7 @@ def open_images(args: argparse.Namespace) -> Images:
     return Images(train, {m: np.array([s.camera for s in dataset.train[m]]) for m in MODALITIES}, score)
 
 
-def pretrained_model(images: Images, branches: tuple[str, ...], seed: int) -> nn.Module:
+def pretrained_model(images: Images, branches: tuple[str, ...], seed: int) -> Backbone:
     """`vit_mini` with the weights of the package; its BN necks are calibrated on the training images."""
     torch.manual_seed(seed)
     model = build_model("vit_mini", height=SIZE[0], width=SIZE[1], branches=branches)
@@ -86,7 +88,7 @@ def pretrained_model(images: Images, branches: tuple[str, ...], seed: int) -> nn
     return model
 
 
-def extract(model: nn.Module, images: Images, unit_views: bool = False) -> dict[str, Tensors]:
+def extract(model: Backbone, images: Images, unit_views: bool = False) -> dict[str, Tensors]:
     """modality -> branch -> features (N, D) of the training images."""
     return {
         m: extract_features(model, images.train[m], m, unit_views=unit_views, **EXTRACTION)
@@ -111,7 +113,7 @@ def batches(
     """
     sampled = {}  # modality -> (steps, BATCH)
     for i, m in enumerate(MODALITIES):
-        sizes = {"batch_size": BATCH, "num_instances": INSTANCES, "iterations": steps}
+        sizes: dict[str, Any] = {"batch_size": BATCH, "num_instances": INSTANCES, "iterations": steps}
         sampled[m] = epoch_batches(labels[m], images.cameras[m], **sizes, seed=(*seed, i))
     rng = np.random.default_rng(seed)
     for step in range(steps):
@@ -119,7 +121,8 @@ def batches(
         for m in MODALITIES:
             chosen = sampled[m][step]
             parts = [
-                augment(images.train[m].take(chosen), v, rng.integers(2**62, size=BATCH)) for v in views[m]
+                augment(images.train[m].take(chosen), v, rng.integers(2**62, size=BATCH).tolist())
+                for v in views[m]
             ]
             augmented[m], indexes[m] = torch.cat(parts), np.tile(chosen, len(views[m]))
         yield augmented, {m: torch.as_tensor(labels[m][indexes[m]]) for m in MODALITIES}, indexes

@@ -62,13 +62,10 @@ def train(
         UserError: bad input, or a run that cannot go on. Interrupted: a signal; the same call continues.
     """
     processes = processes or distributed.start(settings.run.device)
+    interruption = interruption or Interruption()
     log = RunLog(settings.run_dir, processes.main)
-    log.line(
-        f"{settings.run.method} on {settings.data.dataset}, run folder {settings.run_dir} "
-        "(every setting: config.json)"
-    )
-    for line in differences:
-        log.line(f"  {line}")
+    title = f"{settings.run.method} on {settings.data.dataset} in {settings.run_dir}"
+    log.line("\n  ".join([title, *differences]))
 
     # images
     data = settings.data
@@ -97,7 +94,7 @@ def train(
         test_set=test_set,
         processes=processes,
         log=log,
-        interruption=interruption or Interruption(),
+        interruption=interruption,
     )
     for epoch in session.epochs():  # resumes, sets the learning rate
         for stage in method.stages(epoch, session.extract, session.once):

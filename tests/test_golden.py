@@ -43,7 +43,16 @@ def machine():
 
 
 @pytest.fixture
-def curve(tmp_path, monkeypatch):
+def two_threads():
+    """The number of threads decides how sums are rounded."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def curve(tmp_path, monkeypatch, two_threads):
     root = raw_trees.sysu(tmp_path / "sysu", train=(1, 2, 3, 4), val=(5, 6), test=(7, 8), images=3)
     losses = []
     update = StageTrainer.update

@@ -13,6 +13,7 @@ from helpers.small_runs import ROOT, SMALL, rows, small, state
 from sdcl import test as test_program
 from sdcl import train as train_program
 from sdcl.cli import doctor, embed, export, report
+from sdcl.inference.embeddings import load_embeddings
 
 BY_IDENTITY = {"ari", "purity", "true_identities"}
 
@@ -86,7 +87,7 @@ def test_two_folders_without_any_identity(line, place, tmp_path, capsys):
         tmp_path / "night.npz",
     ]
     assert embed.main([*map(str, night), "--device", "cpu"]) == 0
-    assert len(embed.read(tmp_path / "night.npz").paths) == 32
+    assert len(load_embeddings(tmp_path / "night.npz").paths) == 32
     card = ["--weights", tmp_path / "run", "--out", tmp_path / "export", "--format", "safetensors"]
     assert export.main([*map(str, card)]) == 0
     assert "no labelled test image" in (tmp_path / "export/MODEL_CARD.md").read_text()

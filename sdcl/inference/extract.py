@@ -61,9 +61,6 @@ def extract_features(
     }
 
 
-embed = extract_features  # the name until every caller has moved
-
-
 def flip_averaged(
     model: Backbone, images: Tensor, modality: str, *, bf16: bool, unit_views: bool = False
 ) -> dict[str, Tensor]:

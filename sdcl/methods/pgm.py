@@ -1,7 +1,6 @@
 """PGM: Unsupervised Visible-Infrared Person ReID via Progressive Graph Matching and Alternate Learning.
 
 Zesen Wu, Mang Ye. CVPR 2023.
-https://openaccess.thecvf.com/content/CVPR2023/papers/Wu_Unsupervised_Visible-Infrared_Person_Re-Identification_via_Progressive_Graph_Matching_and_Alternate_CVPR_2023_paper.pdf
 Released code: https://github.com/zesenwu23/USL-VI-ReID. Contributions, and the call that is each of them:
 
     progressive graph matching (PGM)                 `match_clusters`: Hungarian, left-over clusters once more     (stage 2)
@@ -58,10 +57,7 @@ class PGM:
     """One stage per epoch: "contrast", then "matched"."""
 
     title = "Progressive Graph Matching and Alternate Learning"
-    paper = (
-        "https://openaccess.thecvf.com/content/CVPR2023/papers/Wu_Unsupervised_Visible-Infrared_Person_Re-Identification_via_"
-        "Progressive_Graph_Matching_and_Alternate_CVPR_2023_paper.pdf"
-    )
+    paper = "https://github.com/zesenwu23/USL-VI-ReID"  # the address of the paper itself is not known here
     SETTINGS = PGMSettings
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
         "sysu": {**RESNET, "arch": "resnet50_nl", "epochs": 100, "momentum": 0.2},

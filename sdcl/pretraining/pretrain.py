@@ -3,6 +3,7 @@
     crops (folders, or rendered) -> objective -> ViT -> safetensors file with settings and probe results
 
 Objectives:
+
     tracks    contrast the frames of a track with the other tracks of the same camera; no labels
     dino      self-distillation, as TransReID-SSL pretrained SDCL's backbone; no labels
     identity  classify rendered identities in visible images; supervised, as ImageNet labels are for ADCA and
@@ -11,8 +12,9 @@ Objectives:
 --images reads DIR/CAMERA/TRACK/image or DIR/image. Without it, crops are rendered from the pretraining
 namespace of identities and cameras, which no benchmark set shares.
 
-The same command continues a stopped run. Several GPUs: torchrun --nproc_per_node N -m
-sdcl.pretraining.pretrain ...
+The same command continues a stopped run. On several GPUs:
+
+    torchrun --nproc_per_node N -m sdcl.pretraining.pretrain ...
 """
 
 from __future__ import annotations

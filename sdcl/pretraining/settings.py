@@ -20,9 +20,9 @@ from sdcl.config.fields import (
     setting,
 )
 from sdcl.runtime.errors import SettingError
+from sdcl.synthetic.person import DIFFICULTIES
 
 OBJECTIVES = ("tracks", "dino", "identity")
-DIFFICULTIES = ("easy", "medium", "hard")
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class TrainingSession:
         self.optimizer = make_optimizer(model, settings)
         self.churn, self.quality = LabelChurn(), LabelQuality(dataset.train)
         self.clock, self.journal = Clock(processes.device), EpochJournal()
-        self._trainer: StageTrainer | None = None  # of the stage under way
+        self._trainers: list[StageTrainer | None] = []  # of the stage under way, and of its alternate
         self.first_epoch = self.epoch = self._resume()
         if self.first_epoch == 0 and not self.journal.values and settings.model.calibrate_necks:
             self._calibrate_necks()
@@ -143,34 +143,22 @@ class TrainingSession:
         Raises:
             TrainingError: a loss that is not finite. Interrupted: a signal; the state is saved.
         """
-        self.monitor.check_labels(stage)
-        number = len(self._trained)
-        progress = self.journal.stage(number)
-        losses: dict[str, float] = {}
-        if stage.objectives:
-            with self.clock("train"):
-                seed = (self.settings.run.seed, self.epoch, number)
-                trainer = self._trainer = StageTrainer(
-                    stage,
-                    seed,
-                    progress,
-                    model=self.parallel_model,
-                    optimizer=self.optimizer,
-                    images=self.images,
-                    settings=self.settings,
-                    processes=self.processes,
-                    profiler=self.profiler,
-                )
-                for batch in trainer.batches():
+        stages = [stage] if stage.alternate is None else [stage, stage.alternate]
+        trainers = self._trainers = [
+            self._stage_trainer(one, number) for number, one in enumerate(stages, len(self._trained))
+        ]
+        with self.clock("train"):
+            for batches in zip(*(trainer.batches() for trainer in trainers if trainer), strict=True):
+                for trainer, batch in zip(filter(None, trainers), batches):
                     features, gathered = trainer.embed(batch)
                     outputs = []
-                    for objective in stage.objectives.values():
+                    for objective in trainer.stage.objectives.values():
                         outputs.append(objective(features, gathered, batch))
                     trainer.update(outputs)
-                    self._check_signals(together=trainer.reporting)
-                losses = trainer.mean_losses()
-                self._trainer = None
-        self._trained.append((stage, losses))
+                self._check_signals(together=trainer.reporting)
+            losses = [trainer.mean_losses() if trainer else {} for trainer in trainers]
+        self._trainers = []
+        self._trained += zip(stages, losses)
         distributed.broadcast_buffers(self.model)
 
     def test(self) -> list[Result] | None:
@@ -255,8 +243,8 @@ class TrainingSession:
         try:
             self.interruption.check(together=together)
         except Interrupted:
-            if self._trainer is not None:
-                self._trainer.count_skipped()
+            for trainer in filter(None, self._trainers):
+                trainer.count_skipped()
             if self.processes.main:
                 state = self._state(self.log.rows)
                 path = run_state.save_unfinished(
@@ -284,7 +272,25 @@ class TrainingSession:
         self.monitor.begin(epoch)
         self.clock.restart(self.journal.seconds)
         self._trained: list[tuple[Stage, dict[str, float]]] = []  # stages of the epoch, and their mean losses
-        self._trainer = None
+        self._trainers = []
+
+    def _stage_trainer(self, stage: Stage, number: int) -> StageTrainer | None:
+        """What takes the steps of stage `number` of the epoch; None for a stage that only reports."""
+        self.monitor.check_labels(stage)
+        progress = self.journal.stage(number)
+        if not stage.objectives:
+            return None
+        return StageTrainer(
+            stage,
+            (self.settings.run.seed, self.epoch, number),
+            progress,
+            model=self.parallel_model,
+            optimizer=self.optimizer,
+            images=self.images,
+            settings=self.settings,
+            processes=self.processes,
+            profiler=self.profiler,
+        )
 
     def _recall(self, compute: Callable[[], Any], check: Callable[[Any], None] | None = None) -> Any:
         """A value that the journal has recorded, or a new one.

@@ -19,6 +19,7 @@ OWN = {  # every part of each method within two epochs
         *"--propagate-from 1 --structure-from 1 --inter-modality-until 2 --propagation-k 3 --structure-k 3".split(),
     ],
     "adca": [*ONE_FEATURE, *"--aggregate-from 1 --cma-threshold 0.3".split()],
+    "bmil": [*ONE_FEATURE, *"--joint-from 1".split()],
     "pgm": [*ONE_FEATURE, *"--match-from 1".split()],
     "hil": "--k1 8 --centres 2 --identity-from 1".split(),
     "baseline": ONE_FEATURE,

@@ -1,5 +1,6 @@
 """--recompute, --compile and --profile: the same step in less memory, compiled blocks, a trace."""
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from helpers.small_runs import rows
 from sdcl.config import resolve
 from sdcl.models.factory import build_model
 from sdcl.models.pretrained import prepare_blocks
+from sdcl.runtime.errors import SettingError
 from sdcl.train import main
 
 
@@ -51,10 +53,10 @@ def test_blocks_are_compiled_when_asked():
 
 @pytest.mark.parametrize("flag", ["recompute", "compile"])
 def test_a_resnet_has_no_blocks(flag):
-    with pytest.raises(ValueError, match="--recompute and --compile are for ViTs"):
-        prepare_blocks(
-            build_model("resnet_mini", height=32, width=16), resolve({flag: True, "arch": "resnet_mini"})[0]
-        )
+    settings = resolve({"arch": "resnet_mini"})[0]
+    settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, **{flag: True}))
+    with pytest.raises(SettingError, match="--recompute and --compile are for ViTs"):
+        prepare_blocks(build_model("resnet_mini", height=32, width=16), settings)
 
 
 def test_a_run_with_recomputation_and_a_trace(flags, tmp_path):

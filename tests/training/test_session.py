@@ -30,7 +30,7 @@ def replace_baseline(monkeypatch, **methods):
     monkeypatch.setitem(METHODS._entries, "baseline", type("Changed", (Baseline,), methods))
 
 
-def test_four_frames_from_the_command_line_to_a_loss(flags, monkeypatch):
+def test_four_frames_from_the_command_line_to_an_objective(flags, monkeypatch):
     stacks = []
     loss = cluster_contrast.cluster_contrast
 
@@ -46,7 +46,7 @@ def test_four_frames_from_the_command_line_to_a_loss(flags, monkeypatch):
 
     monkeypatch.setattr(cluster_contrast, "cluster_contrast", recorded)
     assert train_program.main(flags("sysu", *QUICK, "--epochs", "1", "--iters", "1")) == 0
-    assert stacks[0] == ["main", "train", "train_stage", "forward"]
+    assert stacks[0][:4] == ["main", "train", "train_stage", "forward"]  # then what the objective calls
 
 
 def test_provenance_of_the_images_is_recorded(flags, tmp_path):

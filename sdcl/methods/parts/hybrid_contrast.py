@@ -53,6 +53,7 @@ class HybridContrast(nn.Module):
         for branch in self.memories:
             for m in MODALITIES:
                 memory, live = self.memory(m, branch), features[m][branch]
+                mean, hard = memory()
                 labels = torch.as_tensor(batch.labels[m][batch.local[m]], device=live.device)
                 mean, hard = memory()
                 terms[f"hybrid_{m}_{branch}"] = hybrid_contrast(
