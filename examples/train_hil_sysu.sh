@@ -1,10 +1,10 @@
 #!/bin/sh
 # HIL, ViT-B/16+ICS from SDCL's first stage, SYSU-MM01.
 # Target: all search R1 66.3 / mAP 65.0, indoor search 71.8 / 77.5 (second hand; no log is released).
-# Cost:   two A100 GPUs in the authors' setting, time unknown, after the SDCL run.
-#         This code has not yet been run on the real data set.
-# Needs:  data/sysu (python prepare_sysu.py) and logs/sdcl_sysu/stage_contrast.pt, which train_cc_vit_sysu.sh leaves at the end
-#         of SDCL's first stage; --pretrained names another start.
+# Cost:   two A100 GPUs in the authors' setting, time unknown, after the SDCL run. This code has not yet been
+#         run on the real data set.
+# Needs:  data/sysu (python prepare_sysu.py) and logs/sdcl_sysu/stage_contrast.pt, which train_cc_vit_sysu.sh
+#         leaves at the end of SDCL's first stage; --pretrained names another start.
 # Use:    as train_cc_vit_sysu.sh: any flag of `sdcl train`; GPUS=N sets the number of processes.
 set -eu
 exec sh "$(dirname "$0")/../train_cc_vit_sysu.sh" --method hil --pretrained logs/sdcl_sysu/stage_contrast.pt "$@"
