@@ -1,7 +1,7 @@
 #!/bin/sh
 # Test the model of train_pgm_sysu.sh, as test_cc_vit_sysu.sh does.
 # Target: all search R1 57.3 / mAP 51.8, indoor search 56.2 / 62.7 (train_pgm_sysu.sh names the sources).
-# Cost:   embeds 10,578 images once, a few minutes on one GPU (estimated).
+# Cost:   embeds 10,578 images once; not measured on a GPU yet.
 # Use:    sh examples/test_pgm_sysu.sh [any flag of `sdcl test`].
 set -eu
 exec sh "$(dirname "$0")/../test_cc_vit_sysu.sh" --method pgm "$@"
