@@ -77,6 +77,7 @@ def check_training(text):
     assert len(losses) >= 2 and all(math.isfinite(value) and value > 0 for value in losses)
 
 
+@pytest.mark.long
 def test_the_baseline_trains(tmp_path):
     check_training(run("baseline_synthetic", tmp_path, *STEPS))
 

@@ -29,6 +29,7 @@ def run_script(name, *arguments, processes=1, timeout=300):
     )
 
 
+@pytest.mark.long
 def test_all_ten_regdb_trials_are_looped_over():
     done = run_script("train_cc_vit_regdb.sh", "--print-config", *SMALL)
     assert done.returncode == 0

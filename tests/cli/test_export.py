@@ -25,6 +25,7 @@ def card_of(run, out):
     return (out / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.long
 def test_everything_of_a_run(run, tmp_path, capsys):
     import onnx
     import onnxruntime

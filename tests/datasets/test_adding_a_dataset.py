@@ -62,6 +62,7 @@ def test_its_protocol_is_evaluated(root):
     assert result.metrics.r1 == 0.5 and result.metrics.num_valid == 6  # 7 is found, 8 ranks behind 7
 
 
+@pytest.mark.long
 def test_every_program_knows_it(root, tmp_path, capsys):
     places = [
         "--data-dir",

@@ -125,6 +125,7 @@ def test_default_folders():
     assert (str(settings.run_dir), str(settings.data_dir)) == ("logs/sdcl_llcm", "data/llcm")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["sdcl", "gur"])
 def test_train_and_test(tmp_path, method):
     """By the example scripts; GUR by the same ones, every pair of cameras of which is a stage."""

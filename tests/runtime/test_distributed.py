@@ -131,7 +131,7 @@ def launch(kind, flags, *more):
 @pytest.mark.parametrize(
     "kind,code,message",
     [
-        ("error", 1, "RuntimeError: this process has broken"),
+        pytest.param("error", 1, "RuntimeError: this process has broken", marks=pytest.mark.long),
         ("refusal", 2, "error: this process refuses"),
         ("optimizer", 1, "ValueError: operands could not be broadcast together"),
     ],
