@@ -210,6 +210,8 @@ def why_unread(name: str, settings: Settings) -> str:
         return (
             f"--method {run_method} does not have it; {_listed(readers_of(name), '--method')} would read it"
         )
+    if name in getattr(method_class(run_method), "unread", ()):
+        return f"--method {run_method} does not use it"
     about = fields_by_name(run_method)[name].about
     dataset = settings.data.dataset
     if about.dataset and name not in source_of(dataset).reads:

@@ -126,6 +126,7 @@ class Method(Protocol):
         title, paper: what the method is, and the paper's address.
         branches: features that it trains, ("deep",) or ("deep", "shallow").
         agw: the architecture that `-a agw` means for it.
+        unread: shared settings that the method does not read; optional.
         unit_views: normalise the features of an image and of its flip before they are averaged (ADCA, GUR).
 
     Attributes:

@@ -8,7 +8,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 SHARED = (
     "-a vit_mini --pretrained none --height 32 --width 16 --pad 2 -b 8 --num-instances 4 --iters 3 --epochs 2 --k2 3 --eps 0.5 "
-    "--lr 3e-5 --momentum 0.9 --momentum-first 0.9 --calibrate-necks --embed-batch-size 64 --test-batch-size 64 --device cpu "
+    "--lr 3e-5 --momentum 0.9 --calibrate-necks --embed-batch-size 64 --test-batch-size 64 --device cpu "
     "--precision fp32"
 ).split()
 ONE_FEATURE = "--no-shallow --batch-size-visible 8 --bn-replicas 2 --k1 5 --min-samples 3".split()
@@ -31,7 +31,8 @@ def small(method="sdcl", dataset="sysu"):
     """Flags of a small run of a method."""
     cameras = CAMERAS if method == "gur" and dataset != "regdb" else []
     chosen = [] if method == "sdcl" else ["--method", method]
-    return [*SHARED, *chosen, *OWN[method], *cameras]
+    first = [] if method == "hil" else ["--momentum-first", "0.9"]
+    return [*SHARED, *first, *chosen, *OWN[method], *cameras]
 
 
 SMALL = tuple(small())
