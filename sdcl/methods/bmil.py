@@ -91,6 +91,7 @@ class BMIL:
     }
     branches = ("deep",)
     agw = "resnet50_nl"
+    unread = frozenset({"use_hard"})  # its memories hold a mean and a hard row always
     unit_views = True
 
     def __init__(self, settings: Settings, cameras: Indexes | None = None):
