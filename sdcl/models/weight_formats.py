@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sdcl.data.normalization import Normalization
 from sdcl.datasets import MODALITIES
 from sdcl.models.backbone import Backbone
 from sdcl.models.factory import ARCHS, build_model
@@ -49,6 +50,7 @@ class LoadReport:
         resized: position embeddings that were resampled.
         mismatched: tensors of the same name and another shape.
         ignored: tensors of the file that the network does not have.
+        normalization: of the pixels that the weights were trained with; None: the file does not say.
     """
 
     path: str
@@ -58,6 +60,7 @@ class LoadReport:
     resized: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    normalization: Normalization | None = None
 
     @property
     def share(self) -> float:
