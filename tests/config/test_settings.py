@@ -249,7 +249,7 @@ def test_released_recipes():
 
 
 def test_released_recipes_of_the_ancestors():
-    """GUR, ADCA, DCCL and the baseline, value by value."""
+    """GUR, ADCA and the baseline, value by value."""
     shared = {
         "arch": "resnet50", "shallow": False, "batch_size": 256, "batch_size_visible": 128, "num_instances": 16, "optimizer": "adam",
         "lr": 3.5e-4, "weight_decay": 5e-4, "step_size": 20, "gamma": 0.1, "temp": 0.05, "momentum": 0.1, "momentum_first": 0.0,
@@ -263,12 +263,6 @@ def test_released_recipes_of_the_ancestors():
                            "propagate_from": 20, "structure_from": 20, "propagation_k": 10, "structure_k": 10},
         ("adca", "sysu"): {"epochs": 100, "aggregate_from": 50, "iters": 200, "eps": 0.6, "cma_threshold": 0.5, "cma_weight": 0.9},
         ("adca", "regdb"): {"epochs": 100, "aggregate_from": 50, "iters": 100, "eps": 0.3},
-        ("dccl", "sysu"): {"batch_size": 128, "epochs": 100, "iters": 200, "eps": 0.6, "interact_from": 50, "refine_from": 80,
-                           "refine_k": 20, "refine_clusters": 5, "identity_temp": 0.05, "consistency_threshold": 0.8,
-                           "consistency_momentum": 0.1, "camera_weight": 0.1, "camera_temp": 0.07, "camera_negatives": 50, "camera": True},
-        ("dccl", "regdb"): {"batch_size": 128, "epochs": 100, "iters": 100, "eps": 0.3, "interact_from": 50, "refine_from": 70,
-                            "refine_k": 10, "refine_clusters": 5, "camera": False},
-        ("dccl", "custom"): {"batch_size": 128, "epochs": 100, "iters": 200, "eps": 0.6, "camera": False},
         ("baseline", "sysu"): {"epochs": 50, "iters": 200, "eps": 0.6, "second_view": False},
         ("baseline", "regdb"): {"iters": 100, "eps": 0.3, "second_view": False},
     }  # fmt: skip
