@@ -22,6 +22,7 @@ from sdcl.inference.test_set import TestSet
 from sdcl.inference.trained_model import TrainedModel
 from sdcl.reporting.write import report_after_run
 from sdcl.runtime import distributed
+from sdcl.runtime.devices import require_precision, tf32_products
 from sdcl.runtime.errors import CheckpointError, SettingError
 from sdcl.runtime.files import write_text
 from sdcl.runtime.program import program
@@ -69,7 +70,8 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
 
     Raises:
         CheckpointError: no checkpoint, or one whose training people are among the test's.
-        SettingError: a flag that describes another network than the checkpoint's.
+        SettingError: a flag that describes another network than the checkpoint's, or --precision needs
+            other hardware.
         DataError: no test images.
     """
     trained = TrainedModel.open(settings.test.checkpoint or settings.run_dir)
@@ -91,7 +93,10 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
             print(f"note: {note}")
     trained.model.to(processes.device)
     test_set = TestSet(dataset, settings, processes)
-    return test_set.evaluate(trained.model, processes.bf16(settings.run.precision))
+    precision = settings.run.precision
+    require_precision(precision, processes.device)
+    with tf32_products(precision == "tf32"):
+        return test_set.evaluate(trained.model, processes.bf16(precision))
 
 
 def refuse_leak(trained: TrainedModel, settings: Settings) -> None:
