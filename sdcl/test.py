@@ -14,7 +14,7 @@ from typing import Any
 
 from sdcl.config import Settings, flat, from_saved, parse
 from sdcl.config.fields import flag_of
-from sdcl.config.settings import comma_separated, model_names
+from sdcl.config.settings import model_names, number_list
 from sdcl.datasets import open_dataset, source_of
 from sdcl.evaluation.protocols import Result, mean_results
 from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, results_table, to_json
@@ -58,7 +58,7 @@ def trial_settings(settings: Settings, one_trial: bool) -> list[Settings]:
     """The settings of each tested run: of --trial if given, else of --trials if the data set has trials."""
     trials = [settings.data.trial]
     if source_of(settings.data.dataset).trials and not one_trial:
-        trials = numbers(settings.test.trials)
+        trials = number_list(settings.test.trials, "--trials")
     return [dataclasses.replace(settings, data=dataclasses.replace(settings.data, trial=t)) for t in trials]
 
 
@@ -132,15 +132,6 @@ def write_results(folder: Path, results: list[Result], trials: Sequence[int] = (
     write_text(folder / "test.json", to_json(results, trials) + "\n")
     write_text(folder / "test.md", markdown + "\n")
     write_text(folder / "test.tex", latex_rows(results, header=True) + "\n")
-
-
-def numbers(text: str) -> list[int]:
-    """ "1-3,7" -> [1, 2, 3, 7]. Raises SettingError for anything else."""
-    try:
-        spans = [[int(n) for n in part.split("-")] for part in comma_separated(text)]
-        return [n for span in spans for n in range(span[0], span[-1] + 1)]
-    except ValueError:
-        raise SettingError(f"--trials must look like 1-10 or 1,3,5, got {text!r}") from None
 
 
 if __name__ == "__main__":
