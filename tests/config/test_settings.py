@@ -40,7 +40,7 @@ from sdcl.runtime.errors import SettingError
 
 OTHER_WORDS = {
     "arch": "vit_tiny",
-    "precision": "fp32",
+    "precision": "tf32",
     "optimizer": "adam",
     "knn": "faiss",
     "resize_train": "lanczos",
