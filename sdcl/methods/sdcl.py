@@ -143,10 +143,12 @@ class SDCL:
     }
     branches = ("deep", "shallow")
     agw = "resnet50_ibn"
+    labels = ("none", "visible", "infrared")
     unit_views = False
     restarts: tuple[int, ...] = ()
 
-    def __init__(self, settings: Settings, cameras: Indexes | None = None):
+    def __init__(self, settings: Settings, cameras: Indexes | None = None, identities: Indexes | None = None):
+        self.identities = identities
         self.sdcl: SDCLSettings = settings.method
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
 
@@ -158,7 +160,7 @@ class SDCL:
         """See `Method.stages`."""
         unified = self.unified(epoch)
         features = extract()
-        pseudo = once(lambda: {m: self._cluster(features, m, epoch) for m in MODALITIES})
+        pseudo = once(lambda: parts.label_each(lambda m: self._cluster(features, m, epoch), self.identities))
         require_clusters(pseudo, self.cluster.eps, epoch)
         labels, sets = {m: pseudo[m].ids for m in MODALITIES}, label_sets(pseudo)
         sources: Any = {m: (features[m], labels[m]) for m in MODALITIES}
