@@ -89,9 +89,10 @@ class RunSettings:
         0, "write trace.json, a torch.profiler trace of N steps; 0: none", bounds=AT_LEAST_0, affects=OUTPUT
     )
     precision: str = setting(
-        "auto",
-        "arithmetic of the network: fp32, bf16 (autocast), or auto: bf16 where the hardware multiplies it",
-        choices=("auto", "fp32", "bf16"),
+        "fp32",
+        "arithmetic of the network: fp32 as released, tf32 (NVIDIA GPUs), bf16 (autocast), or auto: bf16 where "
+        "the hardware multiplies it; labels and metrics are computed in float32 always",
+        choices=("fp32", "tf32", "bf16", "auto"),
     )
 
 

@@ -41,7 +41,7 @@ from sdcl.runtime.errors import SettingError
 OTHER_WORDS = {
     "arch": "vit_tiny",
     "labels": "visible",
-    "precision": "fp32",
+    "precision": "tf32",
     "optimizer": "adam",
     "knn": "faiss",
     "resize_train": "lanczos",
