@@ -15,6 +15,7 @@ from typing import Any
 from sdcl.config import Settings, flat, from_saved, parse
 from sdcl.config.fields import flag_of
 from sdcl.config.settings import model_names, number_list
+from sdcl.config.supervision import cautions
 from sdcl.datasets import open_dataset, source_of
 from sdcl.evaluation.protocols import Result, mean_results
 from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, results_table, to_json
@@ -89,7 +90,8 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
     if processes.main:
         origin = f"{settings.run.method} {data.dataset}, {settings.model.arch}"
         print(f"testing {trained.path}: epoch {trained.epoch}, {origin}")
-        for note in (*([trained.note] if trained.note else []), *dataset.notices):
+        notes = [trained.note] if trained.note else []
+        for note in (*cautions(settings.run.method, settings.run.labels), *notes, *dataset.notices):
             print(f"note: {note}")
     trained.model.to(processes.device)
     test_set = TestSet(dataset, settings, processes)

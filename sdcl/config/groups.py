@@ -31,6 +31,13 @@ class RunSettings:
     method: str = setting(
         "sdcl", f"method to train: {', '.join(BUILT_IN)} or a registered one", of_model=True
     )
+    labels: str = setting(
+        "none",
+        "identities that training may read: none, or those of one modality's training images "
+        "(semi-supervised, which every result then says)",
+        choices=("none", "visible", "infrared"),
+        of_model=True,
+    )
     seed: int = setting(
         1, "seed of sampling, augmentation, stochastic depth and initialisation", repetition=True
     )

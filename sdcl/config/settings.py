@@ -36,6 +36,7 @@ from sdcl.config.groups import (
     TestSettings,
 )
 from sdcl.config.registry import METHODS, method_class
+from sdcl.config.supervision import refuse_labels
 from sdcl.datasets import DATASETS, source_of
 from sdcl.runtime.errors import SettingError
 
@@ -177,6 +178,7 @@ def check(settings: Settings) -> None:
     """
     for group, kind in groups(settings.run.method).items():
         check_values(kind, vars(getattr(settings, group)))
+    refuse_labels(settings.run.method, settings.run.labels)
     batch, test = settings.batch, settings.test
     modes, shots = comma_separated(test.modes), comma_separated(test.shots)
     if not modes or not set(modes) <= {"all", "indoor"}:

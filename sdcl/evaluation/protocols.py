@@ -46,6 +46,7 @@ def evaluate(
     test: Mapping[str, Sequence[Sample]],
     protocols: Iterable[Protocol],
     rerank: Rerank | None = None,
+    supervision: str = "",
 ) -> list[Result]:
     """Metrics of each protocol; those that are `extra` views for the report are left out.
 
@@ -55,6 +56,7 @@ def evaluate(
         protocols: as `Dataset.protocols` gives.
         rerank: re-rank each gallery with these parameters before removed images are dropped, which the
             result's name says; None ranks by cosine similarity.
+        supervision: what the names say of the training, such as "semi-supervised: visible identities".
 
     Raises:
         ValueError: features that do not fit the samples or are not unit rows.
@@ -87,7 +89,7 @@ def evaluate(
         if protocol.extra:
             continue
         per_draw = [metrics_of(protocol, draw) for draw in protocol.draws]
-        name = f"{protocol.name}, {rerank.title}" if rerank else protocol.name
+        name = ", ".join(filter(None, (protocol.name, rerank.title if rerank else "", supervision)))
         results.append(
             Result(name, protocol.direction, mean(per_draw), per_draw, len(protocol.draws[-1].gallery))
         )

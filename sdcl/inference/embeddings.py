@@ -27,6 +27,7 @@ from safetensors import safe_open
 from safetensors.numpy import save as safetensors_bytes
 from tqdm import tqdm
 
+from sdcl.config.supervision import supervision
 from sdcl.data.image_cache import decode
 from sdcl.datasets import SUFFIXES, list_images
 from sdcl.inference.trained_model import TrainedModel
@@ -129,6 +130,7 @@ def embed_folder(
         "arch": trained.settings.model.arch,
         "method": trained.settings.run.method,
         "trained_on": d.dataset,
+        "supervision": supervision(trained.settings.run.labels),
         "height": d.height,
         "width": d.width,
         "resize": d.resize_test,

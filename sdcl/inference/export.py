@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from sdcl.config import flat
 from sdcl.config.fields import EVALUATION, OUTPUT, SPEED
 from sdcl.config.settings import names_affecting
+from sdcl.config.supervision import status, supervision
 from sdcl.datasets import MODALITIES
 from sdcl.inference.model_card import model_card
 from sdcl.inference.trained_model import METADATA, TrainedModel
@@ -120,6 +121,8 @@ def export_facts(trained: TrainedModel) -> dict[str, Any]:
         "epoch": trained.epoch,
         "data": trained.data,
         "weights": trained.fingerprint,
+        "supervision": supervision(trained.settings.run.labels),
+        "status": status(trained.settings.run.method),
         "provenance": dataclasses.asdict(trained.provenance),
         "rows": tested[-1:],
     }

@@ -14,7 +14,7 @@ from torch import nn
 from sdcl.analysis.label_churn import LabelChurn
 from sdcl.config import Settings, flat
 from sdcl.config.fields import flag_of
-from sdcl.config.settings import known_values, resumable_names
+from sdcl.config.settings import fields_by_name, known_values, resumable_names
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import CheckpointError
 from sdcl.training.epoch_journal import EpochJournal
@@ -96,7 +96,9 @@ def refuse_differences(state: dict[str, Any], settings: Settings, data: str) -> 
     Raises:
         CheckpointError: something that changes results differs, without --resume-anyway.
     """
-    now, then = flat(settings), known_values(state["settings"])
+    # A setting that the version of the checkpoint did not have is at the default, which keeps to that version.
+    defaults = {name: one.default for name, one in fields_by_name(settings.run.method).items()}
+    now, then = flat(settings), defaults | known_values(state["settings"])
     may_change = resumable_names()
     lines = [
         f"{flag_of(name)}: {then.get(name)!r} then, {value!r} now"

@@ -15,6 +15,7 @@ from typing import Any
 from sdcl.analysis.label_churn import LabelChurn
 from sdcl.analysis.label_quality import LabelQuality
 from sdcl.config import Settings, flat
+from sdcl.config.supervision import status, supervision
 from sdcl.datasets import Dataset
 from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation.protocols import Result
@@ -81,8 +82,8 @@ class TrainingSession:
             self._calibrate_necks()
         self.parallel_model = parallel_model(model, settings, processes)
         self._record(dataset)
-        real_data = dataset.complete and not dataset.synthetic
-        self.monitor = Monitor(settings, images.cameras, log, real_data=real_data)
+        comparable = dataset.complete and not dataset.synthetic and not supervision(settings.run.labels)
+        self.monitor = Monitor(settings, images.cameras, log, comparable=comparable)
         self.trackers: Trackers | None = None
         self.profiler: StepProfiler | None = None
         if processes.main:
@@ -263,6 +264,8 @@ class TrainingSession:
             "synthetic": dataset.synthetic,
             "complete": dataset.complete,
             "notices": list(dataset.notices),
+            "supervision": supervision(self.settings.run.labels),
+            "status": status(self.settings.run.method),
         }
         self.log.write_json("config.json", flat(self.settings))
         self.log.write_json("environment.json", facts)

@@ -40,6 +40,7 @@ from sdcl.runtime.errors import SettingError
 
 OTHER_WORDS = {
     "arch": "vit_tiny",
+    "labels": "visible",
     "precision": "tf32",
     "optimizer": "adam",
     "knn": "faiss",
@@ -315,7 +316,16 @@ def test_what_settings_affect():
             "recompute",
         } <= names
         assert not {"eps", "cra_k", "precision", "embed_batch_size", "compile"} & names
-    assert set(model_names()) == {"method", "dataset", "arch", "shallow", "drop_path", "height", "width"}
+    assert set(model_names()) == {
+        "method",
+        "labels",
+        "dataset",
+        "arch",
+        "shallow",
+        "drop_path",
+        "height",
+        "width",
+    }
 
 
 def test_every_flag_has_a_help_text_that_makes_sense_alone():
