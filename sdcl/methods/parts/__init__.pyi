@@ -1,7 +1,9 @@
 from .alternate_contrast import AlternateContrast as AlternateContrast
+from .camera_contrast import CameraContrast as CameraContrast
 from .cluster_contrast import ClusterContrast as ClusterContrast
 from .cluster_contrast import Source as Source
 from .cluster_contrast import joint_source as joint_source
+from .dual_consistency import DualConsistency as DualConsistency
 from .hybrid_contrast import HybridContrast as HybridContrast
 from .hybrid_contrast import SplitContrast as SplitContrast
 from .identity_contrast import IdentityContrast as IdentityContrast
