@@ -161,6 +161,17 @@ class ModelSettings:
     min_loaded: float = setting(
         0.8, "smallest share of the model's tensors that a weight file must fill", bounds=SHARE
     )
+    mean: tuple[float, ...] = setting(
+        (),
+        "mean of red, green and blue pixels in 0 .. 1 that images are normalised with, three numbers; together with "
+        "--std; without both: the pretrained weights' own, or ImageNet's",
+        bounds=SHARE,
+    )
+    std: tuple[float, ...] = setting(
+        (),
+        "deviation of red, green and blue pixels, as --mean",
+        bounds=Bounds(0, 1, low_included=False),
+    )
     drop_path: float = setting(
         0.1, "stochastic depth rate of the last transformer block", bounds=SHARE, arch="vit", of_model=True
     )

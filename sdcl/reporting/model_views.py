@@ -206,7 +206,7 @@ def attention_views(model: TestedModel, attend: Sequence[str] = ()) -> list[Atte
         images = model.test_set.caches[m]
         if not len(rows):
             continue
-        maps = class_attention(network, {m: normalize(images.take(rows))})[m]
+        maps = class_attention(network, {m: normalize(images.take(rows), network.normalization)})[m]
         for index, row in enumerate(rows):
             pixels, sample = images.images[row], model.test_set.samples[m][row]
             title = (
