@@ -101,7 +101,10 @@ class DataSettings:
     """Which images, and how they are decoded."""
 
     dataset: str = setting(
-        "sysu", "data set: sysu, regdb, llcm or custom (your own images)", "-d", of_model=True
+        "sysu",
+        "data set: sysu, regdb, llcm, vcm, buptcampus or custom (your own images)",
+        "-d",
+        of_model=True,
     )
     data_dir: str = setting(
         "",
