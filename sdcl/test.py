@@ -15,11 +15,13 @@ from typing import Any
 from sdcl.config import Settings, flat, from_saved, parse
 from sdcl.config.fields import flag_of
 from sdcl.config.settings import model_names, number_list
+from sdcl.config.supervision import cautions
 from sdcl.datasets import open_dataset, source_of
 from sdcl.evaluation.protocols import Result, mean_results
 from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, results_table, to_json
 from sdcl.inference.test_set import TestSet
 from sdcl.inference.trained_model import TrainedModel
+from sdcl.models.pretrained import chosen_normalization
 from sdcl.reporting.write import report_after_run
 from sdcl.runtime import distributed
 from sdcl.runtime.devices import require_precision, tf32_products
@@ -81,6 +83,7 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
     if contradicted:
         flags = ", ".join(f"{flag_of(name)} {network[name]}" for name in contradicted)
         raise SettingError(f"{trained.path} was trained with {flags}; leave that out")
+    refuse_other_pixels(trained, settings)
     settings = from_saved(flat(settings) | network)
     data = settings.data
     dataset = open_dataset(
@@ -89,7 +92,8 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
     if processes.main:
         origin = f"{settings.run.method} {data.dataset}, {settings.model.arch}"
         print(f"testing {trained.path}: epoch {trained.epoch}, {origin}")
-        for note in (*([trained.note] if trained.note else []), *dataset.notices):
+        notes = [trained.note] if trained.note else []
+        for note in (*cautions(settings.run.method, settings.run.labels), *notes, *dataset.notices):
             print(f"note: {note}")
     trained.model.to(processes.device)
     test_set = TestSet(dataset, settings, processes)
@@ -97,6 +101,15 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
     require_precision(precision, processes.device)
     with tf32_products(precision == "tf32"):
         return test_set.evaluate(trained.model, processes.bf16(precision))
+
+
+def refuse_other_pixels(trained: TrainedModel, settings: Settings) -> None:
+    """Refuse --mean and --std that are not those of training. Raises SettingError."""
+    chosen = chosen_normalization(settings)
+    if chosen and not trained.normalization.close_to(chosen):
+        raise SettingError(
+            f"{trained.path} was trained with pixels of {trained.normalization}; leave --mean and --std out"
+        )
 
 
 def refuse_leak(trained: TrainedModel, settings: Settings) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from sdcl.analysis.label_churn import LabelChurn
 from sdcl.analysis.label_quality import LabelQuality
 from sdcl.config import Settings, flat
+from sdcl.config.supervision import status, supervision
 from sdcl.datasets import Dataset
 from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation.protocols import Result
@@ -81,8 +82,8 @@ class TrainingSession:
             self._calibrate_necks()
         self.parallel_model = parallel_model(model, settings, processes)
         self._record(dataset)
-        real_data = dataset.complete and not dataset.synthetic
-        self.monitor = Monitor(settings, images.cameras, log, real_data=real_data)
+        comparable = dataset.complete and not dataset.synthetic and not supervision(settings.run.labels)
+        self.monitor = Monitor(settings, images.cameras, log, comparable=comparable)
         self.trackers: Trackers | None = None
         self.profiler: StepProfiler | None = None
         if processes.main:
@@ -219,6 +220,7 @@ class TrainingSession:
         if changed:
             log.line(f"note: continuing although these changed:\n{changed}")
         self.model.load_state_dict(state["model"])
+        self._keep_normalization(state)
         self.optimizer.load_state_dict(state["optimizer"])
         log.restore(state["rows"])
         if state["data"] == self.images.fingerprint:
@@ -228,6 +230,19 @@ class TrainingSession:
             self.journal = EpochJournal.from_state(state["journal"], self.processes.device)
         log.line(f"continuing {'within' if within else 'after'} epoch {state['epoch']} of {folder}")
         return state["epoch"] if within else state["epoch"] + 1
+
+    def _keep_normalization(self, state: dict[str, Any]) -> None:
+        """Continue with the checkpoint's mean and deviation, which the model has been trained with since, whatever
+        the pretrained file says by now. Other flags have been refused, or --resume-anyway wants them.
+        """
+        before = run_state.normalization_of(state)
+        if self.settings.model.mean or before == self.model.normalization:
+            return
+        self.log.line(
+            f"note: pixels stay normalised as in the checkpoint, {before}; the pretrained weights say "
+            f"{self.model.normalization}"
+        )
+        self.model.normalization = before
 
     def _state(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         return run_state.state_of(
@@ -263,6 +278,8 @@ class TrainingSession:
             "synthetic": dataset.synthetic,
             "complete": dataset.complete,
             "notices": list(dataset.notices),
+            "supervision": supervision(self.settings.run.labels),
+            "status": status(self.settings.run.method),
         }
         self.log.write_json("config.json", flat(self.settings))
         self.log.write_json("environment.json", facts)
@@ -289,6 +306,7 @@ class TrainingSession:
             model=self.parallel_model,
             optimizer=self.optimizer,
             images=self.images,
+            normalization=self.model.normalization,
             settings=self.settings,
             processes=self.processes,
             profiler=self.profiler,

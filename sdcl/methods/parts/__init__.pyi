@@ -9,6 +9,8 @@ from .hybrid_contrast import SplitContrast as SplitContrast
 from .identity_contrast import IdentityContrast as IdentityContrast
 from .labels import cluster as cluster
 from .labels import cluster_each as cluster_each
+from .labels import cluster_jointly as cluster_jointly
+from .labels import label_each as label_each
 from .labels import scatter as scatter
 from .labels import side_by_side as side_by_side
 from .neighbor_learning import NeighborLearning as NeighborLearning
