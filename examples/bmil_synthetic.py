@@ -1,12 +1,13 @@
-"""BMIL: Modality-Aware Bias Mitigation and Invariance Learning for Unsupervised Visible-Infrared Person Re-ID.
+"""BMIL: Modality-Aware Bias Mitigation and Invariance Learning for Unsupervised Visible-Infrared Person
+Re-ID.
 
     python examples/bmil_synthetic.py        # on synthetic images
 
 Menglin Wang, Xiaojin Gong, Jiachen Li, Genlin Ji. AAAI 2026. https://arxiv.org/abs/2512.07760
 Its contributions are marked in the code: (1) bias-mitigated global association, both modalities clustered
-together under a modality-aware distance (second stage); (2) split and contrast, a prototype per modality of each
-common cluster; (3) hybrid memories of mean and hard rows. Memories are updated after the step that read them;
-`sdcl.train` offers the released order as well.
+together under a modality-aware distance (second stage); (2) split and contrast, a prototype per modality of
+each common cluster; (3) hybrid memories of mean and hard rows. Memories are updated after the step that read
+them; `sdcl.train` offers the released order as well.
 """
 
 from itertools import repeat

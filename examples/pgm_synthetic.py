@@ -3,9 +3,9 @@
     python examples/pgm_synthetic.py        # on synthetic images
 
 Zesen Wu, Mang Ye. CVPR 2023. Released code: https://github.com/zesenwu23/USL-VI-ReID
-Its contributions are marked in the code: PGM, progressive graph matching, and ACCL, alternate cross contrastive
-learning (second stage). Memories are updated after the step that read them; `sdcl.train` offers the released
-order as well.
+Its contributions are marked in the code: PGM, progressive graph matching, and ACCL, alternate cross
+contrastive learning (second stage). Memories are updated after the step that read them; `sdcl.train` offers
+the released order as well.
 """
 
 import numpy as np

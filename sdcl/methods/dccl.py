@@ -2,8 +2,8 @@
 
 Bin Yang, Jun Chen, Cuiqun Chen, Mang Ye. IEEE TIFS 2024. https://doi.org/10.1109/TIFS.2023.3341392
 DCCL, after its abstract and unreleased code of the same group; our reading; no published number to compare
-with. docs/methods/dccl.md says what is taken from where. What the abstract names, and the calls that implement
-it:
+with. docs/methods/dccl.md says what is taken from where. What the abstract names, and the calls that
+implement it:
 
     instance memory, identity memory          `InstanceMemory`; `ClusterContrast` and, in each camera, the
                                               proxies of `split_prototypes`
