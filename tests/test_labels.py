@@ -197,6 +197,7 @@ def same(one, other):
         ("adca", "infrared"),
         ("pgm", "visible"),
         ("hil", "infrared"),
+        ("taa", "visible"),
     ],
 )
 def test_identities_that_labels_does_not_name_are_not_read(flags, tmp_path, monkeypatch, method, labels):

@@ -98,6 +98,7 @@ class StageTrainer:
                 self.views[m],
                 (*step, i),
                 batch.local[m],
+                self.images.translation if m == "visible" else None,
             )
             for i, m in enumerate(MODALITIES)
         }
