@@ -98,9 +98,10 @@ def views_from_files(
     views: list[Augmentation],
     seed: tuple[int, ...],
     local: slice,
+    normalization: Any,
     translation: Any = None,
 ) -> Tensor:
-    """`sdcl.training.batches.load_views` by the released transforms, image by image; of channel exchange only."""
+    """`sdcl.training.batches.load_views` by the released transforms, image by image: ImageNet, channel exchange."""
     height, width = cache.take(indexes[:1]).shape[1:3]
     parts = []
     for number, view in enumerate(views):

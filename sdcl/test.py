@@ -21,6 +21,7 @@ from sdcl.evaluation.protocols import Result, mean_results
 from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, results_table, to_json
 from sdcl.inference.test_set import TestSet
 from sdcl.inference.trained_model import TrainedModel
+from sdcl.models.pretrained import chosen_normalization
 from sdcl.reporting.write import report_after_run
 from sdcl.runtime import distributed
 from sdcl.runtime.devices import require_precision, tf32_products
@@ -82,6 +83,7 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
     if contradicted:
         flags = ", ".join(f"{flag_of(name)} {network[name]}" for name in contradicted)
         raise SettingError(f"{trained.path} was trained with {flags}; leave that out")
+    refuse_other_pixels(trained, settings)
     settings = from_saved(flat(settings) | network)
     data = settings.data
     dataset = open_dataset(
@@ -99,6 +101,15 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
     require_precision(precision, processes.device)
     with tf32_products(precision == "tf32"):
         return test_set.evaluate(trained.model, processes.bf16(precision))
+
+
+def refuse_other_pixels(trained: TrainedModel, settings: Settings) -> None:
+    """Refuse --mean and --std that are not those of training. Raises SettingError."""
+    chosen = chosen_normalization(settings)
+    if chosen and not trained.normalization.close_to(chosen):
+        raise SettingError(
+            f"{trained.path} was trained with pixels of {trained.normalization}; leave --mean and --std out"
+        )
 
 
 def refuse_leak(trained: TrainedModel, settings: Settings) -> None:

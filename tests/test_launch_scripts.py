@@ -109,8 +109,9 @@ def same_with(flags, tmp_path, method, dataset, numbers, *more):
     [
         ("gur", ("joint", "joint")),
         ("adca", ("contrast", "aggregated")),
-        ("baseline", ("contrast",) * 2),
         ("taa", ("contrast", "associated")),
+        ("dccl", ("interaction", "refined")),
+        ("baseline", ("contrast",) * 2),
     ],
 )
 def test_other_methods_with_one_and_two_processes(flags, tmp_path, method, stages, dataset):
@@ -123,7 +124,7 @@ def test_other_methods_with_one_and_two_processes(flags, tmp_path, method, stage
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["gur", "adca", "baseline"])
+@pytest.mark.parametrize("method", ["gur", "adca", "dccl", "baseline"])
 def test_other_methods_with_four_processes(flags, tmp_path, method):
     """More processes than BatchNorm slices; stochastic depth, which then differs, is off.
 

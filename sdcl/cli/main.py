@@ -43,6 +43,7 @@ COMMANDS = {
     "doctor": Command("sdcl.cli.doctor:main", "check data, weights and machine before a run"),
     "embed": Command("sdcl.cli.embed:main", "embed a folder of images into a file", "sdcl.cli.embed:parser"),
     "search": Command("sdcl.cli.search:main", "rank a gallery for query images", "sdcl.cli.search:parser"),
+    "app": Command("sdcl.cli.app:main", "search in a browser, on this machine", "sdcl.cli.app:parser"),
     "export": Command(
         "sdcl.cli.export:main", "write ONNX, safetensors and a model card", "sdcl.cli.export:parser"
     ),

@@ -102,7 +102,10 @@ class DataSettings:
     """Which images, and how they are decoded."""
 
     dataset: str = setting(
-        "sysu", "data set: sysu, regdb, llcm or custom (your own images)", "-d", of_model=True
+        "sysu",
+        "data set: sysu, regdb, llcm, vcm, buptcampus or custom (your own images)",
+        "-d",
+        of_model=True,
     )
     data_dir: str = setting(
         "",
@@ -167,6 +170,17 @@ class ModelSettings:
     )
     min_loaded: float = setting(
         0.8, "smallest share of the model's tensors that a weight file must fill", bounds=SHARE
+    )
+    mean: tuple[float, ...] = setting(
+        (),
+        "mean of red, green and blue pixels in 0 .. 1 that images are normalised with, three numbers; together with "
+        "--std; without both: the pretrained weights' own, or ImageNet's",
+        bounds=SHARE,
+    )
+    std: tuple[float, ...] = setting(
+        (),
+        "deviation of red, green and blue pixels, as --mean",
+        bounds=Bounds(0, 1, low_included=False),
     )
     drop_path: float = setting(
         0.1, "stochastic depth rate of the last transformer block", bounds=SHARE, arch="vit", of_model=True

@@ -22,6 +22,7 @@ from sdcl.config.fields import (
     fields_of,
     flag_of,
     iterate,
+    spelled,
 )
 from sdcl.config.groups import (
     FOLDER,
@@ -200,6 +201,12 @@ def check(settings: Settings) -> None:
         raise SettingError(
             f"--batch-size {batch.batch_size} and --batch-size-visible {batch.batch_size_visible} must be "
             f"multiples of --num-instances {batch.num_instances}: a batch holds whole clusters"
+        )
+    mean, std = settings.model.mean, settings.model.std
+    if not (len(mean) == len(std) == 3 or mean == std == ()):
+        raise SettingError(
+            "--mean and --std are given together, three numbers each (red, green, blue), got --mean "
+            f"{spelled(mean) or 'nothing'} and --std {spelled(std) or 'nothing'}"
         )
     if settings.model.shallow and "shallow" not in method_class(settings.run.method).branches:
         raise SettingError(

@@ -9,7 +9,7 @@ Q queries, G gallery images.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,9 @@ class ProtocolOptions:
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """Which images are compared: int64 indices of the test lists, `query` (Q,) and `gallery` (G,)."""
+    """Which images are compared: int64 indices of the test lists, `query` (Q,) and `gallery` (G,); of a
+    protocol with `tracks`, numbers of tracks.
+    """
 
     query: np.ndarray
     gallery: np.ndarray
@@ -90,6 +92,8 @@ class Protocol:
         removed: which gallery images a query does not see; None: it sees all.
         distinct_identities: CMC over distinct identities (SYSU-MM01, LLCM) instead of images (RegDB).
         draws: one or more.
+        tracks: modality -> int64 (N,), the track of each test image, numbered from 0: tracks are compared, by
+            the mean of their images' features, made a unit vector again. None: images are compared.
         extra: a view for the report that the data set's protocol does not define; no metrics are computed of
             it.
         note: one sentence for the report: what is in the gallery and what is removed.
@@ -102,6 +106,7 @@ class Protocol:
     removed: RemovalRule | None
     distinct_identities: bool
     draws: tuple[Draw, ...]
+    tracks: Mapping[str, np.ndarray] | None = None
     extra: bool = False
     note: str = ""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from sdcl.clustering.labels import LabelSet, PseudoLabels
+from sdcl.clustering.labels import OUTLIER, LabelSet, PseudoLabels
 from sdcl.runtime.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -199,6 +199,23 @@ def require_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoch: int)
             "weights (--pretrained none) clusters are cameras, not people: start from pretrained weights. "
             "If this happens after the first epoch, try --momentum-first 0.9 (or 0.99) and a lower --lr."
         )
+
+
+def require_common_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoch: int) -> None:
+    """The same for clusters of both modalities together.
+
+    Raises:
+        NoClusters: fewer than two clusters, or none with images of a modality.
+    """
+    occupied = {m: of_modality.occupied for m, of_modality in labels.items()}
+    total = len(np.unique(np.concatenate([y.ids[y.ids != OUTLIER] for y in labels.values()])))
+    if total >= 2 and all(occupied.values()):
+        return
+    raise NoClusters(
+        f"epoch {epoch}: {total} common clusters, of which {occupied['visible']} have visible and "
+        f"{occupied['infrared']} infrared images, at --eps {eps}; training needs 2, and images of both. "
+        "Raise --eps if nearly all images are outliers, lower it if all fell together, or stay with --no-joint"
+    )
 
 
 def require_links(linked: PseudoLabels, length: str, start: str, epoch: int) -> None:

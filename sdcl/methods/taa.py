@@ -1,7 +1,7 @@
 """TAA: Translation, Association and Augmentation: learning cross-modality re-identification from
 single-modality annotation.
 
-Bin Yang, Jun Chen, Xianzheng Ma, Mang Ye. IEEE Transactions on Image Processing 32, 5099-5113, 2023.
+Yang, Chen, Ma, Ye. IEEE Transactions on Image Processing 32, 5099-5113, 2023.
 The setting of TAA (visible labelled, infrared not); the three parts are our reading of its title. Neither the
 full text nor code was at hand. The parts, and the calls that implement them:
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from sdcl.config import Settings
 from sdcl.data.augment import Augmentation, augment, augmentation
 from sdcl.data.image_cache import ImageCache
+from sdcl.data.normalization import Normalization
 from sdcl.data.sampler import epoch_batches
 from sdcl.data.translation import Translation
 from sdcl.datasets.sample import MODALITIES
@@ -93,6 +94,7 @@ def load_views(
     views: list[Augmentation],
     seed: tuple[int, ...],
     local: slice,
+    normalization: Normalization,
     translation: Translation | None = None,
 ) -> Tensor:
     """Augmented images of this process's shard of one modality's batch.
@@ -102,6 +104,7 @@ def load_views(
             view of all images in turn.
         seed: names step and modality; each image and view has its own seed, so it looks the same on any
             process.
+        normalization: of the network.
         translation: of the second view.
 
     Returns:
@@ -112,10 +115,10 @@ def load_views(
         shard = np.arange(len(images))[max(local.start - start, 0) : max(local.stop - start, 0)]
         if len(shard):
             seeds = derive_seeds(*seed, number, count=len(images))
-            pixels = cache.take(images[shard])
+            chosen, pixels = [seeds[i] for i in shard], cache.take(images[shard])
             if number and translation is not None:
                 drawn = derive_seeds(*seed, number, TRANSLATED, count=len(images))
                 pixels = translation(pixels, images[shard], [drawn[i] for i in shard])
-            parts.append(augment(pixels, view, [seeds[i] for i in shard]))
+            parts.append(augment(pixels, view, chosen, normalization))
         start += len(images)
     return torch.cat(parts)

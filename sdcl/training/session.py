@@ -222,6 +222,7 @@ class TrainingSession:
         if changed:
             log.line(f"note: continuing although these changed:\n{changed}")
         self.model.load_state_dict(state["model"])
+        self._keep_normalization(state)
         self.optimizer.load_state_dict(state["optimizer"])
         log.restore(state["rows"])
         if state["data"] == self.images.fingerprint:
@@ -231,6 +232,19 @@ class TrainingSession:
             self.journal = EpochJournal.from_state(state["journal"], self.processes.device)
         log.line(f"continuing {'within' if within else 'after'} epoch {state['epoch']} of {folder}")
         return state["epoch"] if within else state["epoch"] + 1
+
+    def _keep_normalization(self, state: dict[str, Any]) -> None:
+        """Continue with the checkpoint's mean and deviation, which the model has been trained with since, whatever
+        the pretrained file says by now. Other flags have been refused, or --resume-anyway wants them.
+        """
+        before = run_state.normalization_of(state)
+        if self.settings.model.mean or before == self.model.normalization:
+            return
+        self.log.line(
+            f"note: pixels stay normalised as in the checkpoint, {before}; the pretrained weights say "
+            f"{self.model.normalization}"
+        )
+        self.model.normalization = before
 
     def _state(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         return run_state.state_of(
@@ -294,6 +308,7 @@ class TrainingSession:
             model=self.parallel_model,
             optimizer=self.optimizer,
             images=self.images,
+            normalization=self.model.normalization,
             settings=self.settings,
             processes=self.processes,
             profiler=self.profiler,

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from sdcl import clustering
 from sdcl.clustering import PseudoLabels, pseudo_labels
 from sdcl.config.groups import ClusterSettings
 from sdcl.datasets import MODALITIES
-from sdcl.methods.interface import Features, Indexes, Once, require_clusters
+from sdcl.methods.interface import Features, Indexes, Once, require_clusters, require_common_clusters
 
 
 def cluster(
@@ -77,6 +79,36 @@ def cluster_each(
 
     labels = once(lambda: label_each(from_features, identities))
     require_clusters(labels, settings.eps, epoch)
+    return labels
+
+
+def cluster_jointly(
+    features: dict[str, Tensor], settings: ClusterSettings, once: Once, epoch: int, *, normalize: bool = False
+) -> dict[str, PseudoLabels]:
+    """Pseudo-labels of both modalities in one label space, under the modality-aware Jaccard distance (BMIL).
+
+    eps is not moved here.
+
+    Args:
+        features: modality -> (N, D). normalize: bring them to unit length first.
+
+    Raises:
+        NoClusters: fewer than two clusters, or none with images of a modality.
+    """
+    rows = {m: F.normalize(f) if normalize else f for m, f in features.items()}
+    common = once(
+        lambda: clustering.joint_pseudo_labels(
+            *(rows[m] for m in MODALITIES),
+            k1=settings.k1,
+            k2=settings.k2,
+            eps=settings.eps,
+            min_samples=settings.min_samples,
+            backend=settings.knn,
+        )
+    )
+    parted = np.split(common.ids, [len(rows["visible"])])
+    labels = {m: PseudoLabels(ids, common.num_clusters, common.eps) for m, ids in zip(MODALITIES, parted)}
+    require_common_clusters(labels, settings.eps, epoch)
     return labels
 
 
