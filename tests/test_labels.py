@@ -199,6 +199,7 @@ def same(one, other):
         ("pgm", "visible"),
         ("hil", "infrared"),
         ("dccl", "infrared"),
+        ("taa", "visible"),
     ],
 )
 def test_identities_that_labels_does_not_name_are_not_read(flags, tmp_path, monkeypatch, method, labels):

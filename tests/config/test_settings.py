@@ -41,6 +41,7 @@ from sdcl.runtime.errors import SettingError
 OTHER_WORDS = {
     "arch": "vit_tiny",
     "labels": "visible",
+    "translation": "gray",
     "precision": "tf32",
     "optimizer": "adam",
     "knn": "faiss",
