@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sdcl.analysis.label_churn import LabelChurn
-from sdcl.config import Settings, flat
+from sdcl.config import Settings, fields_by_name, flat
 from sdcl.config.fields import flag_of
 from sdcl.config.settings import known_values, resumable_names
 from sdcl.runtime import checkpoint
@@ -96,7 +96,11 @@ def refuse_differences(state: dict[str, Any], settings: Settings, data: str) -> 
     Raises:
         CheckpointError: something that changes results differs, without --resume-anyway.
     """
-    now, then = flat(settings), known_values(state["settings"])
+    now = flat(settings)
+    defaults = {name: one.default for name, one in fields_by_name(settings.run.method).items()}
+    then = defaults | known_values(
+        state["settings"]
+    )  # what an earlier version did not have is at its default
     may_change = resumable_names()
     lines = [
         f"{flag_of(name)}: {then.get(name)!r} then, {value!r} now"
