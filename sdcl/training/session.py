@@ -277,6 +277,7 @@ class TrainingSession:
     def _stage_trainer(self, stage: Stage, number: int) -> StageTrainer | None:
         """What takes the steps of stage `number` of the epoch; None for a stage that only reports."""
         self.monitor.check_labels(stage)
+        self.monitor.tell(stage)
         progress = self.journal.stage(number)
         if not stage.objectives:
             return None
@@ -289,6 +290,7 @@ class TrainingSession:
             images=self.images,
             settings=self.settings,
             processes=self.processes,
+            first_stage=not any(start <= self.epoch for start in self.method.restarts),
             profiler=self.profiler,
         )
 
