@@ -119,7 +119,9 @@ class Once(Protocol):
 class Method(Protocol):
     """A training method.
 
-    It is built from the settings and from modality -> int (N,), the cameras of the training images.
+    It is built from the settings and from modality -> int (N,), the cameras of the training images; with
+    --labels visible or infrared also from modality -> int (N,), the identities of that modality's images,
+    numbered 0 .. K-1.
 
     Class attributes:
         SETTINGS: frozen dataclass of the method's own settings, each made by `sdcl.config.fields.setting`.
@@ -131,6 +133,8 @@ class Method(Protocol):
         starts_from: (method, stage), the end of whose stage it refines: what --from-run names; optional.
         released_line: data set -> {setting: value as its released command line gives it} of settings that the
             released program does not train with, or not throughout; the log answers a copied line; optional.
+        labels: values of --labels that it can work with; absent: "none" alone.
+        status: what readers of a result must know of the method, a sentence for log and report; optional.
         unread: shared settings that the method does not read; optional.
         unit_views: normalise the features of an image and of its flip before they are averaged (ADCA, GUR).
 

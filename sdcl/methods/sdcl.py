@@ -65,7 +65,7 @@ class SDCLSettings:
         False,
         "from the unified stage on, cluster both modalities together under the modality-aware distance, in the "
         "place of the association; not published",
-        needs=_CRA,
+        needs={**_CRA, "labels": "none"},
     )
     k1_visible_unified: int = setting(
         30, "length of visible images' rank lists in the unified stage", bounds=AT_LEAST_1, needs=_VOTES
@@ -155,10 +155,12 @@ class SDCL:
     }
     branches = ("deep", "shallow")
     agw = "resnet50_ibn"
+    labels = ("none", "visible", "infrared")
     unit_views = False
     restarts: tuple[int, ...] = ()
 
-    def __init__(self, settings: Settings, cameras: Indexes | None = None):
+    def __init__(self, settings: Settings, cameras: Indexes | None = None, identities: Indexes | None = None):
+        self.identities = identities
         self.sdcl: SDCLSettings = settings.method
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
 
@@ -170,7 +172,7 @@ class SDCL:
         """See `Method.stages`."""
         unified = self.unified(epoch)
         features = extract()
-        joint = unified and self.sdcl.joint
+        joint = unified and self.sdcl.joint and not self.identities
         pseudo = (self._cluster_jointly if joint else self._cluster_each)(features, once, epoch)
         labels, sets = {m: pseudo[m].ids for m in MODALITIES}, label_sets(pseudo)
         sources: Any = {m: (features[m], labels[m]) for m in MODALITIES}
@@ -197,7 +199,7 @@ class SDCL:
         return parts.cluster_jointly(joined, self.cluster, once, epoch, normalize=True)
 
     def _cluster_each(self, features: Features, once: Once, epoch: int) -> dict[str, PseudoLabels]:
-        pseudo = once(lambda: {m: self._cluster(features, m, epoch) for m in MODALITIES})
+        pseudo = once(lambda: parts.label_each(lambda m: self._cluster(features, m, epoch), self.identities))
         require_clusters(pseudo, self.cluster.eps, epoch)
         return pseudo
 

@@ -10,7 +10,7 @@ from sdcl.config.registry import method_class
 from sdcl.datasets import source_of
 from sdcl.inference.trained_model import TrainedModel
 from sdcl.models.backbone import Backbone
-from sdcl.models.pretrained import model_of, prepare_blocks, pretrained_model
+from sdcl.models.pretrained import chosen_normalization, model_of, prepare_blocks, pretrained_model
 from sdcl.runtime.errors import CheckpointError, UserError
 from sdcl.training import run_state
 
@@ -41,6 +41,7 @@ def initial_model(settings: Settings, data: str = "") -> tuple[Backbone, str]:
         return model, f"the checkpoint in {settings.run_dir} goes before --from-run {settings.model.from_run}"
     source = end_of_stage(settings, method, stage, data)
     model.load_state_dict(source.model.state_dict())
+    model.normalization = source.normalization
     planned = source.settings.optim.epochs
     return model, f"weights of {source.path} after epoch {source.epoch} of {planned} (--from-run)"
 
@@ -97,6 +98,11 @@ def _differences(settings: Settings, source: TrainedModel, method: str, data: st
     ]
     if there["method"] != method:
         lines.insert(0, f"it is a run of --method {there['method']}, and --method {method} is needed")
-    elif data and source.data != data:
+    if there["labels"] not in ("none", here["labels"]):  # this run would not say that it had read identities
+        lines.append(f"--labels: {there['labels']} there, {here['labels']} here")
+    chosen = chosen_normalization(settings)
+    if chosen and not chosen.close_to(source.normalization):
+        lines.append(f"pixels: {source.normalization} there, {chosen} (--mean and --std) here")
+    if there["method"] == method and data and source.data != data:
         lines.append(f"training images: {source.data} there, {data} here")
     return lines

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sdcl.config import Settings
+from sdcl.data.normalization import Normalization
 from sdcl.datasets.sample import MODALITIES
 from sdcl.methods.interface import Batch, Features, Stage
 from sdcl.models.replicas import Replicas
@@ -46,6 +47,7 @@ class StageTrainer:
         progress: is moved on by every step.
         model: with BatchNorm slices and data parallelism around it. images: of the training set.
         first_stage: see `training_views`.
+        normalization: of the model.
         profiler: None on all processes but the main one.
     """
 
@@ -58,6 +60,7 @@ class StageTrainer:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         images: TrainingImages,
+        normalization: Normalization,
         settings: Settings,
         processes: Processes,
         first_stage: bool = True,
@@ -65,6 +68,7 @@ class StageTrainer:
     ):
         self.stage, self.seed, self.progress = stage, seed, progress
         self.model, self.optimizer, self.images = model, optimizer, images
+        self.normalization = normalization
         self.settings, self.processes, self.profiler = settings, processes, profiler
         self.bf16 = processes.bf16(settings.run.precision)
         self.title = f"epoch {seed[1]}, stage {stage.name}"
@@ -100,6 +104,7 @@ class StageTrainer:
                 self.views[m],
                 (*step, i),
                 batch.local[m],
+                self.normalization,
             )
             for i, m in enumerate(MODALITIES)
         }

@@ -80,6 +80,8 @@ def test_a_data_set_with_trials_takes_the_same_trial(tmp_path):
         ({"shallow": False}, {}, "--shallow: False there, True here"),
         ({"height": 48}, {}, "--height: 48 there, 32 here"),
         ({"dataset": "llcm"}, {}, "--dataset: llcm there, sysu here"),
+        ({}, {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "(--mean and --std) here"),
+        ({"labels": "visible"}, {}, "--labels: visible there, none here"),
         ({"data": "abd"}, {}, "training images: abd there, abc here"),
         ({"stage": "unified"}, {}, "no stage_contrast.pt, and epoch 29, its last, is of stage 'unified'"),
     ],
