@@ -10,9 +10,11 @@ import torchvision
 from safetensors.torch import save_file
 
 from sdcl.config import resolve
+from sdcl.data.normalization import CLIP, HALF, IMAGENET, KEY, Normalization, to_metadata
 from sdcl.models.factory import build_model, single_stem_backbone
 from sdcl.models.pretrained import pretrained_model
 from sdcl.models.weight_formats import load_weights, read_tensors
+from sdcl.runtime.errors import WeightError
 
 
 def mini(**kwargs):
@@ -175,3 +177,46 @@ def test_torchvision_weight_comes_from_its_cache(tmp_path, monkeypatch):
     assert torch.equal(model.layer3[2].conv2.weight, network.layer3[2].conv2.weight) and "loaded" in said
     with pytest.raises(ValueError, match="vit_base"):
         pretrained_model(resolve({"pretrained": "torchvision"})[0])
+
+
+# ------------------------------------------------------------------ normalisation
+
+
+def weight_of(path, normalization):
+    state = single_stem_backbone("vit_mini", 96, 48).state_dict()
+    save_file(state, path, {} if normalization is None else to_metadata(normalization))
+    return {"arch": "vit_mini", "height": 96, "width": 48, "pretrained": str(path)}
+
+
+@pytest.mark.parametrize(
+    ("of_file", "given", "wanted", "said"),
+    [
+        (None, None, IMAGENET, "the file does not say otherwise"),
+        (None, HALF, HALF, "of --mean and --std"),
+        (CLIP, None, CLIP, "as the file says"),
+        (CLIP, Normalization((0.481, 0.458, 0.408), (0.269, 0.261, 0.276)), CLIP, "as the file says"),
+    ],
+)
+def test_pixels_are_those_of_the_weight(tmp_path, of_file, given, wanted, said):
+    settings = weight_of(tmp_path / "w.safetensors", of_file)
+    if given:
+        settings |= {"mean": given.mean, "std": given.std}
+    model, loaded = pretrained_model(resolve(settings)[0])
+    assert model.normalization == wanted and str(wanted) in loaded and said in loaded
+
+
+def test_flags_that_contradict_the_file_are_refused(tmp_path):
+    settings = weight_of(tmp_path / "w.safetensors", CLIP)
+    given = resolve(settings | {"mean": HALF.mean, "std": HALF.std})[0]
+    with pytest.raises(
+        WeightError, match=r"w\.safetensors was trained .*\(CLIP\).*--std say mean 0\.5 .*leave --mean"
+    ):
+        pretrained_model(given)
+
+
+def test_a_normalisation_that_cannot_be_is_refused(tmp_path):
+    state = single_stem_backbone("vit_mini", 96, 48).state_dict()
+    for text in ("[1]", "{", '{"mean": [89.9, 79.2, 80.1], "std": [63.9, 64.3, 63.8]}'):
+        save_file(state, tmp_path / "w.safetensors", {KEY: text})
+        with pytest.raises(WeightError, match=r"w\.safetensors.*normalisation cannot be used"):
+            load_weights(mini(), tmp_path / "w.safetensors")
