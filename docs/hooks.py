@@ -49,7 +49,7 @@ def settings_tables() -> str:
     ]
     recipes = "## Recipes\n\nWhat each released script ran with where it differs from the defaults above. LLCM and custom images "
     recipes += (
-        "take the recipes of `sysu`, untuned.\n\n| method | data set | values |\n|---|---|---|\n"
+        "take the recipes of `sysu`, untuned, unless they have a row.\n\n| method | data set | values |\n|---|---|---|\n"
         + "\n".join(rows)
     )
     return "\n\n".join([*parts, recipes])

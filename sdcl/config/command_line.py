@@ -96,10 +96,21 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
         group = result.add_argument_group(f"method {method}")
         for one in fields_of(method_class(method).SETTINGS, "method"):
             if one.name not in added:
-                others = [m for m in readers_of(one.name) if m != method]
-                add_argument(group, one, "".join(f"; also --method {m}" for m in others))
+                add_argument(group, one, _other_readers(one, method))
                 added.add(one.name)
     return result
+
+
+def _other_readers(one: NamedField, method: str) -> str:
+    """The other methods that have a setting of this name, and their defaults where they differ."""
+    notes = []
+    for other in readers_of(one.name):
+        default = fields_by_name(other)[one.name].default
+        if other != method:
+            notes.append(
+                f"; also --method {other}" + (f", there {default!r}" if default != one.default else "")
+            )
+    return "".join(notes)
 
 
 # ------------------------------------------------------------------ recipes, files, flags -> settings

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from sdcl.config import flat
 from sdcl.config.fields import EVALUATION, OUTPUT, SPEED
 from sdcl.config.settings import names_affecting
+from sdcl.config.supervision import status, supervision
 from sdcl.data.normalization import to_metadata
 from sdcl.datasets import MODALITIES
 from sdcl.inference.model_card import model_card
@@ -123,6 +124,8 @@ def export_facts(trained: TrainedModel) -> dict[str, Any]:
         "epoch": trained.epoch,
         "data": trained.data,
         "weights": trained.fingerprint,
+        "supervision": supervision(trained.settings.run.labels),
+        "status": status(trained.settings.run.method),
         "provenance": dataclasses.asdict(trained.provenance),
         "rows": tested[-1:],
     }

@@ -34,6 +34,8 @@ def model_card(
         run=trained.settings.run,
         data=trained.settings.data,
         network=trained.settings.model,
+        supervision=facts["supervision"],
+        status=facts["status"],
         parameters=sum(p.numel() for p in trained.model.parameters()),
         branches=branches,
         trial=facts["settings"]["trial"] if source_of(trained.settings.data.dataset).trials else None,

@@ -184,7 +184,7 @@ class TrainedModel:
         rows = np.empty((len(images), dim), np.float32)
         with torch.no_grad():
             for first in range(0, len(images), batch_size):
-                batch = self._batch(images[first : first + batch_size])
+                batch = self.network_input(images[first : first + batch_size])
                 features = flip_averaged(self.model, batch, modality, bf16=bf16)
                 rows[first : first + batch_size] = joined(features).cpu().numpy()
         if not np.isfinite(rows).all():
@@ -225,7 +225,7 @@ class TrainedModel:
             unit_views=unit_views,
         )
 
-    def _batch(self, images: Images) -> Tensor:
+    def network_input(self, images: Images) -> Tensor:
         """Standardised float32 (B, 3, height, width) on the device."""
         d = self.settings.data
         if isinstance(images, (Tensor, np.ndarray)):
@@ -244,10 +244,10 @@ class TrainedModel:
             if array.shape[1:3] == (d.height, d.width):
                 return normalize(array.to(self.device), self.normalization)
             images = list(array.cpu().numpy())
-        pixels = np.stack([self._pixels(image) for image in images])
+        pixels = np.stack([self.pixels(image) for image in images])
         return normalize(torch.from_numpy(pixels).to(self.device), self.normalization)
 
-    def _pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    def pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         """One image as uint8 (height, width, 3)."""
         d = self.settings.data
         if isinstance(image, (str, Path)):

@@ -110,12 +110,14 @@ def refuse_differences(state: dict[str, Any], settings: Settings, data: str) -> 
     Raises:
         CheckpointError: something that changes results differs, without --resume-anyway.
     """
-    now, then = flat(settings), known_values(state["settings"])
-    may_change, known = resumable_names(), fields_by_name(settings.run.method)
+    # A setting that the version of the checkpoint did not have is at the default, which keeps to that version.
+    defaults = {name: one.default for name, one in fields_by_name(settings.run.method).items()}
+    now, then = flat(settings), defaults | known_values(state["settings"])
+    may_change = resumable_names()
     lines = [
-        f"{flag_of(name)}: {then.get(name, known[name].default)!r} then, {value!r} now"
+        f"{flag_of(name)}: {then.get(name)!r} then, {value!r} now"
         for name, value in now.items()
-        if name not in may_change and then.get(name, known[name].default) != value
+        if name not in may_change and then.get(name) != value
     ]
     if state["data"] != data:
         lines.append(f"training images: {state['data']} then, {data} now")

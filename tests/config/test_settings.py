@@ -40,7 +40,8 @@ from sdcl.runtime.errors import SettingError
 
 OTHER_WORDS = {
     "arch": "vit_tiny",
-    "precision": "fp32",
+    "labels": "visible",
+    "precision": "tf32",
     "optimizer": "adam",
     "knn": "faiss",
     "resize_train": "lanczos",
@@ -300,8 +301,9 @@ def test_released_recipes_of_the_ancestors():
         assert (shared | values).items() <= resolved.items(), (method, dataset)
 
 
-@pytest.mark.parametrize("dataset", ["llcm", "custom"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method,dataset", [(m, d) for m in METHODS for d in ("llcm", "custom") if d not in METHODS[m].RECIPES]
+)
 def test_a_data_set_without_a_recipe_takes_that_of_sysu(method, dataset):
     one, other_one = (flat(resolve({"method": method, "dataset": d})[0]) for d in (dataset, "sysu"))
     assert {n for n in one if one[n] != other_one[n]} == {"dataset"}
@@ -344,7 +346,16 @@ def test_what_settings_affect():
             "recompute",
         } <= names
         assert not {"eps", "cra_k", "precision", "embed_batch_size", "compile"} & names
-    assert set(model_names()) == {"method", "dataset", "arch", "shallow", "drop_path", "height", "width"}
+    assert set(model_names()) == {
+        "method",
+        "labels",
+        "dataset",
+        "arch",
+        "shallow",
+        "drop_path",
+        "height",
+        "width",
+    }
 
 
 def test_every_flag_has_a_help_text_that_makes_sense_alone():
