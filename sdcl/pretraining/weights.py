@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sdcl.data.image_cache import content_fingerprint
-from sdcl.models.weight_formats import read_tensors
+from sdcl.models.weight_files import read_tensors
 from sdcl.pretraining.settings import UNRECORDED, PretrainSettings
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import CheckpointError, WeightError
