@@ -280,7 +280,7 @@ def test_another_form_of_vit_is_refused_by_its_parts(tmp_path, arch, theirs, cau
 def test_registers_need_an_architecture_with_as_many(tmp_path):
     state = single_stem("dinov2_mini", 84, 42)
     torch.save({**state, "reg_token": torch.zeros(1, 4, 192)}, tmp_path / "w.pth")
-    with pytest.raises(WeightError, match="4 registers, the network none. No --arch has this form"):
+    with pytest.raises(WeightError, match=r"4 registers, the network none\. No --arch has this form"):
         load_weights(build_model("dinov2_mini", height=84, width=42), tmp_path / "w.pth")
 
 
