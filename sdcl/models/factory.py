@@ -37,6 +37,7 @@ ARCHS: dict[str, ViTShape | ResNetShape] = {
     "resnet50_ibn": ResNetShape((3, 4, 6, 3), stem_ibn=True),
     "resnet50_nl": ResNetShape((3, 4, 6, 3), non_local=(0, 2, 3, 0)),  # PGM, BMIL
     "resnet_mini": ResNetShape((1, 1, 1, 1), bottleneck=False),  # for a CPU
+    "resnet_mini_nl": ResNetShape((1, 1, 1, 1), bottleneck=False, non_local=(0, 1, 1, 0)),
 }
 
 
