@@ -16,7 +16,9 @@ from torch import nn
 from sdcl.data.image_cache import content_fingerprint
 from sdcl.data.normalization import IMAGENET, to_metadata
 from sdcl.models.vit import SingleStemViT
-from sdcl.models.weight_formats import read_weights
+from sdcl.models.weight_files import read_weight_file
+from sdcl.models.weight_formats import stated_normalization
+from sdcl.models.weight_names import format_of
 from sdcl.pretraining.settings import UNRECORDED, PretrainSettings
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import CheckpointError, WeightError
@@ -31,8 +33,8 @@ def load_initial(backbone: SingleStemViT, path: Path) -> dict[str, Any]:
     Raises:
         WeightError: the file cannot be read, or is of another architecture or image size.
     """
-    stored, normalization = read_weights(path)
-    tensors = {n: t.float() if t.is_floating_point() else t for n, t in stored.items()}
+    stored = read_weight_file(path)
+    tensors = {n: t.float() if t.is_floating_point() else t for n, t in stored.tensors.items()}
     try:
         backbone.load_state_dict(tensors)
     except RuntimeError as error:
@@ -40,7 +42,7 @@ def load_initial(backbone: SingleStemViT, path: Path) -> dict[str, Any]:
         raise WeightError(
             f"--init {printable(path)} does not fit --arch, --height and --width: {reason}"
         ) from None
-    backbone.normalization = normalization or IMAGENET
+    backbone.normalization = stated_normalization(stored) or format_of(stored).normalization or IMAGENET
     unknown = {"out": path.name}
     if path.suffix != ".safetensors":
         return {"after": unknown}
