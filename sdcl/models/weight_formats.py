@@ -127,10 +127,11 @@ def _match(
     mapped, ignored = form.mapped(file, model)
     report = LoadReport(path, form.description, ignored=ignored)
     config = file.config
-    report.normalization = config.normalization if config and config.normalization else form.normalization
-    if config and config.normalization:
+    of_config = config.normalization if config else None
+    report.normalization = file.recorded or of_config or form.normalization
+    if config and of_config and not file.recorded:
         report.notes.append(f"mean and deviation are those of {config.source}")
-    elif form.note:
+    elif form.note and not file.recorded:
         report.notes.append(form.note)
     state = model.state_dict()
     embedding = mapped.get("pos_embed")
