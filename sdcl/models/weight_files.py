@@ -110,16 +110,6 @@ def read_weight_file(path: Path) -> WeightFile:
     return WeightFile(tensors, frozenset(stored), metadata, _config(path, metadata, tensors), recorded)
 
 
-def _recorded(path: Path, content: Any, metadata: Mapping[str, str]) -> Normalization | None:
-    """The normalisation that this project wrote beside the tensors."""
-    try:
-        if isinstance(content, dict) and isinstance(content.get(KEY), dict):
-            return Normalization.of(content[KEY])
-        return from_metadata(metadata)
-    except ValueError as error:
-        raise WeightError(f"weight file {path}: its normalisation cannot be used: {error}") from None
-
-
 def _content(path: Path) -> tuple[Any, dict[str, str]]:
     """(what was saved, metadata)."""
     try:
@@ -146,6 +136,16 @@ def _content(path: Path) -> tuple[Any, dict[str, str]]:
             f"weight file {path} holds more than tensors, or is damaged ({first}); it is not opened. Save "
             "its state dict alone, with torch.save or as safetensors, from a program you trust"
         ) from None
+
+
+def _recorded(path: Path, content: Any, metadata: dict[str, str]) -> Normalization | None:
+    """The normalisation that this project wrote beside the tensors."""
+    try:
+        if isinstance(content, dict) and isinstance(content.get(KEY), dict):
+            return Normalization.of(content[KEY])
+        return from_metadata(metadata)
+    except ValueError as error:
+        raise WeightError(f"weight file {path}: its normalisation cannot be used: {error}") from None
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -216,12 +216,9 @@ def _config_of(source: str, values: dict[str, Any]) -> WeightConfig | None:
 
 def _normalization(about: dict[str, Any]) -> Normalization | None:
     try:
-        mean, std = (tuple(float(v) for v in about[name]) for name in ("mean", "std"))
-    except (KeyError, TypeError, ValueError):
+        return Normalization.of(about)
+    except ValueError:
         return None
-    if len(mean) != 3 or len(std) != 3 or not all(v > 0 for v in std):
-        return None
-    return Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
 
 
 def _image(about: dict[str, Any]) -> tuple[int, int] | None:
