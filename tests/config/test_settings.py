@@ -271,7 +271,7 @@ def test_released_recipes_of_the_ancestors():
         assert (shared | values).items() <= resolved.items(), (method, dataset)
 
 
-@pytest.mark.parametrize("dataset", ["llcm", "custom"])
+@pytest.mark.parametrize("dataset", ["llcm", "vcm", "buptcampus", "custom"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_data_set_without_a_recipe_takes_that_of_sysu(method, dataset):
     one, other_one = (flat(resolve({"method": method, "dataset": d})[0]) for d in (dataset, "sysu"))
