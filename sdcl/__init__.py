@@ -25,10 +25,11 @@ training/       session, steps, batches, epoch journal, run state
 evaluation/     metrics, rankings, re-ranking, tables
 analysis/       quality of labels and features, for the log only
 reporting/      HTML reports: curves, ranked galleries, embeddings, attention, comparison of runs
+app/            a page on this machine: search in a browser, walk through a run
 pretraining/    PRETRAINED WEIGHTS from unlabelled crops or synthetic people
 synthetic/      a renderer of synthetic people, cameras and data sets
 runtime/        processes, checkpoints, files, errors, log, work sharing
-cli/            the `sdcl` command: doctor, embed, search, export, report and the rest
+cli/            the `sdcl` command: doctor, embed, search, app, export, report and the rest
 assets/         pretrained weights of the quick start
 """
 

@@ -33,6 +33,9 @@ class Command:
 SETTINGS = "sdcl.config:parser"
 COMMANDS = {
     "train": Command("sdcl.train:main", "train a method on a data set", SETTINGS),
+    "repeat": Command(
+        "sdcl.cli.repeat:main", "train one experiment with several seeds", "sdcl.cli.repeat:parser"
+    ),
     "test": Command("sdcl.test:main", "test a trained model by the data set's protocol", SETTINGS),
     "prepare": Command(
         "sdcl.datasets.prepare:main", "bring a downloaded data set into one layout, and check it"
@@ -40,6 +43,7 @@ COMMANDS = {
     "doctor": Command("sdcl.cli.doctor:main", "check data, weights and machine before a run"),
     "embed": Command("sdcl.cli.embed:main", "embed a folder of images into a file", "sdcl.cli.embed:parser"),
     "search": Command("sdcl.cli.search:main", "rank a gallery for query images", "sdcl.cli.search:parser"),
+    "app": Command("sdcl.cli.app:main", "search in a browser, on this machine", "sdcl.cli.app:parser"),
     "export": Command(
         "sdcl.cli.export:main", "write ONNX, safetensors and a model card", "sdcl.cli.export:parser"
     ),

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -151,14 +152,27 @@ def decode(path: str, height: int, width: int, resize: str) -> np.ndarray:
     Raises:
         DataError: the file is no image, is truncated, or is larger than `MAX_PIXELS`.
     """
+    image = read_image(path)
+    return np.asarray(image.resize((width, height), FILTERS[resize]))
+
+
+def read_image(source: str | BinaryIO, name: str = "") -> Image.Image:
+    """One image as RGB, in its own size.
+
+    Args:
+        source: path, or an open file. name: for messages, of an open file.
+
+    Raises:
+        DataError: it is no image, is truncated, or is larger than `MAX_PIXELS`.
+    """
     try:
-        if not os.path.isfile(path):  # opening a pipe would block
+        if isinstance(source, str) and not os.path.isfile(source):  # opening a pipe would block
             raise DataError("not a file")
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 size = f"{image.width} x {image.height}"
                 raise DataError(f"{size} pixels are more than the {MAX_PIXELS} that an image may have")
-            small = image.convert("RGB").resize((width, height), FILTERS[resize])
-            return np.asarray(small)
+            return image.convert("RGB")
     except Exception as error:  # Pillow raises many kinds for damaged files
-        raise DataError(f"{printable(path)}: {error or type(error).__name__}") from None
+        shown = printable(source if isinstance(source, str) else name)
+        raise DataError(f"{shown}: {error or type(error).__name__}") from None

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from sdcl.datasets.sample import MODALITIES, Split, identities_of
+from sdcl.datasets.sample import MODALITIES, UNKNOWN, Split, identities_of
 from sdcl.runtime.errors import DataError
+from sdcl.runtime.files import printable
 
 MIN_TRAIN_IMAGES = 4  # of a modality: two clusters of two images
 
@@ -204,6 +205,31 @@ class Dataset:
         """
         self.require_test()
         return self.source.protocols(self, options or ProtocolOptions())
+
+    def identities(self, modality: str) -> np.ndarray:
+        """Identities of the training images of one modality, numbered 0 .. K-1: int64 (N,). Those of the other
+        are not read.
+
+        Raises:
+            DataError: an identity is unknown, or all images are of one person.
+        """
+        samples = self.train[modality]
+        found = np.array([s.identity for s in samples])
+        unknown = np.flatnonzero(found == UNKNOWN)
+        if len(unknown):
+            raise DataError(
+                f"--labels {modality} where identities are unknown: {self.data_dir} names no identity of "
+                f"{len(unknown)} of {len(samples)} {modality} training images, the first "
+                f"{printable(samples[unknown[0]].path)}; fill in the column `identity` of the table of images, "
+                "or train with --labels none"
+            )
+        names, numbers = np.unique(found, return_inverse=True)
+        if len(names) < 2:
+            raise DataError(
+                f"--labels {modality}: all {len(samples)} {modality} training images of {self.data_dir} are of "
+                "one identity, and a contrast needs two; add images, or train with --labels none"
+            )
+        return numbers.astype(np.int64)
 
     def require_train(self) -> None:
         """Raise DataError unless each modality can have two clusters of two images."""

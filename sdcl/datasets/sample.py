@@ -19,8 +19,8 @@ class Sample:
 
     Args:
         path: absolute path of the image file.
-        identity: person number, unique within a split, or `UNKNOWN`. Read by evaluation and reports, never by
-            training.
+        identity: person number, unique within a split, or `UNKNOWN`. Read by evaluation and reports; by
+            training only where --labels names its modality.
         camera: camera number as the data set counts (SYSU-MM01: 1..6; RegDB: 1 visible, 2 infrared; LLCM:
             1..9 in both modalities).
         modality: "visible" or "infrared".

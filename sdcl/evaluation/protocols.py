@@ -94,6 +94,7 @@ def evaluate(
     test: Mapping[str, Sequence[Sample]],
     protocols: Iterable[Protocol],
     rerank: Rerank | None = None,
+    supervision: str = "",
 ) -> list[Result]:
     """Metrics of each protocol; those that are `extra` views for the report are left out.
 
@@ -103,6 +104,7 @@ def evaluate(
         protocols: as `Dataset.protocols` gives.
         rerank: re-rank each gallery with these parameters before removed images are dropped, which the
             result's name says; None ranks by cosine similarity.
+        supervision: what the names say of the training, such as "semi-supervised: visible identities".
 
     Raises:
         ValueError: features that do not fit the samples or are not unit rows.
@@ -133,7 +135,7 @@ def evaluate(
             continue
         entries = {m: entries_of(protocol, m, rows[m], identities[m], cameras[m]) for m in rows}
         per_draw = [metrics_of(protocol, entries, draw) for draw in protocol.draws]
-        name = f"{protocol.name}, {rerank.title}" if rerank else protocol.name
+        name = ", ".join(filter(None, (protocol.name, rerank.title if rerank else "", supervision)))
         results.append(
             Result(name, protocol.direction, mean(per_draw), per_draw, len(protocol.draws[-1].gallery))
         )

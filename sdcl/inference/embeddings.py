@@ -4,8 +4,9 @@
     -> unit rows
 
 Files hold the rows, the paths of the images below the folder, the settings that made them and the fingerprint
-of the weights. As .npz: `embeddings` float32 (N, D), `paths` text (N,), `about` JSON text. As .safetensors:
-the tensor `embeddings`; `paths` and `about` are JSON text in its metadata.
+of the weights. As .npz: `embeddings` float32 (N, D), `paths` text (N,), `about` JSON text, `stamps` int64
+(N, 2). As .safetensors: the tensors `embeddings` and `stamps`; `paths` and `about` are JSON text in its
+metadata. A stamp is the size and the modification time of an image file; files of earlier versions have none.
 
 N images, D dimensions, H height, W width.
 """
@@ -16,18 +17,21 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save as safetensors_bytes
 from tqdm import tqdm
 
+from sdcl.config.supervision import supervision
 from sdcl.data.image_cache import decode
+from sdcl.data.normalization import IMAGENET, KEY
 from sdcl.datasets import SUFFIXES, list_images
 from sdcl.inference.trained_model import TrainedModel
 from sdcl.runtime.devices import uses_bf16
@@ -36,8 +40,8 @@ from sdcl.runtime.files import printable, write_bytes
 
 EMBEDDING_SUFFIXES = (".npz", ".safetensors")
 CHUNK = 1024  # decoded images held in memory
-COMPARABLE = ("weights", "height", "width", "resize")  # facts that two sets must share to be compared
-RECORDED = {"root", "modality", *COMPARABLE}
+COMPARABLE = ("weights", "height", "width", "resize", KEY)  # facts that two sets must share to be compared
+RECORDED = {"root", "modality", *COMPARABLE} - {KEY}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +51,15 @@ class Embeddings:
     Args:
         rows: float32 (N, D) of unit length.
         paths: N paths below `about["root"]`.
-        about: root, modality, weights (fingerprint), height, width, resize, and for information arch, method,
-            precision, ...
+        about: root, modality, weights (fingerprint), height, width, resize, normalization, and for information arch,
+            method, precision, ...
+        stamps: int64 (N, 2), size and modification time (ns) of each file when it was read; None: unknown.
     """
 
     rows: np.ndarray
     paths: list[str]
     about: dict[str, Any]
+    stamps: np.ndarray | None = None
 
     @property
     def files(self) -> list[str]:
@@ -98,45 +104,100 @@ def embed_folder(
         DataError: no images, or unreadable ones (each is named) without `skip_unreadable`.
         WeightError: features that are not finite.
     """
-    if batch_size < 1 or workers < 1:
-        raise SettingError(f"--batch-size and --workers must be above 0, got {batch_size} and {workers}")
-    folder = Path(folder)
-    root, paths = (folder.parent, [folder.name]) if folder.is_file() else (folder, image_paths(folder))
-    d = trained.settings.data
+    root, paths = images_below(Path(folder))
     parts: list[np.ndarray] = []
     embedded: list[str] = []
     unreadable: list[str] = []
-    for first in tqdm(
-        range(0, len(paths), CHUNK), f"embed {modality}", unit=f"x{CHUNK}", disable=None, leave=False
-    ):
-        chunk = paths[first : first + CHUNK]
-        pixels, errors = _decode_all(
-            [str(root / p) for p in chunk], d.height, d.width, d.resize_test, workers
-        )
-        unreadable += errors.values()
-        if errors and not skip_unreadable:
-            continue  # only to name them all
-        embedded += [path for i, path in enumerate(chunk) if i not in errors]
-        if len(pixels):
-            parts.append(trained.embed(pixels, modality, batch_size=batch_size, precision=precision))
-    _report_unreadable(unreadable, skip_unreadable)
+    chunks = embedded_chunks(
+        trained, root, paths, modality, batch_size, precision, workers, skip_unreadable=skip_unreadable
+    )
+    bar = tqdm(
+        chunks, f"embed {modality}", -(-len(paths) // CHUNK), unit=f"x{CHUNK}", disable=None, leave=False
+    )
+    for chunk in bar:
+        unreadable += chunk.errors
+        embedded += chunk.paths
+        parts.append(chunk.rows)
+    report_unreadable(unreadable, skip_unreadable)
     if not embedded:
         raise DataError(f"none of the {len(paths)} images below {printable(folder)} can be decoded")
-    about = {
+    return Embeddings(np.concatenate(parts), embedded, about_embedding(trained, root, modality, precision))
+
+
+class Chunk(NamedTuple):
+    """Some images of a folder.
+
+    Args:
+        paths: of the images that were embedded. rows: float32 (n, D). errors: one line for each other image.
+    """
+
+    paths: list[str]
+    rows: np.ndarray
+    errors: list[str]
+
+
+def images_below(folder: Path) -> tuple[Path, list[str]]:
+    """(root, paths below it) of the images of a folder, or of a single image file. Raises DataError."""
+    return (folder.parent, [folder.name]) if folder.is_file() else (folder, image_paths(folder))
+
+
+def embedded_chunks(
+    trained: TrainedModel,
+    root: Path,
+    paths: Sequence[str],
+    modality: str,
+    batch_size: int,
+    precision: str,
+    workers: int,
+    *,
+    skip_unreadable: bool,
+    size: int = CHUNK,
+    guard: AbstractContextManager[Any] | None = None,
+) -> Iterator[Chunk]:
+    """Embed images, `size` of them at a time, in their order. Arguments and errors as those of
+    `embed_folder`.
+
+    Once an image cannot be decoded, and may not be skipped, the rest is only decoded, to name them all.
+
+    Args:
+        guard: held while the model computes, for programs that use it in several threads.
+    """
+    if batch_size < 1 or workers < 1:
+        raise SettingError(f"--batch-size and --workers must be above 0, got {batch_size} and {workers}")
+    d, refused = trained.settings.data, False
+    dim = trained.model.feature_dim * len(trained.model.branches)
+    for first in range(0, len(paths), size):
+        chunk = paths[first : first + size]
+        files = [str(root / path) for path in chunk]
+        pixels, errors = _decode_all(files, d.height, d.width, d.resize_test, workers)
+        refused |= bool(errors) and not skip_unreadable
+        kept = [] if refused else [path for i, path in enumerate(chunk) if i not in errors]
+        rows = np.empty((0, dim), np.float32)
+        if kept:
+            with guard or nullcontext():
+                rows = trained.embed(pixels, modality, batch_size=batch_size, precision=precision)
+        yield Chunk(kept, rows, list(errors.values()))
+
+
+def about_embedding(trained: TrainedModel, root: Path, modality: str, precision: str) -> dict[str, Any]:
+    """What made the embeddings of the images below `root`: the `about` of their file."""
+    d = trained.settings.data
+    return {
         "root": str(root.resolve()),
         "modality": modality,
         "weights": trained.fingerprint,
         "arch": trained.settings.model.arch,
         "method": trained.settings.run.method,
         "trained_on": d.dataset,
+        "supervision": supervision(trained.settings.run.labels),
         "height": d.height,
         "width": d.width,
         "resize": d.resize_test,
+        KEY: trained.normalization.plain(),
         "precision": "bf16" if uses_bf16(precision, trained.device) else "fp32",
         "flip": True,
         "branches": list(trained.model.branches),
     }
-    return Embeddings(np.concatenate(parts), embedded, about)
 
 
 def _decode_all(
@@ -157,7 +218,8 @@ def _decode_all(
     return (np.stack(images) if images else np.empty((0, height, width, 3), np.uint8)), errors
 
 
-def _report_unreadable(errors: Sequence[str], skip: bool) -> None:
+def report_unreadable(errors: Sequence[str], skip: bool) -> None:
+    """Refuse images that cannot be decoded, or warn of them. Raises DataError."""
     listed = "\n  ".join(errors)
     if errors and not skip:
         raise DataError(
@@ -177,12 +239,16 @@ def save_embeddings(path: Path, embeddings: Embeddings) -> None:
     if path.suffix == ".npz":
         buffer = io.BytesIO()
         paths, about = np.array(embeddings.paths), np.array(json.dumps(embeddings.about))
-        np.savez(buffer, embeddings=embeddings.rows, paths=paths, about=about)
+        np.savez(buffer, embeddings=embeddings.rows, paths=paths, about=about, **_stamps(embeddings))
         content = buffer.getvalue()
     else:
         metadata = {"paths": json.dumps(embeddings.paths), "about": json.dumps(embeddings.about)}
-        content = safetensors_bytes({"embeddings": embeddings.rows}, metadata)
+        content = safetensors_bytes({"embeddings": embeddings.rows, **_stamps(embeddings)}, metadata)
     write_bytes(path, content)
+
+
+def _stamps(embeddings: Embeddings) -> dict[str, Any]:
+    return {} if embeddings.stamps is None else {"stamps": embeddings.stamps}
 
 
 def load_embeddings(path: Path) -> Embeddings:
@@ -200,6 +266,7 @@ def load_embeddings(path: Path) -> Embeddings:
                     file["paths"].tolist(),
                     json.loads(str(file["about"])),
                 )
+                stamps = file.get("stamps")
         else:
             with safe_open(path, "np") as file:
                 metadata = file.metadata() or {}
@@ -208,14 +275,18 @@ def load_embeddings(path: Path) -> Embeddings:
                     json.loads(metadata["paths"]),
                     json.loads(metadata["about"]),
                 )
+                stamps = file.get_tensor("stamps") if "stamps" in file.keys() else None  # noqa: SIM118
         complete = about.keys() >= RECORDED and isinstance(paths, list)
     except Exception as error:  # numpy, zipfile and safetensors each raise their own kinds
         raise DataError(f"{printable(path)} is no file of embeddings ({error}); {remedy}") from None
     if not complete or rows.ndim != 2 or rows.dtype != np.float32 or len(rows) != len(paths) or not len(rows):
         raise DataError(f"{printable(path)} is no file of embeddings of this program; {remedy}")
+    if stamps is not None and (stamps.shape != (len(paths), 2) or stamps.dtype != np.int64):
+        raise DataError(f"{printable(path)} holds file stamps that do not fit its paths; {remedy}")
     if not (np.abs(np.linalg.norm(rows, axis=1) - 1) < 1e-2).all():
         raise DataError(f"{printable(path)} holds rows that are not of unit length; {remedy}")
-    return Embeddings(rows, [str(p) for p in paths], about)
+    about.setdefault(KEY, IMAGENET.plain())  # files of version 0.2 and before
+    return Embeddings(rows, [str(p) for p in paths], about, stamps)
 
 
 def refuse_mixture(a: Embeddings, b: Embeddings) -> None:

@@ -23,6 +23,7 @@ Q queries, G gallery images, n reference images, D dimensions.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,50 +64,171 @@ class Calibration:
         return f"{text}, true accepts {self.true_accept_rate:.1%}"
 
 
+@dataclass(frozen=True, eq=False)
+class ThresholdCosts:
+    """What a threshold costs, by reference images.
+
+    Args:
+        impostor: (n,) largest similarity of each image to gallery images of other people, descending.
+        genuine: (m,) largest similarity of each image to gallery images of its own person, descending; empty
+            without labels.
+        labelled: whether people were named by folders.
+    """
+
+    impostor: np.ndarray
+    genuine: np.ndarray
+    labelled: bool
+
+    def false_accepts(self, threshold: float) -> float:
+        """Bound on the probability that a further impostor exceeds the threshold: 1 more than were seen, of
+        n + 1.
+        """
+        return (int((self.impostor > threshold).sum()) + 1) / (len(self.impostor) + 1)
+
+    def true_accepts(self, threshold: float) -> float | None:
+        """Share of genuine images above the threshold; None if there are none."""
+        return float((self.genuine > threshold).mean()) if len(self.genuine) else None
+
+    def threshold(self, rate: float) -> float:
+        """The threshold of a false-accept rate.
+
+        Raises:
+            SettingError: a rate outside (0, 1). DataError: too few reference images for the rate.
+        """
+        if not 0 < rate < 1:
+            raise SettingError(f"--calibrate must lie between 0 and 1, got {rate}")
+        count = len(self.impostor)
+        rank = math.floor(rate * (count + 1) + 1e-9)
+        if rank < 1:
+            needed = math.ceil(1 / rate - 1e-9) - 1
+            raise DataError(f"--calibrate {rate:g} needs at least {needed} reference images, got {count}")
+        return float(self.impostor[min(rank, count) - 1])
+
+
+def nearest(query: np.ndarray, gallery: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """The gallery rows of largest cosine similarity, best first; equal ones keep the gallery's order.
+
+    Exact: a float32 product finds all rows within its rounding error of the best, float64 ranks them.
+
+    Args:
+        query, gallery: float32 (Q, D) and (G, D), unit rows. top: k, cut to G.
+
+    Returns:
+        indexes int64 (Q, k) and similarities float64 (Q, k).
+    """
+    top = min(top, len(gallery))
+    indexes, similarities = np.empty((len(query), top), np.int64), np.empty((len(query), top))
+    margin = 2 * query.shape[1] * float(np.finfo(np.float32).eps)  # twice the error bound of a product
+    for first in range(0, len(query), CHUNK):
+        product = query[first : first + CHUNK] @ gallery.T  # (q, G)
+        limit = np.partition(product, len(gallery) - top, axis=1)[:, len(gallery) - top] - margin  # (q,)
+        for i, row in enumerate(product, first):
+            near = np.flatnonzero(row >= limit[i - first])
+            similarity = gallery[near].astype(np.float64) @ query[i].astype(np.float64)
+            order = np.argsort(-similarity, kind="stable")[:top]
+            indexes[i], similarities[i] = near[order], similarity[order]
+    return indexes, similarities
+
+
 def search(
     query: Embeddings,
-    gallery: Embeddings,
+    gallery: Embeddings | Sequence[Embeddings],
     *,
     top: int = 10,
     threshold: float | None = None,
     method: Rerank | None = None,
+    rerank_top: int | None = None,
 ) -> list[dict[str, Any]]:
     """Find the best gallery images of each query, best first; equal scores keep the gallery's order.
 
     Args:
+        gallery: one, or several that are searched as one.
         top: gallery images listed for each query.
         threshold: cosine similarity above which the query's person is said to be in the gallery.
         method: k-reciprocal re-ranking (Zhong et al., CVPR 2017); None: cosine similarity.
+        rerank_top: re-rank only so many of the most similar images of each query, among themselves; None:
+            all queries and gallery images together.
 
     Returns:
         One dictionary a query: `query` path; `best_similarity`; `in_gallery`, None without a threshold;
         `results`, each with `path`, cosine `similarity` and `score` (larger is better: the similarity, or 1 -
-        re-ranked distance).
+        re-ranked distance), and of several galleries its index, `gallery`, and that of the image, `row`.
     """
-    rows, columns = query.rows.astype(np.float64), gallery.rows.astype(np.float64).T  # (Q, D), (D, G)
+    galleries = [gallery] if isinstance(gallery, Embeddings) else list(gallery)
+    size = sum(len(g.rows) for g in galleries)
+    together = method is not None and (rerank_top is None or rerank_top >= size)
+    wanted = size if together else max(top, rerank_top or 0) if method else top
+    indexes, similarities = _nearest_of(query.rows, galleries, wanted)
     distance = None  # (Q, G)
-    if method is not None:
-        distance = rerank(torch.from_numpy(query.rows), torch.from_numpy(gallery.rows), method).numpy()
+    if method is not None and together:
+        rows = np.concatenate([g.rows for g in galleries])
+        distance = rerank(torch.from_numpy(query.rows), torch.from_numpy(rows), method).numpy()
+    starts = np.cumsum([0] + [len(g.rows) for g in galleries])
     answers = []
-    for first in range(0, len(rows), CHUNK):
-        similarity = rows[first : first + CHUNK] @ columns  # (q, G)
-        score = similarity if distance is None else 1.0 - distance[first : first + CHUNK]
-        order = np.argsort(-score, axis=1, kind="stable")[:, :top]
-        for i, best in enumerate(order):
-            highest = float(similarity[i].max())
-            results = [
-                {"path": gallery.paths[g], "similarity": float(similarity[i, g]), "score": float(score[i, g])}
-                for g in best
-            ]
-            answers.append(
-                {
-                    "query": query.paths[first + i],
-                    "best_similarity": highest,
-                    "in_gallery": None if threshold is None else highest > threshold,
-                    "results": results,
-                }
-            )
+    for i, (found, similarity) in enumerate(zip(indexes, similarities)):
+        score = similarity
+        highest = float(similarity[0])
+        if method is not None:
+            order, score = _reranked(query.rows[i], found, galleries, starts, method, rerank_top, distance, i)
+            found, similarity = found[order], similarity[order]
+        results = []
+        for index, cosine, value in list(zip(found.tolist(), similarity.tolist(), score.tolist()))[:top]:
+            g = int(np.searchsorted(starts, index, "right")) - 1
+            row = int(index - starts[g])
+            results.append({"path": galleries[g].paths[row], "similarity": cosine, "score": value})
+            if not isinstance(gallery, Embeddings):
+                results[-1] |= {"gallery": g, "row": row}
+        answers.append(
+            {
+                "query": query.paths[i],
+                "best_similarity": highest,
+                "in_gallery": None if threshold is None else highest > threshold,
+                "results": results,
+            }
+        )
     return answers
+
+
+def _nearest_of(
+    query: np.ndarray, galleries: Sequence[Embeddings], top: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest` of several galleries laid end to end. -> indexes and similarities, (Q, k) each"""
+    start, parts = 0, []
+    for gallery in galleries:
+        indexes, similarity = nearest(query, gallery.rows, top)
+        parts.append((indexes + start, similarity))
+        start += len(gallery.rows)
+    indexes, similarity = (np.concatenate(part, axis=1) for part in zip(*parts))
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :top]
+    return np.take_along_axis(indexes, order, 1), np.take_along_axis(similarity, order, 1)
+
+
+def _reranked(
+    query: np.ndarray,
+    found: np.ndarray,
+    galleries: Sequence[Embeddings],
+    starts: np.ndarray,
+    method: Rerank,
+    rerank_top: int | None,
+    distance: np.ndarray | None,
+    index: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Order of the images `found` of one query by re-ranked distance, and their scores in that order.
+
+    Args:
+        query: (D,). found: (k,) indexes, most similar first. distance: (Q, G), or None to re-rank the first
+            `rerank_top` among themselves. index: of the query.
+    """
+    if distance is not None:
+        of_query = distance[index][found]
+        order = np.lexsort((found, of_query))  # equal ones keep the gallery's order
+    else:
+        head = found[:rerank_top]
+        owner = np.searchsorted(starts, head, "right") - 1
+        rows = np.stack([galleries[g].rows[i - starts[g]] for g, i in zip(owner, head)])
+        of_query = rerank(torch.from_numpy(query[None]), torch.from_numpy(rows), method).numpy()[0]
+        order = np.lexsort((head, of_query))
+    return order, 1.0 - of_query[order]
 
 
 def calibrate_threshold(
@@ -120,16 +242,24 @@ def calibrate_threshold(
     """
     if not 0 < rate < 1:
         raise SettingError(f"--calibrate must lie between 0 and 1, got {rate}")
-    impostor, genuine = _best_scores(reference, gallery, labelled)
-    impostor = np.sort(impostor[np.isfinite(impostor)])[::-1]  # -inf: the gallery shows this person alone
+    costs = threshold_costs(reference, [gallery], labelled=labelled)
+    threshold = costs.threshold(rate)
+    return Calibration(threshold, rate, len(costs.impostor), labelled, costs.true_accepts(threshold))
+
+
+def threshold_costs(
+    reference: Embeddings, galleries: Sequence[Embeddings], *, labelled: bool = False
+) -> ThresholdCosts:
+    """Scores of the reference images in galleries that are searched as one, see the top of this file.
+
+    Raises:
+        DataError: with `labelled`, a path without a folder that names its person.
+    """
+    scores = [_best_scores(reference, gallery, labelled) for gallery in galleries]
+    impostor, genuine = (np.max(part, axis=0) for part in zip(*scores))
+    impostor = impostor[np.isfinite(impostor)]  # -inf: the gallery shows this person alone
     genuine = genuine[np.isfinite(genuine)]
-    rank = math.floor(rate * (len(impostor) + 1) + 1e-9)
-    if rank < 1:
-        needed = math.ceil(1 / rate - 1e-9) - 1
-        raise DataError(f"--calibrate {rate:g} needs at least {needed} reference images, got {len(impostor)}")
-    threshold = float(impostor[min(rank, len(impostor)) - 1])
-    accepted = float((genuine > threshold).mean()) if len(genuine) else None
-    return Calibration(threshold, rate, len(impostor), labelled, accepted)
+    return ThresholdCosts(np.sort(impostor)[::-1], np.sort(genuine)[::-1], labelled)
 
 
 def _best_scores(reference: Embeddings, gallery: Embeddings, labelled: bool) -> tuple[np.ndarray, np.ndarray]:

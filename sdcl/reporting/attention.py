@@ -11,8 +11,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib import colormaps
+from PIL import Image
 from torch import Tensor, nn
 
+from sdcl.inference.trained_model import TrainedModel
 from sdcl.models.vit import DualBranchViT
 from sdcl.runtime.errors import UserError
 
@@ -100,6 +102,20 @@ def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     colours = colormaps["viridis"](np.clip(heat, 0, 1))[..., :3] * 255
     grey = image.mean(2, keepdims=True)
     return np.clip((1 - OPACITY) * grey + OPACITY * colours, 0, 255).astype(np.uint8)
+
+
+def attention_of_image(
+    trained: TrainedModel, image: Image.Image, modality: str
+) -> list[tuple[str, np.ndarray]]:
+    """(name of the map, uint8 (H, W, 3)) of each attention map over one image.
+
+    Raises UserError: the model is no ViT.
+    """
+    if not isinstance(trained.model, DualBranchViT):
+        raise UserError(f"--arch {trained.settings.model.arch} is no ViT and has no attention to show")
+    maps = class_attention(trained.model, {modality: trained.network_input([image])})[modality]
+    pixels = trained.pixels(image)
+    return [(name, overlay(pixels, shares[0])) for name, shares in maps.items()]
 
 
 def _on_patches(attention: Tensor, grid: tuple[int, int]) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from sdcl.clustering import PseudoLabels
-from sdcl.config import METHODS, flat, from_saved
+from sdcl.config import flat, from_saved
 from sdcl.data.augment import normalize
 from sdcl.data.image_cache import ImageCache, open_cache
 from sdcl.datasets import MODALITIES, UNKNOWN, Dataset, Protocol, Sample, open_dataset
@@ -24,7 +24,8 @@ from sdcl.evaluation.protocols import Entries, entries_of
 from sdcl.inference.extract import joined
 from sdcl.inference.test_set import TestSet
 from sdcl.inference.trained_model import TrainedModel
-from sdcl.methods.interface import Features, Indexes
+from sdcl.methods.build import build_method
+from sdcl.methods.interface import Features, Indexes, Method
 from sdcl.models.vit import DualBranchViT
 from sdcl.reporting.attention import class_attention, overlay
 from sdcl.reporting.grids import (
@@ -215,7 +216,7 @@ def attention_views(model: TestedModel, attend: Sequence[str] = ()) -> list[Atte
         images = model.test_set.caches[m]
         if not len(rows):
             continue
-        maps = class_attention(network, {m: normalize(images.take(rows))})[m]
+        maps = class_attention(network, {m: normalize(images.take(rows), network.normalization)})[m]
         for index, row in enumerate(rows):
             pixels, sample = images.images[row], model.test_set.samples[m][row]
             title = (
@@ -278,7 +279,7 @@ def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Clu
         for m, samples in dataset.train.items()
     }
     cameras = {m: np.array([s.camera for s in samples]) for m, samples in dataset.train.items()}
-    labels = relabel(trained, caches, cameras)
+    labels = relabel(trained, caches, build_method(trained.settings, dataset, cameras))
     return {
         m: describe_clusters(labels[m].ids, dataset.train[m], caches[m].images)
         for m in MODALITIES
@@ -286,19 +287,15 @@ def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Clu
     }
 
 
-def relabel(
-    trained: TrainedModel, caches: dict[str, ImageCache], cameras: Indexes
-) -> dict[str, PseudoLabels]:
+def relabel(trained: TrainedModel, caches: dict[str, ImageCache], method: Method) -> dict[str, PseudoLabels]:
     """Make the pseudo-labels of the run's method for these images.
 
     Args:
-        caches: modality -> images. cameras: modality -> int (N,).
+        caches: modality -> images. method: built for the same images.
 
     Returns:
         name of the label set -> labels, up to the stage in which each modality has labels under its name.
     """
-    settings = trained.settings
-    method = METHODS[settings.run.method](settings, cameras)
     features = {
         m: trained.features(caches[m], m, unit_views=method.unit_views, title="training") for m in MODALITIES
     }

@@ -304,7 +304,7 @@ def call(script, *flags):
 @pytest.mark.long
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_rendered_tracks_from_synthesis_to_report(layout, tmp_path, capsys):
-    """synthesize, prepare, doctor, train, test, report."""
+    """synthesize, prepare, train, test, report, doctor; the baseline, whose labels are those of every method."""
     raw, out, run = tmp_path / "raw", tmp_path / "out", tmp_path / "run"
     made = synthetic.build(raw, layout, identities=5, images_per_camera=12)["counts"]
     assert prepare([layout, "--data-dir", str(raw), "--out", str(out), "--every", "4"]) == 0
@@ -312,10 +312,10 @@ def test_rendered_tracks_from_synthesis_to_report(layout, tmp_path, capsys):
     assert {m: len(s) for m, s in dataset.train.items()} == {
         m: made[f"train_{m}"] // 4 for m in dataset.train
     }
-    places = ["--data-dir", out, "--logs-dir", run, "--cache-dir", tmp_path / "cache"]
-    log = call(f"train_sdcl_{layout}.sh", *places, *small("sdcl", layout))
+    where = ["--data-dir", out, "--logs-dir", run, "--cache-dir", tmp_path / "cache", "--method", "baseline"]
+    log = call(f"train_sdcl_{layout}.sh", *where, *small("baseline", layout))
     assert "one frame in 4" in log and "recipes are those of -d sysu" in log
-    shown = call(f"test_sdcl_{layout}.sh", *places, "--device", "cpu", "--precision", "fp32")
+    shown = call(f"test_sdcl_{layout}.sh", *where, "--device", "cpu", "--precision", "fp32")
     title = DATASETS[layout].title
     assert f"{title} tracks" in shown and f"{title} single frames" in shown
     tested = json.loads((run / "test.json").read_text())

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from sdcl.evaluation.rerank import Rerank
 from sdcl.inference.embeddings import Embeddings
-from sdcl.inference.search import calibrate_threshold, search
+from sdcl.inference.search import calibrate_threshold, nearest, search, threshold_costs
 from sdcl.runtime.errors import DataError, SettingError
 
 generator = np.random.default_rng(0)
@@ -38,3 +39,51 @@ def test_labels_need_folders():
 def test_without_a_threshold_nothing_is_decided():
     answers = search(unit_rows(3), unit_rows(4), top=2)
     assert all(a["in_gallery"] is None and len(a["results"]) == 2 for a in answers)
+
+
+def test_several_galleries_are_searched_as_one():
+    whole, query = unit_rows(40), unit_rows(5)
+    parts = [Embeddings(whole.rows[a:b], whole.paths[a:b], whole.about) for a, b in ((0, 25), (25, 40))]
+    for more in ({}, {"method": Rerank(5, 2)}, {"method": Rerank(5, 2), "rerank_top": 12}):
+        together, apart = (search(query, g, threshold=0.5, **more) for g in (whole, parts))
+        for one, other in zip(together, apart):
+            assert one["best_similarity"] == other["best_similarity"]
+            names = [parts[r["gallery"]].paths[r["row"]] for r in other["results"]]
+            assert names == [r["path"] for r in other["results"]] == [r["path"] for r in one["results"]]
+
+
+def test_nearest_equals_float64_also_where_float32_rounds():
+    rows = np.repeat(unit_rows(20, 512).rows, 3, axis=0)
+    rows[1::3, 0] += 1e-7  # differences that a float32 product may lose
+    query = unit_rows(4, 512).rows
+    indexes, similarity = nearest(query, rows, 7)
+    exact = query.astype(np.float64) @ rows.astype(np.float64).T
+    np.testing.assert_allclose(similarity, -np.sort(-exact, axis=1)[:, :7], atol=1e-12)
+    np.testing.assert_allclose(np.take_along_axis(exact, indexes, 1), similarity, atol=1e-12)
+
+
+def test_reranking_the_first_images_of_a_query_is_reranking_them_alone():
+    query, gallery = unit_rows(1), unit_rows(50)
+    first, _ = nearest(query.rows, gallery.rows, 20)
+    alone = Embeddings(gallery.rows[np.sort(first[0])], [gallery.paths[i] for i in np.sort(first[0])], {})
+    wanted = search(query, alone, method=Rerank(4, 2), top=20)[0]["results"]
+    result = search(query, gallery, method=Rerank(4, 2), top=20, rerank_top=20)[0]["results"]
+    assert sorted(r["path"] for r in result) == sorted(r["path"] for r in wanted)
+    scores = {r["path"]: r["score"] for r in wanted}
+    assert all(abs(scores[r["path"]] - r["score"]) < 1e-6 for r in result)
+    assert [r["score"] for r in result] == sorted((r["score"] for r in result), reverse=True)
+
+
+def test_costs_of_a_threshold_agree_with_its_calibration():
+    reference, gallery = unit_rows(99), unit_rows(30)
+    costs = threshold_costs(reference, [gallery])
+    for rate in (0.01, 0.1, 0.5):
+        threshold = calibrate_threshold(reference, gallery, rate).threshold
+        assert threshold == costs.threshold(rate) and costs.false_accepts(threshold) <= rate + 1e-9
+    assert costs.true_accepts(0.0) is None
+    people = [
+        Embeddings(e.rows, [f"{i % 9}/{p}" for i, p in enumerate(e.paths)], {}) for e in (reference, gallery)
+    ]
+    labelled = threshold_costs(people[0], people[1:], labelled=True)
+    assert labelled.true_accepts(-1.0) == 1.0 and labelled.true_accepts(1.0) == 0.0
+    assert (labelled.impostor <= 1).all() and len(labelled.genuine) == 99
