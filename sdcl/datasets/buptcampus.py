@@ -57,7 +57,7 @@ def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
     Raises:
         DataError: a missing or malformed list, or a row that data_paths.json does not have.
     """
-    path = root / "data_paths.json"
+    path, folder = root / "data_paths.json", (root / "DATA").absolute()
     files = _read_table(path)
     frames: Split = {m: [] for m in MODALITIES}
     track = 0
@@ -71,10 +71,8 @@ def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
                         f"split file {root / name}, line {line}: {path} has no track {number} of person "
                         f"{person}, {WORDS[m]}, camera {camera}; copy both from the original archive"
                     )
-                for file in listed:
-                    frame = str((root / "DATA" / file).absolute())
-                    query = name == "query.txt"
-                    frames[m].append(Sample(frame, int(person), CAMERAS[camera], m, track, query))
+                facts = (int(person), CAMERAS[camera], m, track, name == "query.txt")
+                frames[m] += [Sample(f"{folder}/{file}", *facts) for file in listed]
     return frames, []
 
 

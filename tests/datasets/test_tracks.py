@@ -304,7 +304,7 @@ def call(script, *flags):
 @pytest.mark.long
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_rendered_tracks_from_synthesis_to_report(layout, tmp_path, capsys):
-    """synthesize, prepare, train, test, report, doctor; the baseline, whose labels are those of every method."""
+    """synthesize, prepare, train, test, report, doctor, by the method that needs the fewest clusters."""
     raw, out, run = tmp_path / "raw", tmp_path / "out", tmp_path / "run"
     made = synthetic.build(raw, layout, identities=5, images_per_camera=12)["counts"]
     assert prepare([layout, "--data-dir", str(raw), "--out", str(out), "--every", "4"]) == 0
