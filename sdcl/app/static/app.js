@@ -121,7 +121,11 @@ function choose(next) {
 }
 
 function takeFile(file) {
-  if (file) { choose({ file, name: file.name }); search(); }
+  if (file) { choose({ file, name: file.name }); search().then(reveal); }
+}
+
+function reveal() { // on a narrow page the answer lies below the form
+  if (answer) $("status").scrollIntoView({ block: "nearest" });
 }
 
 async function listQueries(page) {
@@ -404,7 +408,7 @@ $("file").onchange = () => takeFile($("file").files[0]);
 for (const name of ["dragenter", "dragover"]) addEventListener(name, (event) => { event.preventDefault(); $("drop").classList.add("over"); });
 for (const name of ["dragleave", "drop"]) addEventListener(name, (event) => { event.preventDefault(); $("drop").classList.remove("over"); });
 addEventListener("drop", (event) => takeFile(event.dataTransfer.files[0]));
-$("search-form").onsubmit = (event) => { event.preventDefault(); search(); };
+$("search-form").onsubmit = (event) => { event.preventDefault(); search().then(reveal); };
 for (const one of [...document.querySelectorAll("input[name=modality]"), $("rerank"), $("top")]) one.onchange = again;
 $("threshold").oninput = showThreshold;
 $("query-attention").onclick = () => showAttention(() => post("/api/attention", { modality: answer.query.modality }), "the query");
