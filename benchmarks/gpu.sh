@@ -8,3 +8,4 @@ for name in step clustering memory evaluation input; do
     "$PYTHON" "$here/$name.py" --device cuda
 done
 "$PYTHON" "$here/epoch.py" --set sysu
+"$PYTHON" "$here/epoch.py" --set sysu -- --precision bf16

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from sdcl.models.pretrained import ASSETS
@@ -28,12 +28,32 @@ WEIGHTS = {"identity": "vit_mini_identity.safetensors", "tracks": "vit_mini.safe
 STEPS = 40  # per epoch, in every row
 METRICS = ("R1", "mAP", "mINP")
 SDCL = ["--method", "sdcl", "--shallow"]
+FIRST_STAGE = "{SDCL}"  # the run folder of the row "SDCL" with the same seed, which is trained first
 ROWS = {
     "pretrained weights": ["--method", "baseline", "--epochs", "1", "--iters", "1", "--lr", "1e-30"],
     "baseline": ["--method", "baseline"],
     "ADCA": ["--method", "adca"],
     "GUR": ["--method", "gur", "--iters", "12"],  # 8 pairs of cameras x 2 + 12 + 12 = 40 steps
     "SDCL": SDCL,
+    "PGM": ["--method", "pgm", "--match-from", "3"],
+    # from the second stage on BMIL takes two steps an iteration: 3 x 27 + 3 x 2 x 27 = 243 steps
+    "BMIL": ["--method", "bmil", "--joint-from", "3", "--iters", "27"],
+    # after the three epochs of SDCL's first stage
+    "HIL": [
+        "--method",
+        "hil",
+        "--shallow",
+        "--from-run",
+        FIRST_STAGE,
+        "--epochs",
+        "3",
+        "--identity-from",
+        "1",
+    ],
+    "SDCL, joint clustering": [*SDCL, "--joint"],
+    "GUR, joint clustering": ["--method", "gur", "--iters", "12", "--joint"],
+    "SDCL, float32": [*SDCL, "--precision", "fp32"],
+    "ADCA, float32": ["--method", "adca", "--precision", "fp32"],
     "SDCL, no shallow branch": ["--method", "sdcl"],
     "SDCL, no CNL intra": [*SDCL, "--no-cnl-intra"],
     "SDCL, no CNL cross": [*SDCL, "--no-cnl-cross"],
@@ -80,8 +100,18 @@ def main() -> int:
         if seed <= args.ablation_seeds or "," not in row
     ]
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
+    runs: dict[tuple[str, int], Future[dict[str, float]]] = {}
+
+    def run(row: str, seed: int) -> dict[str, float]:
+        if FIRST_STAGE in ROWS[row]:
+            source = ("SDCL", seed)
+            _ = runs[source].result() if source in runs else train(args.work, weights, *source, threads)
+        return train(args.work, weights, row, seed, threads)
+
     with ThreadPoolExecutor(args.jobs) as pool:
-        metrics = list(pool.map(lambda task: train(args.work, weights, *task, threads), tasks))
+        for task in tasks:
+            runs[task] = pool.submit(run, *task)
+        metrics = [runs[task].result() for task in tasks]
     by_row: dict[str, list[dict[str, float]]] = {row: [] for row in args.rows}
     for (row, _), values in zip(tasks, metrics, strict=True):
         by_row[row].append(values)
@@ -99,8 +129,9 @@ def flags_of(work: Path, weights: Path, row: str, seed: int) -> list[str]:
     """The flags of `sdcl train` for one run of a row."""
     folder = run_folder(work, weights, row, seed)
     flags = ["-d", "sysu", "--data-dir", work / "data", "--cache-dir", work / "cache", "--logs-dir", folder]
-    flags += ["--config", SETTINGS, "--pretrained", weights, "--device", "cpu", "--seed", seed, *ROWS[row]]
-    return list(map(str, flags))
+    start = [] if FIRST_STAGE in ROWS[row] else ["--pretrained", weights]
+    flags += ["--config", SETTINGS, *start, "--device", "cpu", "--seed", seed, *ROWS[row]]
+    return [str(flag).replace(FIRST_STAGE, str(run_folder(work, weights, "SDCL", seed))) for flag in flags]
 
 
 def train(work: Path, weights: Path, row: str, seed: int, threads: int) -> dict[str, float]:

@@ -7,6 +7,7 @@ The default on a CPU is the small model of the quick start; on a GPU it is SDCL'
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import common
@@ -21,6 +22,7 @@ from sdcl.losses.contrast import similarity
 from sdcl.losses.neighbor import FLOOR
 from sdcl.models.factory import build_model
 from sdcl.models.vit import ClassTokenBlock
+from sdcl.runtime.devices import tf32_products
 
 
 def whole_block(self: ClassTokenBlock, tokens: Tensor) -> Tensor:
@@ -28,12 +30,13 @@ def whole_block(self: ClassTokenBlock, tokens: Tensor) -> Tensor:
     return Block.forward(self, tokens)[:, 0]
 
 
-def model_step(model: nn.Module, images: dict[str, Tensor], bf16: bool) -> dict[str, dict[str, Tensor]]:
-    """Forward and backward of a sum of squares."""
+def model_step(model: nn.Module, images: dict[str, Tensor], precision: str) -> dict[str, dict[str, Tensor]]:
+    """Forward and backward of a sum of squares, with the arithmetic of `--precision`."""
     device = next(model.parameters()).device.type
-    with torch.autocast(device, torch.bfloat16, enabled=bf16):
-        features = model(images)
-    sum(f.float().square().mean() for branches in features.values() for f in branches.values()).backward()
+    with tf32_products(precision == "tf32"):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            features = model(images)
+        sum(f.float().square().mean() for branches in features.values() for f in branches.values()).backward()
     model.zero_grad(set_to_none=True)
     return features
 
@@ -46,26 +49,29 @@ def model_rows(args) -> list[tuple]:
     sizes = {"visible": 2 * args.batch, "infrared": args.batch}
     images = {m: torch.randn(n, 3, args.height, args.width, device=args.device) for m, n in sizes.items()}
     count = sum(sizes.values())
-    products = {
-        bf16: common.product_rate(args.device, dtype=torch.bfloat16 if bf16 else torch.float32)
-        for bf16 in (False, True)
-    }
+    products = {"fp32": common.product_rate(args.device)}
+    products["bf16"] = common.product_rate(args.device, dtype=torch.bfloat16)
     forward, rows, reference, slowest = ClassTokenBlock.forward, [], None, None
     forms = (
-        ("float32, whole blocks", whole_block, False),
-        ("float32", forward, False),
-        ("bf16", forward, True),
+        ("float32, whole blocks", whole_block, "fp32"),
+        ("float32", forward, "fp32"),
+        ("bf16", forward, "bf16"),
     )
-    for name, form, bf16 in forms:
+    if args.device == "cuda":
+        forms += (("tf32", forward, "tf32"),)
+        with tf32_products(True):
+            products["tf32"] = common.product_rate(args.device)
+    for name, form, precision in forms:
         ClassTokenBlock.forward = form
         with FlopCounterMode(display=False) as counter:
-            features = model_step(model, images, bf16)
-        _, spent = common.timed(lambda bf16=bf16: model_step(model, images, bf16), repeat=args.repeat)
+            features = model_step(model, images, precision)
+        step = functools.partial(model_step, model, images, precision)
+        _, spent = common.timed(step, repeat=args.repeat)
         found = features["infrared"]["deep"].detach().float()
         reference, slowest = (found, spent) if reference is None else (reference, slowest)
         error = float((found - reference).norm() / reference.norm())
         flops = counter.get_total_flops()
-        rate = f"{flops / spent / 1e12:.3g} TFLOP/s, {flops / spent / products[bf16]:.0%}"
+        rate = f"{flops / spent / 1e12:.3g} TFLOP/s, {flops / spent / products[precision]:.0%}"
         rows.append(
             (
                 name,

@@ -49,7 +49,7 @@ def settings_tables() -> str:
     ]
     recipes = "## Recipes\n\nWhat each released script ran with where it differs from the defaults above. LLCM and custom images "
     recipes += (
-        "take the recipes of `sysu`, untuned.\n\n| method | data set | values |\n|---|---|---|\n"
+        "take the recipes of `sysu`, untuned, unless they have a row.\n\n| method | data set | values |\n|---|---|---|\n"
         + "\n".join(rows)
     )
     return "\n\n".join([*parts, recipes])
@@ -66,7 +66,7 @@ def row(one: NamedField) -> str:
     about = one.about
     long = f"--[no-]{one.flag[2:]}" if one.kind is bool else one.flag
     flags = "<br>".join(f"`{flag}`" for flag in (*about.flags, long))
-    default = "" if one.default == "" else f"`{one.default}`"
+    default = "" if one.default in ("", ()) else f"`{one.default}`"
     legal = ", ".join(f"`{c}`" for c in about.choices) if about.choices else str(about.bounds or "")
     read = [f"with `{key} {value}`" for key, value in about.needs.items()]
     read += ["by some data sets"] if about.dataset else []

@@ -12,7 +12,7 @@ The rooms of the package, in the order of an image's journey:
 train.py        the training run on one page
 test.py         checkpoint -> CMC, mAP, mINP
 config/         settings, recipes (method x data set), command line
-datasets/       WHICH IMAGES: SYSU-MM01, RegDB, LLCM, custom images; protocols; preparation; inspection
+datasets/       WHICH IMAGES: SYSU-MM01, RegDB, LLCM, HITSZ-VCM, BUPTCampus, custom; protocols; preparation; inspection
 data/           IMAGES -> TENSORS: decoded cache, augmentation, sampler
 models/         layers, dual-branch ViT, two-stream ResNet, weight formats, pretrained weights
 inference/      IMAGES -> FEATURES: extraction, trained models, embeddings, search, export

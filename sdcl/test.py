@@ -14,14 +14,17 @@ from typing import Any
 
 from sdcl.config import Settings, flat, from_saved, parse
 from sdcl.config.fields import flag_of
-from sdcl.config.settings import comma_separated, model_names
+from sdcl.config.settings import model_names, number_list
+from sdcl.config.supervision import cautions
 from sdcl.datasets import open_dataset, source_of
 from sdcl.evaluation.protocols import Result, mean_results
 from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, results_table, to_json
 from sdcl.inference.test_set import TestSet
 from sdcl.inference.trained_model import TrainedModel
+from sdcl.models.pretrained import chosen_normalization
 from sdcl.reporting.write import report_after_run
 from sdcl.runtime import distributed
+from sdcl.runtime.devices import require_precision, tf32_products
 from sdcl.runtime.errors import CheckpointError, SettingError
 from sdcl.runtime.files import write_text
 from sdcl.runtime.program import program
@@ -57,7 +60,7 @@ def trial_settings(settings: Settings, one_trial: bool) -> list[Settings]:
     """The settings of each tested run: of --trial if given, else of --trials if the data set has trials."""
     trials = [settings.data.trial]
     if source_of(settings.data.dataset).trials and not one_trial:
-        trials = numbers(settings.test.trials)
+        trials = number_list(settings.test.trials, "--trials")
     return [dataclasses.replace(settings, data=dataclasses.replace(settings.data, trial=t)) for t in trials]
 
 
@@ -69,7 +72,8 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
 
     Raises:
         CheckpointError: no checkpoint, or one whose training people are among the test's.
-        SettingError: a flag that describes another network than the checkpoint's.
+        SettingError: a flag that describes another network than the checkpoint's, or --precision needs
+            other hardware.
         DataError: no test images.
     """
     trained = TrainedModel.open(settings.test.checkpoint or settings.run_dir)
@@ -79,6 +83,7 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
     if contradicted:
         flags = ", ".join(f"{flag_of(name)} {network[name]}" for name in contradicted)
         raise SettingError(f"{trained.path} was trained with {flags}; leave that out")
+    refuse_other_pixels(trained, settings)
     settings = from_saved(flat(settings) | network)
     data = settings.data
     dataset = open_dataset(
@@ -87,11 +92,24 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
     if processes.main:
         origin = f"{settings.run.method} {data.dataset}, {settings.model.arch}"
         print(f"testing {trained.path}: epoch {trained.epoch}, {origin}")
-        for note in (*([trained.note] if trained.note else []), *dataset.notices):
+        notes = [trained.note] if trained.note else []
+        for note in (*cautions(settings.run.method, settings.run.labels), *notes, *dataset.notices):
             print(f"note: {note}")
     trained.model.to(processes.device)
     test_set = TestSet(dataset, settings, processes)
-    return test_set.evaluate(trained.model, processes.bf16(settings.run.precision))
+    precision = settings.run.precision
+    require_precision(precision, processes.device)
+    with tf32_products(precision == "tf32"):
+        return test_set.evaluate(trained.model, processes.bf16(precision))
+
+
+def refuse_other_pixels(trained: TrainedModel, settings: Settings) -> None:
+    """Refuse --mean and --std that are not those of training. Raises SettingError."""
+    chosen = chosen_normalization(settings)
+    if chosen and not trained.normalization.close_to(chosen):
+        raise SettingError(
+            f"{trained.path} was trained with pixels of {trained.normalization}; leave --mean and --std out"
+        )
 
 
 def refuse_leak(trained: TrainedModel, settings: Settings) -> None:
@@ -127,15 +145,6 @@ def write_results(folder: Path, results: list[Result], trials: Sequence[int] = (
     write_text(folder / "test.json", to_json(results, trials) + "\n")
     write_text(folder / "test.md", markdown + "\n")
     write_text(folder / "test.tex", latex_rows(results, header=True) + "\n")
-
-
-def numbers(text: str) -> list[int]:
-    """ "1-3,7" -> [1, 2, 3, 7]. Raises SettingError for anything else."""
-    try:
-        spans = [[int(n) for n in part.split("-")] for part in comma_separated(text)]
-        return [n for span in spans for n in range(span[0], span[-1] + 1)]
-    except ValueError:
-        raise SettingError(f"--trials must look like 1-10 or 1,3,5, got {text!r}") from None
 
 
 if __name__ == "__main__":

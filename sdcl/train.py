@@ -1,7 +1,7 @@
 """Train a method on a data set. `python -m sdcl.train --help`.
 
-Identities stay in the data set: a method sees pixels and cameras, and labels are compared with identities for
-the log alone.
+Identities stay in the data set: a method sees pixels and cameras, and of identities those alone that --labels
+names. Labels are compared with identities for the log alone.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 
-from sdcl.config import METHODS, Settings, differences_from_recipe, parse
+from sdcl.config import Settings, differences_from_recipe, parse
+from sdcl.config.supervision import cautions
 from sdcl.datasets import open_dataset
 from sdcl.inference.test_set import TestSet
+from sdcl.methods.build import build_method
 from sdcl.models.pretrained import pretrained_model
 from sdcl.reporting.write import report_after_run
 from sdcl.runtime import distributed
@@ -64,8 +66,9 @@ def train(
     processes = processes or distributed.start(settings.run.device)
     interruption = interruption or Interruption()
     log = RunLog(settings.run_dir, processes.main)
-    title = f"{settings.run.method} on {settings.data.dataset} in {settings.run_dir}"
-    log.line("\n  ".join([title, *differences]))
+    run = settings.run
+    title = f"{run.method} on {settings.data.dataset} in {settings.run_dir}"
+    log.line("\n  ".join([title, *cautions(run.method, run.labels), *differences]))
 
     # images
     data = settings.data
@@ -83,7 +86,7 @@ def train(
     model, loaded = pretrained_model(settings)
     log.line(loaded)
     model.to(processes.device)
-    method = METHODS[settings.run.method](settings, images.cameras)
+    method = build_method(settings, dataset, images.cameras)
 
     session = TrainingSession(
         settings,

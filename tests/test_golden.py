@@ -28,6 +28,8 @@ CURVES = {
     # without the joint stage, whose clusters are decided by rounding on these images
     "gur": ("gur", "--propagate-from 0 --structure-from 0 --camera-iters 1 --no-inter-modality"),
     "adca": ("adca", "--aggregate-from 0"),
+    "dccl interaction": ("dccl", ""),
+    "dccl refined": ("dccl", "--refine-from 0"),
     "baseline": ("baseline", ""),
 }
 

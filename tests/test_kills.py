@@ -16,7 +16,7 @@ import torch
 from helpers.small_runs import ROOT, rows, state
 
 KILLS = int(os.environ.get("SDCL_KILLS", "3"))
-METHODS = ("sdcl", "gur", "adca", "baseline") if "SDCL_KILLS" in os.environ else ("sdcl",)
+METHODS = ("sdcl", "gur", "adca", "dccl", "baseline") if "SDCL_KILLS" in os.environ else ("sdcl",)
 
 
 def start(line):

@@ -106,7 +106,12 @@ def same_with(flags, tmp_path, method, dataset, numbers, *more):
 @pytest.mark.parametrize("dataset", ["sysu", "regdb"])
 @pytest.mark.parametrize(
     "method,stages",
-    [("gur", ("joint", "joint")), ("adca", ("contrast", "aggregated")), ("baseline", ("contrast",) * 2)],
+    [
+        ("gur", ("joint", "joint")),
+        ("adca", ("contrast", "aggregated")),
+        ("dccl", ("interaction", "refined")),
+        ("baseline", ("contrast",) * 2),
+    ],
 )
 def test_other_methods_with_one_and_two_processes(flags, tmp_path, method, stages, dataset):
     assert tuple(r["stage"] for r in same_with(flags, tmp_path, method, dataset, (1, 2))) == stages
@@ -118,7 +123,7 @@ def test_other_methods_with_one_and_two_processes(flags, tmp_path, method, stage
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["gur", "adca", "baseline"])
+@pytest.mark.parametrize("method", ["gur", "adca", "dccl", "baseline"])
 def test_other_methods_with_four_processes(flags, tmp_path, method):
     """More processes than BatchNorm slices; stochastic depth, which then differs, is off.
 

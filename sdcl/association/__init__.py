@@ -1,4 +1,5 @@
-"""Pseudo-labels and prototypes linked across modalities: CMA of ADCA, CRA of SDCL, CAE and CMLU of GUR."""
+"""Pseudo-labels and prototypes linked across modalities: CMA of ADCA, CRA of SDCL, CAE and CMLU of GUR,
+label refinement of DCCL."""
 
 import lazy_loader
 

@@ -6,6 +6,7 @@ from .matching import ClusterMatching as ClusterMatching
 from .matching import match_clusters as match_clusters
 from .ranking import collaborative_ranking as collaborative_ranking
 from .ranking import majority_of_neighbors as majority_of_neighbors
+from .refinement import refine_labels as refine_labels
 from .transfer import transfer_labels as transfer_labels
 from .unification import association_embedding as association_embedding
 from .unification import heterogeneous_scores as heterogeneous_scores

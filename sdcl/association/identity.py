@@ -30,7 +30,7 @@ def identity_descriptions(
     """
     cameras = as_labels("cameras", cameras, len(prototypes))
     memories = [
-        prototypes[torch.as_tensor(cameras == camera, device=prototypes.device)]
+        prototypes[torch.as_tensor(np.flatnonzero(cameras == camera), device=prototypes.device)]
         for camera in np.unique(cameras)
     ]
     return F.normalize(association_embedding(features, memories, scale=1 / temperature))

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.config import METHODS, Settings, parser, resolve
+from sdcl.config import Settings, parser, resolve
 from sdcl.datasets import Dataset, open_dataset
 from sdcl.datasets.inspection import (
     ERROR,
@@ -31,6 +31,7 @@ from sdcl.datasets.inspection import (
     inspect_images,
     read_facts,
 )
+from sdcl.methods.build import build_method
 from sdcl.models.pretrained import pretrained_model
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.errors import UserError, writing
@@ -187,7 +188,7 @@ def time_of_an_image(settings: Settings, device: torch.device) -> tuple[float, f
 def steps_per_epoch(settings: Settings, dataset: Dataset) -> int:
     """Optimiser steps of an epoch, as the method estimates them."""
     cameras = {m: np.array([s.camera for s in samples]) for m, samples in dataset.train.items()}
-    return METHODS[settings.run.method](settings, cameras).steps_per_epoch()
+    return build_method(settings, dataset, cameras).steps_per_epoch()
 
 
 # ------------------------------------------------------------------ program

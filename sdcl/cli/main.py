@@ -33,6 +33,9 @@ class Command:
 SETTINGS = "sdcl.config:parser"
 COMMANDS = {
     "train": Command("sdcl.train:main", "train a method on a data set", SETTINGS),
+    "repeat": Command(
+        "sdcl.cli.repeat:main", "train one experiment with several seeds", "sdcl.cli.repeat:parser"
+    ),
     "test": Command("sdcl.test:main", "test a trained model by the data set's protocol", SETTINGS),
     "prepare": Command(
         "sdcl.datasets.prepare:main", "bring a downloaded data set into one layout, and check it"

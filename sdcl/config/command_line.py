@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from sdcl.config.fields import NamedField, check_values, fields_of, flag_of
+from sdcl.config.fields import NamedField, check_values, fields_of, flag_of, spelled
 from sdcl.config.groups import RunSettings
 from sdcl.config.registry import METHODS, method_class
 from sdcl.config.settings import (
@@ -96,10 +96,21 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
         group = result.add_argument_group(f"method {method}")
         for one in fields_of(method_class(method).SETTINGS, "method"):
             if one.name not in added:
-                others = [m for m in readers_of(one.name) if m != method]
-                add_argument(group, one, "".join(f"; also --method {m}" for m in others))
+                add_argument(group, one, _other_readers(one, method))
                 added.add(one.name)
     return result
+
+
+def _other_readers(one: NamedField, method: str) -> str:
+    """The other methods that have a setting of this name, and their defaults where they differ."""
+    notes = []
+    for other in readers_of(one.name):
+        default = fields_by_name(other)[one.name].default
+        if other != method:
+            notes.append(
+                f"; also --method {other}" + (f", there {default!r}" if default != one.default else "")
+            )
+    return "".join(notes)
 
 
 # ------------------------------------------------------------------ recipes, files, flags -> settings
@@ -188,14 +199,19 @@ def _read_config(path: str) -> dict[str, Any]:
         if name not in known:
             raise SettingError(f"--config {path} names {name!r}, which is no setting; --help lists them")
         kind = known[name].kind
-        fits = (
-            isinstance(value, (int, float)) and not isinstance(value, bool)
-            if kind is float
-            else type(value) is kind
-        )
-        if not fits:
-            raise SettingError(f"--config {path}: {name} must be of type {kind.__name__}, got {value!r}")
+        if not _fits(value, kind):
+            called = "list" if get_origin(kind) is tuple else kind.__name__
+            raise SettingError(f"--config {path}: {name} must be of type {called}, got {value!r}")
     return values
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is one of a setting's type."""
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and all(_fits(v, get_args(kind)[0]) for v in value)
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is kind
 
 
 def parse(
@@ -222,7 +238,7 @@ def describe(settings: Settings, origin: dict[str, str]) -> str:
     lines = [f"settings of the run in {settings.run_dir}:"]
     for name, value in flat(settings).items():
         unread = " (not read by this run)" if why_unread(name, settings) else ""
-        lines.append(f"  {name:28} {value!s:24} {origin[name]}{unread}")
+        lines.append(f"  {name:28} {spelled(value):24} {origin[name]}{unread}")
     return "\n".join(lines)
 
 
@@ -230,7 +246,7 @@ def differences_from_recipe(settings: Settings, origin: dict[str, str]) -> list[
     """A line for each setting from a flag or the --config file, and one for settings without effect."""
     values = flat(settings)
     lines = [
-        f"--{n.replace('_', '-')} {values[n]} ({o})"
+        f"--{n.replace('_', '-')} {spelled(values[n])} ({o})"
         for n, o in origin.items()
         if o in ("flag", "config file")
     ]

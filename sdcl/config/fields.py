@@ -103,6 +103,11 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def spelled(value: Any) -> str:
+    """A value as on the command line, several with spaces between them."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 @cache
 def fields_of(kind: type, group: str = "") -> tuple[NamedField, ...]:
     """The settings of one dataclass, in order."""
@@ -124,8 +129,9 @@ def check_values(kind: type, values: Mapping[str, Any]) -> None:
         if about.choices and value not in about.choices:
             legal = ", ".join(map(str, about.choices))
             raise SettingError(f"{one.flag} must be one of {legal}, got {value!r}")
-        if about.bounds and not about.bounds.hold(value):
-            raise SettingError(f"{one.flag} must be {about.bounds}, got {value}")
+        numbers = value if isinstance(value, tuple) else (value,)
+        if about.bounds and not all(map(about.bounds.hold, numbers)):
+            raise SettingError(f"{one.flag} must be {about.bounds}, got {spelled(value)}")
 
 
 def checked(instance: Any) -> Any:

@@ -31,6 +31,13 @@ class RunSettings:
     method: str = setting(
         "sdcl", f"method to train: {', '.join(BUILT_IN)} or a registered one", of_model=True
     )
+    labels: str = setting(
+        "none",
+        "identities that training may read: none, or those of one modality's training images "
+        "(semi-supervised, which every result then says)",
+        choices=("none", "visible", "infrared"),
+        of_model=True,
+    )
     seed: int = setting(
         1, "seed of sampling, augmentation, stochastic depth and initialisation", repetition=True
     )
@@ -82,9 +89,10 @@ class RunSettings:
         0, "write trace.json, a torch.profiler trace of N steps; 0: none", bounds=AT_LEAST_0, affects=OUTPUT
     )
     precision: str = setting(
-        "auto",
-        "arithmetic of the network: fp32, bf16 (autocast), or auto: bf16 where the hardware multiplies it",
-        choices=("auto", "fp32", "bf16"),
+        "fp32",
+        "arithmetic of the network: fp32 as released, tf32 (NVIDIA GPUs), bf16 (autocast), or auto: bf16 where "
+        "the hardware multiplies it; labels and metrics are computed in float32 always",
+        choices=("fp32", "tf32", "bf16", "auto"),
     )
 
 
@@ -93,7 +101,10 @@ class DataSettings:
     """Which images, and how they are decoded."""
 
     dataset: str = setting(
-        "sysu", "data set: sysu, regdb, llcm or custom (your own images)", "-d", of_model=True
+        "sysu",
+        "data set: sysu, regdb, llcm, vcm, buptcampus or custom (your own images)",
+        "-d",
+        of_model=True,
     )
     data_dir: str = setting(
         "",
@@ -152,6 +163,17 @@ class ModelSettings:
     )
     min_loaded: float = setting(
         0.8, "smallest share of the model's tensors that a weight file must fill", bounds=SHARE
+    )
+    mean: tuple[float, ...] = setting(
+        (),
+        "mean of red, green and blue pixels in 0 .. 1 that images are normalised with, three numbers; together with "
+        "--std; without both: the pretrained weights' own, or ImageNet's",
+        bounds=SHARE,
+    )
+    std: tuple[float, ...] = setting(
+        (),
+        "deviation of red, green and blue pixels, as --mean",
+        bounds=Bounds(0, 1, low_included=False),
     )
     drop_path: float = setting(
         0.1, "stochastic depth rate of the last transformer block", bounds=SHARE, arch="vit", of_model=True

@@ -24,6 +24,7 @@ BUILT_IN = {
     "pgm": "sdcl.methods.pgm:PGM",
     "hil": "sdcl.methods.hil:HIL",
     "bmil": "sdcl.methods.bmil:BMIL",
+    "dccl": "sdcl.methods.dccl:DCCL",
     "baseline": "sdcl.methods.baseline:Baseline",
 }
 

@@ -22,6 +22,7 @@ from sdcl.config.fields import (
     fields_of,
     flag_of,
     iterate,
+    spelled,
 )
 from sdcl.config.groups import (
     AugmentSettings,
@@ -36,6 +37,7 @@ from sdcl.config.groups import (
     TestSettings,
 )
 from sdcl.config.registry import METHODS, method_class
+from sdcl.config.supervision import refuse_labels
 from sdcl.datasets import DATASETS, source_of
 from sdcl.runtime.errors import SettingError
 
@@ -177,6 +179,7 @@ def check(settings: Settings) -> None:
     """
     for group, kind in groups(settings.run.method).items():
         check_values(kind, vars(getattr(settings, group)))
+    refuse_labels(settings.run.method, settings.run.labels)
     batch, test = settings.batch, settings.test
     modes, shots = comma_separated(test.modes), comma_separated(test.shots)
     if not modes or not set(modes) <= {"all", "indoor"}:
@@ -191,6 +194,12 @@ def check(settings: Settings) -> None:
         raise SettingError(
             f"--batch-size {batch.batch_size} and --batch-size-visible {batch.batch_size_visible} must be "
             f"multiples of --num-instances {batch.num_instances}: a batch holds whole clusters"
+        )
+    mean, std = settings.model.mean, settings.model.std
+    if not (len(mean) == len(std) == 3 or mean == std == ()):
+        raise SettingError(
+            "--mean and --std are given together, three numbers each (red, green, blue), got --mean "
+            f"{spelled(mean) or 'nothing'} and --std {spelled(std) or 'nothing'}"
         )
     if settings.model.shallow and "shallow" not in method_class(settings.run.method).branches:
         raise SettingError(
@@ -263,3 +272,19 @@ def _spelled(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return flag_of(name) if value else flag_of(name).replace("--", "--no-", 1)
     return f"{flag_of(name)} {value}"
+
+
+def number_list(text: str, flag: str) -> list[int]:
+    """ "1-3,7" -> [1, 2, 3, 7], of a flag.
+
+    Raises:
+        SettingError: anything else, or a number twice.
+    """
+    try:
+        spans = [[int(n) for n in part.split("-")] for part in comma_separated(text)]
+        numbers = [n for span in spans for n in range(span[0], span[-1] + 1)]
+    except ValueError:
+        numbers = []
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise SettingError(f"{flag} must look like 1-10 or 1,3,5, each number once, got {text!r}")
+    return numbers

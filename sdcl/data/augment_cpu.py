@@ -10,24 +10,33 @@ Legend: B batch, H height, W width, P = H W pixels; r, g, b are the planes (P,) 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.data.pixels import ERASE_FILL, IMAGENET_MEAN, IMAGENET_STD, JITTER, LUMINANCE
+from sdcl.data.normalization import Normalization
+from sdcl.data.pixels import ERASE_FILL, JITTER, LUMINANCE
 from sdcl.runtime.numba_loops import compiled, in_blocks
 
 if TYPE_CHECKING:
     from sdcl.data.augment_draws import Augmentation, Draw
 
-COLOR = np.array((IMAGENET_MEAN, IMAGENET_STD, ERASE_FILL, LUMINANCE), np.float32)
 ZERO, ONE, TWO, FOUR, SIX, FULL = (np.float32(value) for value in (0, 1, 2, 4, 6, 255))
 TINY = np.finfo(np.float32).tiny
 
 
-def augmented(images: Tensor, augmentation: Augmentation, draws: Sequence[Draw]) -> Tensor:
+@cache
+def _color(normalization: Normalization) -> np.ndarray:
+    """float32 (4, 3): mean, deviation, erasing colour, luminance weights of R, G, B."""
+    return np.array((normalization.mean, normalization.std, ERASE_FILL, LUMINANCE), np.float32)
+
+
+def augmented(
+    images: Tensor, augmentation: Augmentation, draws: Sequence[Draw], normalization: Normalization
+) -> Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), changed as drawn."""
     batch, height, width, planes = images.shape
     operations = len(JITTER) if augmentation.jitter else 0
@@ -39,7 +48,7 @@ def augmented(images: Tensor, augmentation: Augmentation, draws: Sequence[Draw])
     out = np.empty((batch, planes, height, width), np.float32)
     source = np.ascontiguousarray(images.numpy())
     decisions = (orders, factors, windows, boxes, channels, augmentation.pad)
-    in_blocks(_augmented, batch, source, out, *decisions, COLOR)
+    in_blocks(_augmented, batch, source, out, *decisions, _color(normalization))
     return torch.from_numpy(out)
 
 
@@ -55,7 +64,7 @@ def _augmented(first, last, images, out, orders, factors, windows, boxes, channe
         boxes: int64 (B, 4): top, left, height, width to erase.
         channels: int64 (B,): 0, 1, 2 copy that channel, 3 luminance, -1 none.
         pad: black pixels on each side.
-        color: float32 (4, 3): mean, deviation, erasing colour, luminance weights of R, G, B.
+        color: of `_color`.
     """
     height, width = images.shape[1:3]
     pixels = height * width

@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sdcl.data.pixels import ERASE_FILL, IMAGENET_MEAN, IMAGENET_STD, LUMINANCE, UNCHANGED
+from sdcl.data.normalization import Normalization
+from sdcl.data.pixels import ERASE_FILL, LUMINANCE, UNCHANGED
 
 if TYPE_CHECKING:
     from sdcl.data.augment_draws import Augmentation, Draw
 
 
-def augmented(images: Tensor, augmentation: Augmentation, draws: Sequence[Draw]) -> Tensor:
+def augmented(
+    images: Tensor, augmentation: Augmentation, draws: Sequence[Draw], normalization: Normalization
+) -> Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), changed as drawn."""
     unit = to_unit(images)
     if augmentation.jitter:
         unit = apply_jitter(unit, [d.order for d in draws], [d.factors for d in draws])
     if augmentation.pad or augmentation.flip:
         unit = apply_crop_flip(unit, [d.corner for d in draws], [d.flipped for d in draws], augmentation.pad)
-    standard = standardize(unit)
+    standard = standardize(unit, normalization)
     if augmentation.erase:
         standard = apply_erasing(standard, [d.box for d in draws])
     if augmentation.channel != "none":
@@ -37,9 +40,9 @@ def to_unit(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
-def standardize(images: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] less the ImageNet mean, over the ImageNet deviation."""
-    mean, std = images.new_tensor((IMAGENET_MEAN, IMAGENET_STD)).view(2, 3, 1, 1)
+def standardize(images: Tensor, normalization: Normalization) -> Tensor:
+    """(B, 3, H, W) in [0, 1] less the mean, over the deviation."""
+    mean, std = images.new_tensor((normalization.mean, normalization.std)).view(2, 3, 1, 1)
     return (images - mean).div_(std)
 
 

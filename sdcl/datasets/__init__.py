@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdcl.datasets import custom, llcm, regdb, sysu
+from sdcl.datasets import buptcampus, custom, llcm, regdb, sysu, vcm
 from sdcl.datasets.base import Dataset, DataSource, Draw, Protocol, ProtocolOptions, RemovalRule
 from sdcl.datasets.images import SUFFIXES, list_images
-from sdcl.datasets.sample import MODALITIES, UNKNOWN, Sample, Split
+from sdcl.datasets.sample import MODALITIES, NO_TRACK, UNKNOWN, Sample, Split
 from sdcl.runtime.errors import DataError
 
-SOURCES = (sysu.SOURCE, regdb.SOURCE, llcm.SOURCE, custom.SOURCE)
+SOURCES = (sysu.SOURCE, regdb.SOURCE, llcm.SOURCE, vcm.SOURCE, buptcampus.SOURCE, custom.SOURCE)
 DATASETS: dict[str, DataSource] = {source.name: source for source in SOURCES}
 
 
@@ -51,6 +51,7 @@ def source_of(name: str) -> DataSource:
 __all__ = [
     "DATASETS",
     "MODALITIES",
+    "NO_TRACK",
     "SUFFIXES",
     "UNKNOWN",
     "DataSource",

@@ -9,15 +9,16 @@ Q queries, G gallery images.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdcl.datasets.sample import MODALITIES, Split, identities_of
+from sdcl.datasets.sample import MODALITIES, UNKNOWN, Split, identities_of
 from sdcl.runtime.errors import DataError
+from sdcl.runtime.files import printable
 
 MIN_TRAIN_IMAGES = 4  # of a modality: two clusters of two images
 
@@ -72,7 +73,9 @@ class ProtocolOptions:
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """Which images are compared: int64 indices of the test lists, `query` (Q,) and `gallery` (G,)."""
+    """Which images are compared: int64 indices of the test lists, `query` (Q,) and `gallery` (G,); of a
+    protocol with `tracks`, numbers of tracks.
+    """
 
     query: np.ndarray
     gallery: np.ndarray
@@ -89,6 +92,8 @@ class Protocol:
         removed: which gallery images a query does not see; None: it sees all.
         distinct_identities: CMC over distinct identities (SYSU-MM01, LLCM) instead of images (RegDB).
         draws: one or more.
+        tracks: modality -> int64 (N,), the track of each test image, numbered from 0: tracks are compared, by
+            the mean of their images' features, made a unit vector again. None: images are compared.
         extra: a view for the report that the data set's protocol does not define; no metrics are computed of
             it.
         note: one sentence for the report: what is in the gallery and what is removed.
@@ -101,6 +106,7 @@ class Protocol:
     removed: RemovalRule | None
     distinct_identities: bool
     draws: tuple[Draw, ...]
+    tracks: Mapping[str, np.ndarray] | None = None
     extra: bool = False
     note: str = ""
 
@@ -199,6 +205,31 @@ class Dataset:
         """
         self.require_test()
         return self.source.protocols(self, options or ProtocolOptions())
+
+    def identities(self, modality: str) -> np.ndarray:
+        """Identities of the training images of one modality, numbered 0 .. K-1: int64 (N,). Those of the other
+        are not read.
+
+        Raises:
+            DataError: an identity is unknown, or all images are of one person.
+        """
+        samples = self.train[modality]
+        found = np.array([s.identity for s in samples])
+        unknown = np.flatnonzero(found == UNKNOWN)
+        if len(unknown):
+            raise DataError(
+                f"--labels {modality} where identities are unknown: {self.data_dir} names no identity of "
+                f"{len(unknown)} of {len(samples)} {modality} training images, the first "
+                f"{printable(samples[unknown[0]].path)}; fill in the column `identity` of the table of images, "
+                "or train with --labels none"
+            )
+        names, numbers = np.unique(found, return_inverse=True)
+        if len(names) < 2:
+            raise DataError(
+                f"--labels {modality}: all {len(samples)} {modality} training images of {self.data_dir} are of "
+                "one identity, and a contrast needs two; add images, or train with --labels none"
+            )
+        return numbers.astype(np.int64)
 
     def require_train(self) -> None:
         """Raise DataError unless each modality can have two clusters of two images."""

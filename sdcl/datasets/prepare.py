@@ -1,4 +1,4 @@
-"""`sdcl prepare sysu|regdb|llcm`: verify a downloaded data set and write the layout of the released code.
+"""`sdcl prepare DATASET`: verify a downloaded data set and write the layout of the released code.
 
 Files are hard links where the file system allows it, else copies; downloaded files are only read. The output
 folder may be the downloaded one itself. `sdcl.datasets.published` describes the layout and reads it.
@@ -7,6 +7,7 @@ folder may be the downloaded one itself. `sdcl.datasets.published` describes the
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from sdcl.datasets.published import (
     PublishedSource,
     count,
     folder_of,
+    prepared_name,
     read_downloaded,
     read_json,
     read_synthetic,
@@ -33,7 +35,7 @@ from sdcl.datasets.published import (
     require_folder,
 )
 from sdcl.datasets.sample import MODALITIES, Split
-from sdcl.runtime.errors import DataError, writing
+from sdcl.runtime.errors import DataError, SettingError, writing
 from sdcl.runtime.files import write_text
 from sdcl.runtime.program import program
 
@@ -46,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = parser().parse_args(argv)
     source = DATASETS[flags.dataset]
     assert isinstance(source, PublishedSource)
+    if source.every:
+        if flags.every < 1:
+            raise SettingError(f"--every must be at least 1, got {flags.every}")
+        source = dataclasses.replace(source, every=flags.every)
     data_dir = Path(flags.data_dir or f"data/{source.name}")
     out = Path(flags.out or data_dir)
     trials = getattr(flags, "trials", [0])
@@ -80,6 +86,15 @@ def parser() -> argparse.ArgumentParser:
             action="store_true",
             help="accept other counts than the published ones; every later run reports it",
         )
+        if source.every:
+            one.add_argument(
+                "--every",
+                type=int,
+                metavar="N",
+                default=source.every,
+                help="one frame in N of each track is an image (default %(default)s, which gives about as many "
+                "training images as SYSU-MM01 has)",
+            )
         if source.trials:
             one.add_argument(
                 "--trials",
@@ -140,6 +155,7 @@ def prepare(
         "dataset": source.title,
         "synthetic": _about_synthetic(source, root),
         "trials": {**done, **entries},
+        **({"every": source.every} if source.every else {}),
     }
     images = {s: sum(e["counts"][f"{s}_{m}"] for e in entries.values() for m in MODALITIES) for s in SPLITS}
     summary = f"{source.title}: {images['train']:,} training and {images['test']:,} test images in {out}"
@@ -169,8 +185,7 @@ def _plan(both: dict[str, Split], out: Path, trial: int) -> dict[Path, Path]:
         for m in MODALITIES:
             count_of: dict[int, int] = {}  # identity -> images so far
             for s in both[split][m]:
-                source = Path(s.path)
-                name = f"{s.identity:04d}_c{s.camera}_{source.stem}{source.suffix}"
+                source, name = Path(s.path), prepared_name(s)
                 plan[folder_of(out, m, trial) / folder / name] = source
                 count_of[s.identity] = count_of.get(s.identity, 0) + 1
                 if split == "test" and count_of[s.identity] <= QUERIES_PER_IDENTITY:

@@ -6,6 +6,8 @@ As prepared by `sdcl prepare`, it has the Market-1501 layout that the released A
     ROOT/rgb_modify[/TRIAL]/{bounding_box_train,query,bounding_box_test}/IIII_cC_NAME
     ROOT/ir_modify[/TRIAL]/...
     ROOT/prepared.json
+
+A frame of a track is named IIII_cC_tT_NAME, and IIII_cC_tTq_NAME if its track is listed as a query.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from typing import Any
 
 from sdcl.datasets.base import Dataset, DataSource
 from sdcl.datasets.images import list_images
-from sdcl.datasets.sample import MODALITIES, Sample, Split, in_order
+from sdcl.datasets.sample import MODALITIES, NO_TRACK, Sample, Split, in_order
+from sdcl.datasets.tracks import images_of, one_in, track_counts
 from sdcl.runtime.errors import DataError
 
 FOLDERS = {"visible": "rgb_modify", "infrared": "ir_modify"}
 SPLITS = {"train": "bounding_box_train", "test": "bounding_box_test"}
 MANIFEST, SYNTHETIC = "prepared.json", "synthetic.json"
 NAME = re.compile(r"([0-9]{1,9})_c([0-9]{1,9})(?![0-9])")
+TRACK = re.compile(r"_t([0-9]{1,9})(q?)_")  # follows NAME in sets of tracks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,8 @@ class PublishedSource(DataSource):
         compare: (train, test) -> how they differ from the data set's further known numbers.
         expects: the downloaded layout in words.
         extras: files beside the images that a prepared folder needs too.
+        every: one frame in `every` of each track is an image; `read` gives all frames, and their counts are
+            what is known. 0: a set of images.
     """
 
     read: Callable[[Path, str, int], tuple[Split, list[str]]]
@@ -48,6 +54,7 @@ class PublishedSource(DataSource):
     compare: Callable[[Split, Split], list[str]]
     expects: str
     extras: tuple[str, ...] = ()
+    every: int = 0
 
     def open(self, data_dir: Path, trial: int = 1, allow_incomplete: bool = False) -> Dataset:
         """Read the prepared layout if there is one, else the downloaded one. Raises DataError."""
@@ -76,7 +83,10 @@ class PublishedSource(DataSource):
             synthetic=bool(synthetic),
             differences=tuple(differences),
             accepted=accepted,
-            remarks=(_synthetic_remark(data_dir, synthetic),) if synthetic else (),
+            remarks=(
+                *([_synthetic_remark(data_dir, synthetic)] if synthetic else []),
+                *([_track_remark(self, manifest)] if self.every else []),
+            ),
         )
 
 
@@ -87,15 +97,23 @@ def _synthetic_remark(data_dir: Path, manifest: dict[str, Any]) -> str:
     )
 
 
+def _track_remark(source: PublishedSource, manifest: dict[str, Any] | None) -> str:
+    every = one_in((manifest or {}).get("every", source.every))
+    return (
+        f"{source.title} is a set of tracks: {every} of each is an image (sdcl prepare {source.name} --every), "
+        f"and the recipes are those of -d {source.recipe_of}, untuned"
+    )
+
+
 # ------------------------------------------------------------------ verification
 
 
 def count(train: Split, test: Split) -> dict[str, int]:
-    """Numbers of identities and of images of each modality in both splits."""
+    """Numbers of identities, and of images and tracks of each modality, in both splits."""
     counts: dict[str, int] = {}
     for split, samples in (("train", train), ("test", test)):
         counts[f"{split}_identities"] = len({s.identity for m in MODALITIES for s in samples[m]})
-        counts |= {f"{split}_{m}": len(samples[m]) for m in MODALITIES}
+        counts |= {f"{split}_{m}": len(samples[m]) for m in MODALITIES} | track_counts(samples, split)
     return counts
 
 
@@ -103,9 +121,9 @@ def count_differences(both: dict[str, Split], expected: dict[str, int]) -> list[
     """A sentence for each count that is not the expected one, and for identities that one modality lacks."""
     counts = count(both["train"], both["test"])
     lines = [
-        f"{n.replace('_', ' ')}: expected {expected[n]:,}, found {counts[n]:,}"
-        for n in counts
-        if counts[n] != expected[n]
+        f"{n.replace('_', ' ')}: expected {number:,}, found {counts.get(n, 0):,}"
+        for n, number in expected.items()
+        if counts.get(n, 0) != number
     ]
     for split, samples in both.items():
         identities = {m: {s.identity for s in samples[m]} for m in MODALITIES}
@@ -145,7 +163,8 @@ def _first(values: list[int]) -> str:
 def read_downloaded(source: PublishedSource, root: Path, trial: int) -> tuple[dict[str, Split], list[str]]:
     """Both splits of the downloaded layout, and how they differ from the known counts.
 
-    The known counts of a synthetic set are those of its manifest.
+    The known counts of a synthetic set are those of its manifest. Those of a set of tracks are of all frames;
+    what is returned are the images.
     """
     both, lines = {}, []
     for split in SPLITS:
@@ -153,7 +172,12 @@ def read_downloaded(source: PublishedSource, root: Path, trial: int) -> tuple[di
         lines += absent
     synthetic = read_synthetic(source, root)
     lines += count_differences(both, synthetic["counts"] if synthetic else source.known)
-    return both, lines + ([] if synthetic else source.compare(both["train"], both["test"]))
+    lines += [] if synthetic else source.compare(both["train"], both["test"])
+    if source.every:
+        for split in SPLITS:
+            both[split], absent = images_of(both[split], source.every, split)
+            lines += absent
+    return both, lines
 
 
 def read_synthetic(source: PublishedSource, root: Path) -> dict[str, Any] | None:
@@ -200,7 +224,8 @@ def read_prepared(
     if manifest and str(trial) not in manifest["trials"]:
         raise DataError(f"{data_dir} was prepared without trial {trial}; prepare it with --trials {trial}")
     both = {
-        s: {m: _read_folder(folder_of(data_dir, m, trial) / SPLITS[s], m) for m in MODALITIES} for s in SPLITS
+        s: {m: _read_folder(folder_of(data_dir, m, trial) / SPLITS[s], m, source) for m in MODALITIES}
+        for s in SPLITS
     }
     if manifest:
         expected, counts = manifest["trials"][str(trial)]["counts"], count(both["train"], both["test"])
@@ -219,18 +244,26 @@ def folder_of(root: Path, modality: str, trial: int) -> Path:
     return root / FOLDERS[modality] / (str(trial) if trial else "")
 
 
-def _read_folder(folder: Path, modality: str) -> list[Sample]:
+def prepared_name(sample: Sample) -> str:
+    """Name of an image in the prepared layout; `_read_folder` reads it."""
+    track = "" if sample.track == NO_TRACK else f"t{sample.track:05d}{'q' * sample.query}_"
+    return f"{sample.identity:04d}_c{sample.camera}_{track}{Path(sample.path).name}"
+
+
+def _read_folder(folder: Path, modality: str, source: PublishedSource) -> list[Sample]:
     if not folder.is_dir():
         raise DataError(f"no folder {folder}; run the prepare program again")
     samples = []
     for path in list_images(folder):
         match = NAME.match(path.name)
-        if not match:
+        track = TRACK.match(path.name, match.end()) if match and source.every else None
+        if not match or (source.every and not track):
+            named = "IDENTITY_cCAMERA_tTRACK_..." if source.every else "IDENTITY_cCAMERA_..."
             raise DataError(
-                f"{path}: a prepared image is named IDENTITY_cCAMERA_..., this one is not; remove it or "
-                f"prepare again"
+                f"{path}: a prepared image is named {named}, this one is not; remove it or prepare again"
             )
-        samples.append(Sample(str(path.absolute()), int(match[1]), int(match[2]), modality))
+        frame = (int(track[1]), bool(track[2])) if track else ()
+        samples.append(Sample(str(path.absolute()), int(match[1]), int(match[2]), modality, *frame))
     return in_order(samples)
 
 

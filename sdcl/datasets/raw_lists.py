@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sdcl.datasets.images import list_images
@@ -56,6 +56,26 @@ def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
             )
         entries[name] = (number, name, int(label))
     return list(entries.values())
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a split file without the spaces around them. Raises DataError: the file is missing."""
+    _require(path)
+    return [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+
+
+def read_numbers(path: Path) -> Iterator[tuple[int, list[int]]]:
+    """(line number, numbers) of each line of a split file, separated by spaces or commas.
+
+    Raises:
+        DataError: the file is missing or holds something else.
+    """
+    for number, line in enumerate(read_lines(path), start=1):
+        words = line.replace(",", " ").split()
+        if not all(w.isascii() and w.isdigit() and len(w) <= 9 for w in words):
+            raise DataError(f"split file {path}, line {number}: expected numbers, got {line[:60]!r}")
+        if words:
+            yield number, [int(w) for w in words]
 
 
 def listed_samples(

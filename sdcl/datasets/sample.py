@@ -8,6 +8,7 @@ from pathlib import Path
 
 MODALITIES = ("visible", "infrared")
 UNKNOWN = -1  # identity of an image without a label; only custom images have such
+NO_TRACK = -1  # of an image that is no frame of a track
 
 
 @dataclass(frozen=True)
@@ -16,25 +17,32 @@ class Sample:
 
     Args:
         path: absolute path of the image file.
-        identity: person number, unique within a split, or `UNKNOWN`. Read by evaluation and reports, never by
-            training.
+        identity: person number, unique within a split, or `UNKNOWN`. Read by evaluation and reports; by
+            training only where --labels names its modality.
         camera: camera number as the data set counts (SYSU-MM01: 1..6; RegDB: 1 visible, 2 infrared; LLCM:
             1..9 in both modalities).
         modality: "visible" or "infrared".
+        track: number of the track that the image is a frame of, unique within a split and modality, or
+            `NO_TRACK`. Read by evaluation, reports and pretraining, never by training.
+        query: a frame of a track that the data set lists as a query.
     """
 
     path: str
     identity: int
     camera: int
     modality: str
+    track: int = NO_TRACK
+    query: bool = False
 
 
 Split = dict[str, list[Sample]]  # modality -> samples
 
 
 def in_order(samples: Iterable[Sample]) -> list[Sample]:
-    """Sort by identity, camera and file name: the order of published data sets, on every file system."""
-    return sorted(samples, key=lambda s: (s.identity, s.camera, Path(s.path).name))
+    """Sort by identity, camera, track and file name: the order of published data sets, on every file
+    system.
+    """
+    return sorted(samples, key=lambda s: (s.identity, s.camera, s.track, Path(s.path).name))
 
 
 def by_identity_and_camera(samples: Sequence[Sample], cameras: Iterable[int]) -> list[list[int]]:

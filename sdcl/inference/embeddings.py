@@ -29,7 +29,9 @@ from safetensors import safe_open
 from safetensors.numpy import save as safetensors_bytes
 from tqdm import tqdm
 
+from sdcl.config.supervision import supervision
 from sdcl.data.image_cache import decode
+from sdcl.data.normalization import IMAGENET, KEY
 from sdcl.datasets import SUFFIXES, list_images
 from sdcl.inference.trained_model import TrainedModel
 from sdcl.runtime.devices import uses_bf16
@@ -38,8 +40,8 @@ from sdcl.runtime.files import printable, write_bytes
 
 EMBEDDING_SUFFIXES = (".npz", ".safetensors")
 CHUNK = 1024  # decoded images held in memory
-COMPARABLE = ("weights", "height", "width", "resize")  # facts that two sets must share to be compared
-RECORDED = {"root", "modality", *COMPARABLE}
+COMPARABLE = ("weights", "height", "width", "resize", KEY)  # facts that two sets must share to be compared
+RECORDED = {"root", "modality", *COMPARABLE} - {KEY}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +51,8 @@ class Embeddings:
     Args:
         rows: float32 (N, D) of unit length.
         paths: N paths below `about["root"]`.
-        about: root, modality, weights (fingerprint), height, width, resize, and for information arch, method,
-            precision, ...
+        about: root, modality, weights (fingerprint), height, width, resize, normalization, and for information arch,
+            method, precision, ...
         stamps: int64 (N, 2), size and modification time (ns) of each file when it was read; None: unknown.
     """
 
@@ -187,9 +189,11 @@ def about_embedding(trained: TrainedModel, root: Path, modality: str, precision:
         "arch": trained.settings.model.arch,
         "method": trained.settings.run.method,
         "trained_on": d.dataset,
+        "supervision": supervision(trained.settings.run.labels),
         "height": d.height,
         "width": d.width,
         "resize": d.resize_test,
+        KEY: trained.normalization.plain(),
         "precision": "bf16" if uses_bf16(precision, trained.device) else "fp32",
         "flip": True,
         "branches": list(trained.model.branches),
@@ -281,6 +285,7 @@ def load_embeddings(path: Path) -> Embeddings:
         raise DataError(f"{printable(path)} holds file stamps that do not fit its paths; {remedy}")
     if not (np.abs(np.linalg.norm(rows, axis=1) - 1) < 1e-2).all():
         raise DataError(f"{printable(path)} holds rows that are not of unit length; {remedy}")
+    about.setdefault(KEY, IMAGENET.plain())  # files of version 0.2 and before
     return Embeddings(rows, [str(p) for p in paths], about, stamps)
 
 

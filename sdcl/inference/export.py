@@ -5,7 +5,8 @@
     parity.json            differences between each graph in onnxruntime and the network in PyTorch
     MODEL_CARD.md          a model card
 
-A graph gives the raw feature of one view. A test feature is the mean over image and horizontal flip, of all
+A graph expects pixels in 0 .. 1 less the mean, over the deviation that its metadata hold under "normalization", and
+gives the raw feature of one view. A test feature is the mean over image and horizontal flip, of all
 branches side by side, normalised.
 
 B images, D dimensions, H height, W width.
@@ -29,6 +30,8 @@ from torch import Tensor, nn
 from sdcl.config import flat
 from sdcl.config.fields import EVALUATION, OUTPUT, SPEED
 from sdcl.config.settings import names_affecting
+from sdcl.config.supervision import status, supervision
+from sdcl.data.normalization import to_metadata
 from sdcl.datasets import MODALITIES
 from sdcl.inference.model_card import model_card
 from sdcl.inference.trained_model import METADATA, TrainedModel
@@ -102,7 +105,8 @@ def export(
             name: value.detach().cpu().contiguous() for name, value in trained.model.state_dict().items()
         }
         paths.append(folder / "model.safetensors")
-        write_bytes(paths[-1], safetensors_bytes(tensors, {"format": "pt", METADATA: json.dumps(facts)}))
+        metadata = {"format": "pt", METADATA: json.dumps(facts), **to_metadata(trained.normalization)}
+        write_bytes(paths[-1], safetensors_bytes(tensors, metadata))
     paths.append(folder / "MODEL_CARD.md")
     write_text(paths[-1], model_card(trained, facts, comparisons, branches))
     return paths, comparisons
@@ -120,6 +124,8 @@ def export_facts(trained: TrainedModel) -> dict[str, Any]:
         "epoch": trained.epoch,
         "data": trained.data,
         "weights": trained.fingerprint,
+        "supervision": supervision(trained.settings.run.labels),
+        "status": status(trained.settings.run.method),
         "provenance": dataclasses.asdict(trained.provenance),
         "rows": tested[-1:],
     }
@@ -175,7 +181,7 @@ def write_onnx(
     for side in (graph.graph.input[0], graph.graph.output[0]):
         side.type.tensor_type.shape.dim[0].dim_param = "batch"
     about = {**facts, "modality": modality, "branches": branches}
-    onnx.helper.set_model_props(graph, {METADATA: json.dumps(about)})
+    onnx.helper.set_model_props(graph, {METADATA: json.dumps(about), **to_metadata(trained.normalization)})
     onnx.checker.check_model(graph)
     content = graph.SerializeToString()
     parity = compare(path.name, module, content, d.height, d.width)

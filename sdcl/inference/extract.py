@@ -50,7 +50,11 @@ def extract_features(
     parts: dict[str, list[Tensor]] = {branch: [] for branch in model.branches}
     for batch in tqdm(batches, f"embed {title} {modality}", unit="batch", disable=None, leave=False):
         features = flip_averaged(
-            model, normalize(images.take(batch)), modality, bf16=bf16, unit_views=unit_views
+            model,
+            normalize(images.take(batch), model.normalization),
+            modality,
+            bf16=bf16,
+            unit_views=unit_views,
         )
         for branch, part in parts.items():
             part.append(features[branch])
@@ -115,7 +119,7 @@ def calibrate_necks(
     for step in range(steps):
         rows = {m: np.sort(order[step::steps]) for m, order in orders.items()}
         with torch.autocast(next(iter(caches.values())).device.type, torch.bfloat16, enabled=bf16):
-            model({m: normalize(caches[m].take(r)) for m, r in rows.items() if len(r)})
+            model({m: normalize(caches[m].take(r), model.normalization) for m, r in rows.items() if len(r)})
     for neck, momentum in zip(necks, momenta):
         neck.momentum = momentum
     model.eval()

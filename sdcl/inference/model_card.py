@@ -9,7 +9,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sdcl.config import flat, resolve
-from sdcl.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from sdcl.datasets import source_of
 from sdcl.inference.trained_model import TrainedModel
 
@@ -35,11 +34,12 @@ def model_card(
         run=trained.settings.run,
         data=trained.settings.data,
         network=trained.settings.model,
+        supervision=facts["supervision"],
+        status=facts["status"],
         parameters=sum(p.numel() for p in trained.model.parameters()),
         branches=branches,
         trial=facts["settings"]["trial"] if source_of(trained.settings.data.dataset).trials else None,
-        mean=" ".join(f"{v:g}" for v in IMAGENET_MEAN),
-        deviation=" ".join(f"{v:g}" for v in IMAGENET_STD),
+        normalization=trained.normalization,
         comparisons=comparisons,
         differences=differences(facts["settings"]),
         tested=facts["rows"][0] if facts["rows"] else None,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sdcl.config.groups import TestSettings
 from sdcl.config.settings import Settings
+from sdcl.config.supervision import supervision
 from sdcl.data.image_cache import build_cache, open_cache
 from sdcl.datasets import Dataset, ProtocolOptions
 from sdcl.evaluation.protocols import Result, evaluate
@@ -16,7 +17,8 @@ from sdcl.runtime.distributed import Processes, barrier
 
 
 class TestSet:
-    """All test images of a data set and its protocols.
+    """All test images of a data set and its protocols. The names of the results say if training read
+    identities (--labels).
 
     Attributes:
         samples: modality -> test samples. caches: modality -> their decoded images in the same order.
@@ -29,7 +31,7 @@ class TestSet:
     __test__ = False  # not a pytest class
 
     def __init__(self, dataset: Dataset, settings: Settings, processes: Processes):
-        self.settings = settings.test
+        self.settings, self.supervision = settings.test, supervision(settings.run.labels)
         self.samples, self.protocols = dataset.test, dataset.protocols(protocol_options(settings.test))
         data = settings.data
         self.caches = {}
@@ -53,7 +55,8 @@ class TestSet:
         for m, cache in self.caches.items():
             branches = extract_features(model, cache, m, batch_size=size, bf16=bf16, title="test")
             features[m] = joined(branches).cpu()  # (N, D)
-        return evaluate(features, self.samples, self.protocols, Rerank() if self.settings.rerank else None)
+        rerank = Rerank() if self.settings.rerank else None
+        return evaluate(features, self.samples, self.protocols, rerank, self.supervision)
 
 
 def protocol_options(test: TestSettings) -> ProtocolOptions:

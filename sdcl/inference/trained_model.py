@@ -22,6 +22,7 @@ from sdcl.config import Settings, from_saved
 from sdcl.data.augment import normalize
 from sdcl.data.augment_gpu import standardize
 from sdcl.data.image_cache import FILTERS, ImageCache, decode
+from sdcl.data.normalization import KEY, Normalization, recorded
 from sdcl.datasets import MODALITIES
 from sdcl.inference.extract import extract_features, flip_averaged, joined
 from sdcl.models.backbone import Backbone
@@ -108,6 +109,10 @@ class TrainedModel:
             raise CheckpointError(f"{path}: {error}") from None
         model = model_of(settings)
         try:
+            model.normalization = recorded(state)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: its normalisation cannot be used: {error}") from None
+        try:
             model.load_state_dict(state["model"])
         except RuntimeError as error:
             raise WeightError(
@@ -124,6 +129,11 @@ class TrainedModel:
             provenance=provenance,
             note=note,
         )
+
+    @property
+    def normalization(self) -> Normalization:
+        """Mean and deviation that `embed` and `features` normalise pixels with: those of training."""
+        return self.model.normalization
 
     @property
     def device(self) -> torch.device:
@@ -225,17 +235,17 @@ class TrainedModel:
                     raise ValueError(
                         f"float images must be (N, 3, {d.height}, {d.width}), got {tuple(array.shape)}"
                     )
-                return standardize(array.to(self.device, torch.float32))
+                return standardize(array.to(self.device, torch.float32), self.normalization)
             if array.dtype != torch.uint8 or array.ndim != 4 or array.shape[3] != 3:
                 raise ValueError(
                     f"images must be uint8 (N, H, W, 3) or float (N, 3, H, W), got {array.dtype} "
                     f"{tuple(array.shape)}"
                 )
             if array.shape[1:3] == (d.height, d.width):
-                return normalize(array.to(self.device))
+                return normalize(array.to(self.device), self.normalization)
             images = list(array.cpu().numpy())
         pixels = np.stack([self.pixels(image) for image in images])
-        return normalize(torch.from_numpy(pixels).to(self.device))
+        return normalize(torch.from_numpy(pixels).to(self.device), self.normalization)
 
     def pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         """One image as uint8 (height, width, 3)."""
@@ -269,9 +279,12 @@ def _exported_state(path: Path) -> dict[str, Any]:
     """The tensors and metadata of a file of `sdcl export`, under the names that a checkpoint has."""
     try:
         with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})[METADATA])
+            metadata = file.metadata() or {}
+            about = json.loads(metadata[METADATA])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         state = {"model": tensors} | {name: about[name] for name in ("settings", "epoch", "data", "rows")}
+        if KEY in metadata:
+            state[KEY] = json.loads(metadata[KEY])
         # version 0.1 wrote sentences ("notes") instead of facts
         return state | {"provenance": about.get("provenance") or {"notices": about.get("notes", [])}}
     except (OSError, SafetensorError) as error:

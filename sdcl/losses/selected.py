@@ -64,6 +64,7 @@ def camera_contrast(
     proxy_clusters: Tensor,
     temperature: float = 0.07,
     negatives: int = 50,
+    sharing: Tensor | None = None,
 ) -> Tensor:
     """Contrast with the camera proxies of a cluster: mean over each camera's images, summed over the
     cameras of the batch.
@@ -75,6 +76,8 @@ def camera_contrast(
     Args:
         features: (B, D), any norm. clusters: int64 (B,), -1 for none. cameras: int64 (B,), 0 or more.
         proxies: (P, D) unit rows, one for each camera that saw a cluster. proxy_clusters: int64 (P,).
+        sharing: (B,), how many images each image's mean is over, where this is only a part of a batch; None:
+            the counted images of its camera here.
     """
     logits = similarity(F.normalize(features.float()), proxies) / temperature
     positive = clusters[:, None] == proxy_clusters
@@ -82,6 +85,6 @@ def camera_contrast(
     loss = selected_contrast(
         logits, positive | ~counted[:, None], torch.tensor(negatives, device=logits.device), negatives
     )
-    # images of the same camera
-    sharing = torch.bincount(cameras[counted], minlength=int(cameras.max()) + 1)[cameras]
+    if sharing is None:  # images of the same camera
+        sharing = torch.bincount(cameras[counted], minlength=int(cameras.max()) + 1)[cameras]
     return (loss * counted / sharing.clamp_min(1)).sum()

@@ -66,9 +66,11 @@ class ADCA:
     }
     branches = ("deep",)
     agw = "resnet50"
+    labels = ("none", "visible", "infrared")
     unit_views = True
 
-    def __init__(self, settings: Settings, cameras: Indexes | None = None):
+    def __init__(self, settings: Settings, cameras: Indexes | None = None, identities: Indexes | None = None):
+        self.identities = identities
         self.adca: ADCASettings = settings.method
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
         self.restarts = (self.adca.aggregate_from,) if self.adca.cma else ()
@@ -76,7 +78,7 @@ class ADCA:
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
         """See `Method.stages`."""
         features = extract()
-        pseudo = parts.cluster_each(features, self.cluster, once, epoch)
+        pseudo = parts.cluster_each(features, self.cluster, once, epoch, self.identities)
         labels = {m: y.ids for m, y in pseudo.items()}
         sources = {m: (features[m], labels[m]) for m in labels}
         contrast = parts.ClusterContrast(sources, self.memory, first=epoch == 0)

@@ -36,16 +36,18 @@ class Baseline:
     }
     branches = ("deep",)
     agw = "resnet50"
+    labels = ("none", "visible", "infrared")
     unit_views = True
     restarts: tuple[int, ...] = ()
 
-    def __init__(self, settings: Settings, cameras: Indexes | None = None):
+    def __init__(self, settings: Settings, cameras: Indexes | None = None, identities: Indexes | None = None):
+        self.identities = identities
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
 
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
         """See `Method.stages`."""
         features = extract()
-        pseudo = parts.cluster_each(features, self.cluster, once, epoch)
+        pseudo = parts.cluster_each(features, self.cluster, once, epoch, self.identities)
         labels = {m: y.ids for m, y in pseudo.items()}
         sources = {m: (features[m], labels[m]) for m in labels}
         contrast = parts.ClusterContrast(sources, self.memory, first=epoch == 0)

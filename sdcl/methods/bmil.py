@@ -3,7 +3,7 @@
 Wang, Gong, Li, Ji. AAAI 2026. https://arxiv.org/abs/2512.07760
 Contributions, and the call that is each of them:
 
-    bias-mitigated global association    `joint_pseudo_labels`: both modalities clustered together under the modality-aware distance
+    bias-mitigated global association    `cluster_jointly`: both modalities clustered together under the modality-aware distance
     modality-invariant learning          `SplitContrast`: clusters split into a prototype per modality, several positives    (stage 2)
     hybrid memories, margin              `HybridContrast`: mean and hard rows of each cluster                              (both stages)
 
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sdcl import clustering, memory
-from sdcl.clustering.labels import LabelSet, PseudoLabels
+from sdcl import memory
+from sdcl.clustering.labels import LabelSet
 from sdcl.config.fields import AT_LEAST_0, Bounds, setting
 from sdcl.datasets import MODALITIES
 from sdcl.methods import parts
@@ -30,7 +30,6 @@ from sdcl.methods.interface import (
     Extract,
     Features,
     Indexes,
-    NoClusters,
     Once,
     Stage,
     label_sets,
@@ -139,27 +138,11 @@ class BMIL:
         chosen = {
             m: {b: f[visible] if m == "visible" else f for b, f in features[m].items()} for m in MODALITIES
         }
-        common = once(
-            lambda: clustering.joint_pseudo_labels(
-                *(chosen[m]["deep"] for m in MODALITIES),
-                k1=self.cluster.k1,
-                k2=self.cluster.k2,
-                eps=self.cluster.eps,
-                min_samples=self.cluster.min_samples,
-                backend=self.cluster.knn,
-            )
-        )
-        ids = dict(zip(MODALITIES, np.split(common.ids, [len(visible)])))
-        pseudo = {m: PseudoLabels(y, common.num_clusters, common.eps) for m, y in ids.items()}
-        if common.occupied < 2 or not all(y.occupied for y in pseudo.values()):
-            raise NoClusters(
-                f"epoch {epoch}: {common.occupied} common clusters, of which {pseudo['visible'].occupied} have visible and "
-                f"{pseudo['infrared'].occupied} infrared images, at --eps {self.cluster.eps}; training needs 2, and images of both. "
-                "Raise --eps if nearly all images are outliers, lower it if all fell together, or stay with --no-joint"
-            )
-        source, _ = parts.joint_source(chosen, ids)
+        pseudo = parts.cluster_jointly({m: chosen[m]["deep"] for m in MODALITIES}, self.cluster, once, epoch)
+        ids = {m: y.ids for m, y in pseudo.items()}
+        source, common = parts.joint_source(chosen, ids)
         split = {
-            b: memory.split_prototypes(f, common.ids, np.repeat([0, 1], [len(y) for y in ids.values()]))
+            b: memory.split_prototypes(f, common, np.repeat([0, 1], [len(y) for y in ids.values()]))
             for b, f in source.items()
         }
         pseudo["visible"] = parts.scatter(pseudo["visible"], visible, sizes["visible"])

@@ -53,6 +53,7 @@ Memories: TypeAlias = (
 
 _CAMERAS, _CAE = {"intra_camera": True}, {"cae": True}
 _JOINT, _CMLU = {"inter_modality": True}, {"propagation": True}
+_LINKS = {**_CMLU, "joint": False}
 
 
 @dataclass(frozen=True)
@@ -87,21 +88,27 @@ class GURSettings:
     )
     propagation: bool = setting(True, "label unification (CMLU): infrared labels for visible images")
     propagate_from: int = setting(30, "first epoch of the label unification", bounds=AT_LEAST_0, needs=_CMLU)
-    propagation_k: int = setting(
-        20, "infrared images whose labels a visible image weighs", bounds=AT_LEAST_1, needs=_CMLU
+    joint: bool = setting(
+        False,
+        "from the unified stage on, cluster both modalities together under the modality-aware distance, in the "
+        "place of the association; not published",
+        needs=_CMLU,
     )
-    structure: bool = setting(True, "vote of the nearest visible images after the propagation", needs=_CMLU)
+    propagation_k: int = setting(
+        20, "infrared images whose labels a visible image weighs", bounds=AT_LEAST_1, needs=_LINKS
+    )
+    structure: bool = setting(True, "vote of the nearest visible images after the propagation", needs=_LINKS)
     structure_from: int = setting(
         40,
         "first epoch of the vote after the propagation",
         bounds=AT_LEAST_0,
-        needs={**_CMLU, "structure": True},
+        needs={**_LINKS, "structure": True},
     )
     structure_k: int = setting(
         20,
         "voters after the propagation, the image itself included",
         bounds=AT_LEAST_1,
-        needs={**_CMLU, "structure": True},
+        needs={**_LINKS, "structure": True},
     )
 
 
@@ -145,7 +152,11 @@ class GUR:
         memories: Memories = {m: [] for m in MODALITIES}
         if self.gur.intra_camera:
             memories = yield from self._cameras(epoch, extract, once)
-        memories = yield from self._modalities(epoch, extract, once, memories)
+        unified = self.gur.propagation and epoch >= self.gur.propagate_from
+        if unified and self.gur.joint:
+            memories = yield from self._common(epoch, extract, once)
+        else:
+            memories = yield from self._modalities(epoch, extract, once, memories)
         if self.gur.inter_modality and epoch < self.gur.inter_modality_until:
             yield from self._joint(epoch, extract, once, memories)
 
@@ -239,6 +250,21 @@ class GUR:
         name = "unified" if unified else "modalities"
         yield Stage(name, labels, self.batch.iters, {"contrast": contrast} if trained else {}, sets)
         return {"visible": [visible()], "infrared": [contrast.memory("infrared")()]}
+
+    def _common(self, epoch: int, extract: Extract, once: Once) -> Generator[Stage, None, Memories]:
+        """In the place of CMLU (--joint, not GUR's own): one stage on labels of both modalities together.
+
+        Plain features are compared, because CAE describes the modalities by different memories. Returns the
+        memory that they share.
+        """
+        features = extract()
+        pseudo = parts.cluster_jointly(
+            {m: features[m]["deep"] for m in MODALITIES}, self.cluster, once, epoch
+        )
+        labels = {m: y.ids for m, y in pseudo.items()}
+        contrast = parts.ClusterContrast(parts.joint_source(features, labels), self.memory, first=False)
+        yield Stage("unified", labels, self.batch.iters, {"contrast": contrast}, label_sets(pseudo))
+        return {"visible": [], "infrared": [contrast.memory("infrared")()]}
 
     def _embedding(self, features: dict[str, Tensor], memories: list[Tensor]) -> Tensor:
         """The embedding that is clustered: CAE over the cameras' memories, or plain features without any."""

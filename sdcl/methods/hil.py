@@ -101,10 +101,12 @@ class HIL:
     agw = "resnet50_ibn"
     # It starts from a trained network, so its first epoch is like the others.
     unread = frozenset({"momentum_first"})
+    labels = ("none", "visible", "infrared")
     unit_views = False
     restarts: tuple[int, ...] = ()
 
-    def __init__(self, settings: Settings, cameras: Indexes | None = None):
+    def __init__(self, settings: Settings, cameras: Indexes | None = None, identities: Indexes | None = None):
+        self.identities = identities
         self.hil: HILSettings = settings.method
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
 
@@ -112,7 +114,11 @@ class HIL:
         """See `Method.stages`."""
         features = extract()
         joined = {m: parts.side_by_side(features[m]) for m in MODALITIES}
-        pseudo = once(lambda: {m: parts.cluster(joined[m], self.cluster, normalize=True) for m in MODALITIES})
+        pseudo = once(
+            lambda: parts.label_each(
+                lambda m: parts.cluster(joined[m], self.cluster, normalize=True), self.identities
+            )
+        )
         require_clusters(pseudo, self.cluster.eps, epoch)
         infrared = pseudo["infrared"]
         centroids = memory.centroids(joined["infrared"], infrared.ids)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from sdcl.clustering.labels import LabelSet, PseudoLabels
+from sdcl.clustering.labels import OUTLIER, LabelSet, PseudoLabels
 from sdcl.runtime.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ class Once(Protocol):
 class Method(Protocol):
     """A training method.
 
-    It is built from the settings and from modality -> int (N,), the cameras of the training images.
+    It is built from the settings and from modality -> int (N,), the cameras of the training images; with
+    --labels visible or infrared also from modality -> int (N,), the identities of that modality's images,
+    numbered 0 .. K-1.
 
     Class attributes:
         SETTINGS: frozen dataclass of the method's own settings, each made by `sdcl.config.fields.setting`.
@@ -126,6 +128,8 @@ class Method(Protocol):
         title, paper: what the method is, and the paper's address.
         branches: features that it trains, ("deep",) or ("deep", "shallow").
         agw: the architecture that `-a agw` means for it.
+        labels: values of --labels that it can work with; absent: "none" alone.
+        status: what readers of a result must know of the method, a sentence for log and report; optional.
         unread: shared settings that the method does not read; optional.
         unit_views: normalise the features of an image and of its flip before they are averaged (ADCA, GUR).
 
@@ -193,6 +197,23 @@ def require_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoch: int)
             "weights (--pretrained none) clusters are cameras, not people: start from pretrained weights. "
             "If this happens after the first epoch, try --momentum-first 0.9 (or 0.99) and a lower --lr."
         )
+
+
+def require_common_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoch: int) -> None:
+    """The same for clusters of both modalities together.
+
+    Raises:
+        NoClusters: fewer than two clusters, or none with images of a modality.
+    """
+    occupied = {m: of_modality.occupied for m, of_modality in labels.items()}
+    total = len(np.unique(np.concatenate([y.ids[y.ids != OUTLIER] for y in labels.values()])))
+    if total >= 2 and all(occupied.values()):
+        return
+    raise NoClusters(
+        f"epoch {epoch}: {total} common clusters, of which {occupied['visible']} have visible and "
+        f"{occupied['infrared']} infrared images, at --eps {eps}; training needs 2, and images of both. "
+        "Raise --eps if nearly all images are outliers, lower it if all fell together, or stay with --no-joint"
+    )
 
 
 def require_links(linked: PseudoLabels, length: str, start: str, epoch: int) -> None:

@@ -72,9 +72,11 @@ class PGM:
     }
     branches = ("deep",)
     agw = "resnet50_nl"
+    labels = ("none", "visible", "infrared")
     unit_views = True
 
-    def __init__(self, settings: Settings, cameras: Indexes | None = None):
+    def __init__(self, settings: Settings, cameras: Indexes | None = None, identities: Indexes | None = None):
+        self.identities = identities
         self.pgm: PGMSettings = settings.method
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
         self.restarts = (self.pgm.match_from,) if self.pgm.matching else ()
@@ -82,7 +84,7 @@ class PGM:
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
         """See `Method.stages`."""
         features = extract()
-        pseudo = parts.cluster_each(features, self.cluster, once, epoch)
+        pseudo = parts.cluster_each(features, self.cluster, once, epoch, self.identities)
         labels = {m: y.ids for m, y in pseudo.items()}
         sources = {m: (features[m], labels[m]) for m in labels}
         matched = self.pgm.matching and epoch >= self.pgm.match_from

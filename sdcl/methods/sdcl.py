@@ -11,7 +11,8 @@ Released code: https://github.com/yangbincv/SDCL. Contributions, and the calls t
                                               epoch S (--unify-from)
 
 Per epoch: extract -> pseudo-labels of each modality -> (epoch >= S) visible images take infrared labels
--> memories -> steps. Symbols: N images, K clusters, D dimensions; M cluster memory, W instance memory.
+-> memories -> steps. With --joint, which nobody has published, both modalities are clustered together from
+epoch S on, as in BMIL. Symbols: N images, K clusters, D dimensions; M cluster memory, W instance memory.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ INTRA = tuple((m, m) for m in MODALITIES)
 CROSS = (("visible", "infrared"), ("infrared", "visible"))  # in even epochs, in odd epochs
 
 _CNL, _CRA = {"cnl": True}, {"cra": True}
+_VOTES = {**_CRA, "joint": False}
 _INTRA, _CROSS = {**_CNL, "cnl_intra": True}, {**_CNL, "cnl_cross": True}
 
 
@@ -59,22 +61,28 @@ class SDCLSettings:
     iters_unified: int = setting(
         100, "training steps an epoch in the unified stage", bounds=AT_LEAST_1, needs=_CRA
     )
-    k1_visible_unified: int = setting(
-        30, "length of visible images' rank lists in the unified stage", bounds=AT_LEAST_1, needs=_CRA
+    joint: bool = setting(
+        False,
+        "from the unified stage on, cluster both modalities together under the modality-aware distance, in the "
+        "place of the association; not published",
+        needs={**_CRA, "labels": "none"},
     )
-    cra_k: int = setting(20, "length of CRA's rank lists", bounds=AT_LEAST_1, needs=_CRA)
-    smoothing: bool = setting(True, "vote of the nearest visible images after CRA", needs=_CRA)
+    k1_visible_unified: int = setting(
+        30, "length of visible images' rank lists in the unified stage", bounds=AT_LEAST_1, needs=_VOTES
+    )
+    cra_k: int = setting(20, "length of CRA's rank lists", bounds=AT_LEAST_1, needs=_VOTES)
+    smoothing: bool = setting(True, "vote of the nearest visible images after CRA", needs=_VOTES)
     smoothing_k: int = setting(
         5,
         "voters of the smoothing after CRA, the image itself included",
         bounds=AT_LEAST_1,
-        needs={**_CRA, "smoothing": True},
+        needs={**_VOTES, "smoothing": True},
     )
     shared_memory_all: bool = setting(
         True,
         "as released: visible outliers with a CRA label count in the shared centroids although they are not "
         "trained",
-        needs=_CRA,
+        needs=_VOTES,
     )
     cnl: bool = setting(True, "collaborative neighbour learning as a whole")
     cnl_intra: bool = setting(True, "neighbour learning within each modality", needs=_CNL)
@@ -143,10 +151,12 @@ class SDCL:
     }
     branches = ("deep", "shallow")
     agw = "resnet50_ibn"
+    labels = ("none", "visible", "infrared")
     unit_views = False
     restarts: tuple[int, ...] = ()
 
-    def __init__(self, settings: Settings, cameras: Indexes | None = None):
+    def __init__(self, settings: Settings, cameras: Indexes | None = None, identities: Indexes | None = None):
+        self.identities = identities
         self.sdcl: SDCLSettings = settings.method
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
 
@@ -158,11 +168,13 @@ class SDCL:
         """See `Method.stages`."""
         unified = self.unified(epoch)
         features = extract()
-        pseudo = once(lambda: {m: self._cluster(features, m, epoch) for m in MODALITIES})
-        require_clusters(pseudo, self.cluster.eps, epoch)
+        joint = unified and self.sdcl.joint and not self.identities
+        pseudo = (self._cluster_jointly if joint else self._cluster_each)(features, once, epoch)
         labels, sets = {m: pseudo[m].ids for m in MODALITIES}, label_sets(pseudo)
         sources: Any = {m: (features[m], labels[m]) for m in MODALITIES}
-        if unified:
+        if joint:
+            sources = parts.joint_source(features, labels)
+        elif unified:
             associated = once(lambda: self._associate(features, pseudo["infrared"]))
             sets.append(LabelSet("visible_associated", "visible", associated))
             require_links(associated, f"--cra-k {self.sdcl.cra_k}", "--unify-from", epoch)
@@ -176,6 +188,16 @@ class SDCL:
         objectives["contrast"] = parts.ClusterContrast(sources, self.memory, first=first)
         iterations = self.sdcl.iters_unified if unified else self.batch.iters
         yield Stage("unified" if unified else "contrast", labels, iterations, objectives, sets)
+
+    def _cluster_jointly(self, features: Features, once: Once, epoch: int) -> dict[str, PseudoLabels]:
+        """One label space for both modalities (--joint), by the features that `_cluster` compares."""
+        joined = {m: parts.side_by_side(features[m]) for m in MODALITIES}
+        return parts.cluster_jointly(joined, self.cluster, once, epoch, normalize=True)
+
+    def _cluster_each(self, features: Features, once: Once, epoch: int) -> dict[str, PseudoLabels]:
+        pseudo = once(lambda: parts.label_each(lambda m: self._cluster(features, m, epoch), self.identities))
+        require_clusters(pseudo, self.cluster.eps, epoch)
+        return pseudo
 
     def _cluster(self, features: Features, modality: str, epoch: int) -> PseudoLabels:
         """Pseudo-labels of a modality: raw features of both branches, (N, 2 D), normalised as a whole."""

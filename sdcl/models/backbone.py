@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from sdcl.data.normalization import IMAGENET, Normalization
+
 
 class Backbone(nn.Module):
     """A network with a stem per modality, shared layers, and one feature per branch.
@@ -11,10 +13,12 @@ class Backbone(nn.Module):
     Args:
         branches: names of its features, a subset of ("deep", "shallow").
         feature_dim: D, the width of each feature.
+        normalization: of the pixels of its images, those of the weights that it started from.
     """
 
     branches: tuple[str, ...]
     feature_dim: int
+    normalization: Normalization = IMAGENET
 
     @property
     def necks(self) -> list[nn.BatchNorm1d]:

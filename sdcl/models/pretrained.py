@@ -9,10 +9,11 @@ from torch import nn
 from torchvision.models import ResNet50_Weights
 
 from sdcl.config import Settings
+from sdcl.data.normalization import IMAGENET, Normalization
 from sdcl.models.backbone import Backbone
 from sdcl.models.factory import build_model
 from sdcl.models.vit import DualBranchViT
-from sdcl.models.weight_formats import load_weights
+from sdcl.models.weight_formats import LoadReport, load_weights
 from sdcl.runtime.errors import SettingError, WeightError
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -48,14 +49,15 @@ def model_of(settings: Settings) -> Backbone:
 
 
 def pretrained_model(settings: Settings) -> tuple[Backbone, str]:
-    """Build the network that training starts from, with its pretrained weights, on the CPU.
+    """Build the network that training starts from, with its pretrained weights and their normalisation, on the CPU.
 
     Returns:
         The network, and lines for the log that say what was loaded.
 
     Raises:
         SettingError: unknown architecture.
-        WeightError: a missing weight file, or one that fills less of the network than --min-loaded.
+        WeightError: a missing weight file, one that fills less of the network than --min-loaded, or one whose mean
+            and deviation are others than those of --mean and --std.
     """
     m, model = settings.model, model_of(settings)
     prepare_blocks(model, settings)
@@ -63,10 +65,9 @@ def pretrained_model(settings: Settings) -> tuple[Backbone, str]:
     if m.shallow and "shallow" not in model.branches:
         note = f"note: --arch {m.arch} has no shallow branch; training the deep feature alone\n"
     if m.pretrained == "none":
-        return (
-            model,
-            f"{note}random initial weights (--pretrained none): expect clusters of cameras, not of people",
-        )
+        model.normalization, pixels = normalization_of(settings)
+        warning = "random initial weights (--pretrained none): expect clusters of cameras, not of people"
+        return model, f"{note}{warning}\n{pixels}"
     path = weight_file(settings)
     if not path.is_file():
         source = PRETRAINED_WEIGHTS[m.arch][1] if m.arch in PRETRAINED_WEIGHTS else ""
@@ -76,7 +77,43 @@ def pretrained_model(settings: Settings) -> tuple[Backbone, str]:
             + "; put them there, name another file with --pretrained FILE, or choose random weights with "
             "--pretrained none"
         )
-    return model, note + load_weights(model, path, min_share=m.min_loaded).summary()
+    report = load_weights(model, path, min_share=m.min_loaded)
+    model.normalization, pixels = normalization_of(settings, report)
+    return model, f"{note}{report.summary()}\n{pixels}"
+
+
+def chosen_normalization(settings: Settings) -> Normalization | None:
+    """What --mean and --std say; None without them."""
+    mean, std = settings.model.mean, settings.model.std
+    return Normalization.of({"mean": mean, "std": std}) if mean else None
+
+
+def normalization_of(settings: Settings, report: LoadReport | None = None) -> tuple[Normalization, str]:
+    """Mean and deviation of the pixels: what the weight file says, else --mean and --std, else ImageNet's.
+
+    Args:
+        report: of the weight file; None: random weights.
+
+    Returns:
+        The normalisation, and a line for the log.
+
+    Raises:
+        WeightError: the file says something else than --mean and --std.
+    """
+    chosen = chosen_normalization(settings)
+    of_file = report.normalization if report else None
+    if report and chosen and of_file and not chosen.close_to(of_file):
+        raise WeightError(
+            f"weight file {report.path} was trained with pixels of {of_file}, and --mean and --std say {chosen}: leave "
+            "--mean and --std out to take the file's, or, if the file is wrong, correct the mean and std that it was "
+            "saved with"
+        )
+    if of_file:
+        return of_file, f"  pixels: {of_file}, as the file says"
+    if chosen:
+        return chosen, f"  pixels: {chosen}, of --mean and --std"
+    cause = "the file does not say otherwise" if report else "no --mean and --std"
+    return IMAGENET, f"  pixels: {IMAGENET}; {cause}"
 
 
 def weight_file(settings: Settings) -> Path:

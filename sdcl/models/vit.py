@@ -23,6 +23,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from sdcl.data.normalization import IMAGENET, Normalization
 from sdcl.datasets import MODALITIES
 from sdcl.models.backbone import Backbone
 from sdcl.models.layers import IBN, bn_neck, initialise
@@ -228,8 +229,10 @@ class DualBranchViT(Backbone):
 class SingleStemViT(nn.Module):
     """A plain vision transformer for pretraining. Images (B, 3, H, W) -> class token (B, D).
 
-    Attribute names are those of TransReID-SSL's weight files.
+    Attribute names are those of TransReID-SSL's weight files. `normalization` is of the pixels of its images.
     """
+
+    normalization: Normalization = IMAGENET
 
     def __init__(self, shape: ViTShape, height: int, width: int, drop_path: float = 0.0):
         super().__init__()

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sdcl.data.normalization import Normalization
+from sdcl.data.normalization import KEY, Normalization, from_metadata
 from sdcl.datasets import MODALITIES
 from sdcl.models.backbone import Backbone
 from sdcl.models.factory import ARCHS, build_model
@@ -98,9 +98,10 @@ def load_weights(model: Backbone, path: str | Path, min_share: float = 0.8) -> L
             or a two-stream ResNet with instance normalisation in its stems where the network has none, or the
             reverse. The network is unchanged then.
     """
-    tensors = read_tensors(Path(path))
+    tensors, normalization = read_weights(Path(path))
     try:
         report, fitting = _match(model, tensors, str(path))
+        report.normalization = normalization
     except UserError as error:
         raise WeightError(f"weight file {path}: {error}") from None
     if report.share < min_share:
@@ -182,15 +183,24 @@ def _other_grid(embedding: Tensor, ours: Tensor) -> bool:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read {name: tensor} from a weight file, without the wrappers and prefixes of trainers.
+    """Read {name: tensor} from a weight file, as `read_weights`."""
+    return read_weights(path)[0]
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], Normalization | None]:
+    """Read {name: tensor} from a weight file, without the wrappers and prefixes of trainers, and the normalisation
+    that checkpoints, exports and pretraining of this project write into it; None without any.
 
     Raises:
         WeightError: no weight file, a damaged one, or a pickle that would run code.
     """
     content: Any
+    metadata: dict[str, str] | None = None
     try:
         if path.suffix == ".safetensors":
             content = load_file(path)
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata()
         else:
             with torch.serialization.safe_globals(HARMLESS):
                 content = torch.load(path, map_location="cpu", weights_only=True)
@@ -202,6 +212,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"weight file {path} holds more than tensors, or is damaged ({first}); it is not opened. Save "
             "its state dict alone, with torch.save or as safetensors, from a program you trust"
         ) from None
+    normalization = _recorded_normalization(path, content, metadata)
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -212,7 +223,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     # A single-stem file may lie under "base."; in files of the released SDCL code this word is part of mapped
     # names.
     dual_stem = any("patch_embed2." in k for k in tensors)
-    return {_strip(k, PREFIXES if dual_stem else (*PREFIXES, "base.")): v for k, v in tensors.items()}
+    prefixes = PREFIXES if dual_stem else (*PREFIXES, "base.")
+    return {_strip(k, prefixes): v for k, v in tensors.items()}, normalization
+
+
+def _recorded_normalization(
+    path: Path, content: Any, metadata: dict[str, str] | None
+) -> Normalization | None:
+    """The normalisation that this project wrote beside the tensors."""
+    try:
+        if isinstance(content, dict) and isinstance(content.get(KEY), dict):
+            return Normalization.of(content[KEY])
+        return from_metadata(metadata)
+    except ValueError as error:
+        raise WeightError(f"weight file {path}: its normalisation cannot be used: {error}") from None
 
 
 def _plain(tensor: Tensor) -> bool:

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdcl.data.augment import augment, augmentation
+from sdcl.data.normalization import IMAGENET, Normalization
 from sdcl.models.vit import SingleStemViT
 from sdcl.pretraining.crops import Crops
 from sdcl.runtime.distributed import gather_rows
@@ -41,12 +42,14 @@ class ViewAugmentation:
         color_jitter: final strength of colour jitter; it starts at half of it.
         erase: final probability of random erasing; it starts at 0.
         pad: pixels of padding before the random crop.
+        normalization: of the backbone.
         ramp: share of the steps after which both reach their final value.
     """
 
     color_jitter: float
     erase: float
     pad: int
+    normalization: Normalization = IMAGENET
     ramp: float = 0.3
 
     def __call__(self, crops: Crops, indices: np.ndarray, progress: float, seed: tuple[int, ...]) -> Tensor:
@@ -69,7 +72,8 @@ class ViewAugmentation:
             positions = np.flatnonzero(selected)
             if len(positions):
                 transform = augmentation("visible", view, color_jitter=jitter, erase=erase, pad=self.pad)
-                out[positions] = augment(images[positions], transform, [seeds[i] for i in positions])
+                chosen = [seeds[i] for i in positions]
+                out[positions] = augment(images[positions], transform, chosen, self.normalization)
         return out
 
 

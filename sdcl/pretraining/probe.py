@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdcl.data.augment import normalize
+from sdcl.models.vit import SingleStemViT
 from sdcl.pretraining.crops import Crops, RenderSettings, rendered_identities
 
 IDENTITIES, IMAGES = 40, 4
@@ -26,13 +27,14 @@ def probe_images(
 
 
 @torch.no_grad()
-def probe(backbone: nn.Module, images: dict[str, Crops]) -> dict[str, float]:
+def probe(backbone: SingleStemViT, images: dict[str, Crops]) -> dict[str, float]:
     """Rank-1 (0..1) of cosine nearest neighbours for each "query->gallery"; a query never finds itself."""
     training = backbone.training
     backbone.eval()
     features = {}
     for modality, crops in images.items():
-        features[modality] = F.normalize(backbone(normalize(crops.images.take(np.arange(len(crops))))))
+        pixels = normalize(crops.images.take(np.arange(len(crops))), backbone.normalization)
+        features[modality] = F.normalize(backbone(pixels))
     backbone.train(training)
     identities = torch.from_numpy(images["visible"].identity).to(features["visible"].device)
     return {f"{q}->{g}": rank1(features[q], features[g], identities, q == g) for q, g in PAIRS}

@@ -92,7 +92,8 @@ def make_objective(
     settings: PretrainSettings, backbone: SingleStemViT, crops: Crops, processes: int
 ) -> Objective:
     """The objective of the settings; batch size and cameras are shared among the processes."""
-    augmentation = ViewAugmentation(settings.color_jitter, settings.erase, pad=max(2, settings.height // 24))
+    pad = max(2, settings.height // 24)
+    augmentation = ViewAugmentation(settings.color_jitter, settings.erase, pad, backbone.normalization)
     batch_size = max(1, settings.batch_size // processes)
     if settings.objective == "identity":
         return IdentityClassification(backbone, crops, augmentation, batch_size)

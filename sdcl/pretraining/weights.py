@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sdcl.data.image_cache import content_fingerprint
-from sdcl.models.weight_formats import read_tensors
+from sdcl.data.normalization import IMAGENET, to_metadata
+from sdcl.models.vit import SingleStemViT
+from sdcl.models.weight_formats import read_weights
 from sdcl.pretraining.settings import UNRECORDED, PretrainSettings
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import CheckpointError, WeightError
@@ -23,13 +25,14 @@ from sdcl.runtime.files import atomic, printable
 METADATA = "sdcl.pretrain"  # key of the safetensors metadata
 
 
-def load_initial(backbone: nn.Module, path: Path) -> dict[str, Any]:
-    """Load weights of an earlier pretraining. Returns their metadata under the key "after".
+def load_initial(backbone: SingleStemViT, path: Path) -> dict[str, Any]:
+    """Load weights of an earlier pretraining, and their normalisation. Returns their metadata under the key "after".
 
     Raises:
         WeightError: the file cannot be read, or is of another architecture or image size.
     """
-    tensors = {n: t.float() if t.is_floating_point() else t for n, t in read_tensors(path).items()}
+    stored, normalization = read_weights(path)
+    tensors = {n: t.float() if t.is_floating_point() else t for n, t in stored.items()}
     try:
         backbone.load_state_dict(tensors)
     except RuntimeError as error:
@@ -37,12 +40,13 @@ def load_initial(backbone: nn.Module, path: Path) -> dict[str, Any]:
         raise WeightError(
             f"--init {printable(path)} does not fit --arch, --height and --width: {reason}"
         ) from None
+    backbone.normalization = normalization or IMAGENET
     unknown = {"out": path.name}
     if path.suffix != ".safetensors":
         return {"after": unknown}
     with safe_open(path, "pt") as file:
-        stored = (file.metadata() or {}).get(METADATA)
-    return {"after": json.loads(stored) if stored else unknown}
+        about = (file.metadata() or {}).get(METADATA)
+    return {"after": json.loads(about) if about else unknown}
 
 
 def recorded(settings: PretrainSettings) -> dict[str, Any]:
@@ -93,10 +97,10 @@ def resume(
     return {name: saved[name] for name in state}
 
 
-def write(model: nn.Module, out: Path, about: dict[str, Any]) -> None:
-    """Write half-precision weights and their metadata to a safetensors file. Raises OutputError."""
+def write(model: SingleStemViT, out: Path, about: dict[str, Any]) -> None:
+    """Write half-precision weights, their normalisation and metadata to a safetensors file. Raises OutputError."""
     state = model.state_dict()
     half = {n: t.cpu().half().contiguous() if t.is_floating_point() else t.cpu() for n, t in state.items()}
     with atomic(out) as part:
-        save_file(half, part, metadata={METADATA: json.dumps(about)})
+        save_file(half, part, metadata={METADATA: json.dumps(about), **to_metadata(model.normalization)})
     print(f"written: {out} ({out.stat().st_size / 2**20:.1f} MiB)\n{json.dumps(about, indent=2)}")

@@ -15,15 +15,17 @@ import numpy as np
 import torch
 
 from sdcl.clustering import PseudoLabels
-from sdcl.config import METHODS, flat, from_saved
+from sdcl.config import flat, from_saved
 from sdcl.data.augment import normalize
 from sdcl.data.image_cache import ImageCache, open_cache
 from sdcl.datasets import MODALITIES, UNKNOWN, Dataset, Protocol, Sample, open_dataset
 from sdcl.evaluation.metrics import average_precision
+from sdcl.evaluation.protocols import Entries, entries_of
 from sdcl.inference.extract import joined
 from sdcl.inference.test_set import TestSet
 from sdcl.inference.trained_model import TrainedModel
-from sdcl.methods.interface import Features, Indexes
+from sdcl.methods.build import build_method
+from sdcl.methods.interface import Features, Indexes, Method
 from sdcl.models.vit import DualBranchViT
 from sdcl.reporting.attention import class_attention, overlay
 from sdcl.reporting.grids import (
@@ -62,6 +64,11 @@ class TestedModel:
     features: dict[str, np.ndarray]
     identities: dict[str, np.ndarray]
     cameras: dict[str, np.ndarray]
+
+    def entries(self, protocol: Protocol, modality: str) -> Entries:
+        """What a protocol compares of a modality."""
+        features = torch.from_numpy(self.features[modality])
+        return entries_of(protocol, modality, features, self.identities[modality], self.cameras[modality])
 
 
 class AttentionMaps(NamedTuple):
@@ -133,35 +140,39 @@ def ranked_queries(model: TestedModel, protocol: Protocol) -> list[RankedQuery]:
         query = draw.query[index]
         similarity, match, keep = (row[0] for row in compare(model, protocol, np.array([query])))  # (G,)
         order = np.argsort(-similarity, kind="stable")
+        shown = {m: model.entries(protocol, m).shown for m in (protocol.query, protocol.gallery)}
         gallery = [
-            _test_tile(model, protocol.gallery, draw.gallery[i], bool(match[i]), float(similarity[i]))
+            _test_tile(
+                model,
+                protocol.gallery,
+                shown[protocol.gallery][draw.gallery[i]],
+                bool(match[i]),
+                float(similarity[i]),
+            )
             for i in order[keep[order]][:GALLERY_IMAGES]
         ]
-        ranked.append(
-            RankedQuery(reason, float(precision[index]), _test_tile(model, protocol.query, query), gallery)
-        )
+        tile = _test_tile(model, protocol.query, shown[protocol.query][query])
+        ranked.append(RankedQuery(reason, float(precision[index]), tile, gallery))
     return ranked
 
 
 def compare(
     model: TestedModel, protocol: Protocol, queries: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compare test images with the gallery of a protocol's first draw.
+    """Compare test images, or tracks, with the gallery of a protocol's first draw.
 
     Args:
-        queries: (Q,) rows of the query modality's test list.
+        queries: (Q,) rows of the query modality's test list, or numbers of its tracks.
 
     Returns:
         similarity, same identity, visible to the query by the protocol; (Q, G) each.
     """
     gallery = protocol.draws[0].gallery
-    query_ids, query_cameras = (v[protocol.query][queries, None] for v in (model.identities, model.cameras))
-    gallery_ids, gallery_cameras = (
-        v[protocol.gallery][None, gallery] for v in (model.identities, model.cameras)
-    )
-    similarity = model.features[protocol.query][queries].astype(np.float64) @ model.features[
-        protocol.gallery
-    ][gallery].T.astype(np.float64)
+    of_query, of_gallery = (model.entries(protocol, m) for m in (protocol.query, protocol.gallery))
+    query_ids, query_cameras = (v[queries, None] for v in (of_query.identities, of_query.cameras))
+    gallery_ids, gallery_cameras = (v[None, gallery] for v in (of_gallery.identities, of_gallery.cameras))
+    query_rows, gallery_rows = of_query.features.numpy()[queries], of_gallery.features.numpy()[gallery]
+    similarity = query_rows.astype(np.float64) @ gallery_rows.T.astype(np.float64)
     match = query_ids == gallery_ids
     if protocol.removed is None:
         return similarity, match, np.ones_like(match)
@@ -205,7 +216,7 @@ def attention_views(model: TestedModel, attend: Sequence[str] = ()) -> list[Atte
         images = model.test_set.caches[m]
         if not len(rows):
             continue
-        maps = class_attention(network, {m: normalize(images.take(rows))})[m]
+        maps = class_attention(network, {m: normalize(images.take(rows), network.normalization)})[m]
         for index, row in enumerate(rows):
             pixels, sample = images.images[row], model.test_set.samples[m][row]
             title = (
@@ -268,7 +279,7 @@ def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Clu
         for m, samples in dataset.train.items()
     }
     cameras = {m: np.array([s.camera for s in samples]) for m, samples in dataset.train.items()}
-    labels = relabel(trained, caches, cameras)
+    labels = relabel(trained, caches, build_method(trained.settings, dataset, cameras))
     return {
         m: describe_clusters(labels[m].ids, dataset.train[m], caches[m].images)
         for m in MODALITIES
@@ -276,19 +287,15 @@ def cluster_views(trained: TrainedModel, dataset: Dataset) -> dict[str, list[Clu
     }
 
 
-def relabel(
-    trained: TrainedModel, caches: dict[str, ImageCache], cameras: Indexes
-) -> dict[str, PseudoLabels]:
+def relabel(trained: TrainedModel, caches: dict[str, ImageCache], method: Method) -> dict[str, PseudoLabels]:
     """Make the pseudo-labels of the run's method for these images.
 
     Args:
-        caches: modality -> images. cameras: modality -> int (N,).
+        caches: modality -> images. method: built for the same images.
 
     Returns:
         name of the label set -> labels, up to the stage in which each modality has labels under its name.
     """
-    settings = trained.settings
-    method = METHODS[settings.run.method](settings, cameras)
     features = {
         m: trained.features(caches[m], m, unit_views=method.unit_views, title="training") for m in MODALITIES
     }

@@ -24,7 +24,15 @@ from sdcl.reporting.model_views import (
     open_model,
     rankings,
 )
-from sdcl.reporting.run_record import Record, as_number, changed_settings, notices_of, percent, stage_name
+from sdcl.reporting.run_record import (
+    Record,
+    as_number,
+    changed_settings,
+    notices_of,
+    percent,
+    stage_name,
+    use_of_identities,
+)
 from sdcl.runtime.errors import UserError
 from sdcl.runtime.files import printable
 
@@ -72,7 +80,7 @@ def run_page(record: Record, *, embed: bool = True, attend: Sequence[str] = (), 
             f"{MODEL_PARTS}: this page was made from the logs alone (--report logs, or --no-embed); "
             f"`sdcl report {printable(record.folder)}` adds them"
         )
-    published_counts = published_curves.COUNTS.get(record.recipe, {}) if record.real_data else {}
+    published_counts = published_curves.COUNTS.get(record.recipe, {}) if record.comparable else {}
     return render(
         "run.html",
         title=f"Run {record.name}",
@@ -83,12 +91,13 @@ def run_page(record: Record, *, embed: bool = True, attend: Sequence[str] = (), 
         results=results_table(record),
         epochs=len(record.rows),
         curves=curve_charts(record),
-        published_withheld=record.recipe in published_curves.CURVES and not record.real_data,
+        published_withheld=record.recipe in published_curves.CURVES and not record.comparable,
         label_charts=label_charts(record.rows, published_counts),
         time_charts=time_chart(record.rows),
         views=views,
         cluster_images=CLUSTER_IMAGES,
         settings=settings_tables(record),
+        use_of_identities=use_of_identities(record),
     )
 
 
@@ -97,7 +106,8 @@ def subtitle(record: Record) -> str:
         return "tested here, trained elsewhere" if record.results else "settings unknown"
     method, dataset = record.recipe
     arch, seed = (record.settings.get(name, "?") for name in ("arch", "seed"))
-    return f"{method} on {dataset}, {arch}, seed {seed}, {len(record.rows)} epochs"
+    text = f"{method} on {dataset}, {arch}, seed {seed}, {len(record.rows)} epochs"
+    return ", ".join(filter(None, (text, record.supervision)))
 
 
 def headline_numbers(record: Record) -> list[tuple[str, str]]:
@@ -138,7 +148,7 @@ def curve_charts(record: Record) -> list[Chart]:
     """Metrics, losses and learning rate over the epochs; published curves only behind runs on the
     complete real data.
     """
-    behind = published_curves.CURVES.get(record.recipe, {}) if record.real_data else {}
+    behind = published_curves.CURVES.get(record.recipe, {}) if record.comparable else {}
     return metric_charts(record.rows, behind) + loss_charts(record.rows) + rate_chart(record.rows)
 
 

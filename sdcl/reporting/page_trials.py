@@ -15,7 +15,15 @@ from sdcl.reporting.curves import METRICS, TRUE, Series, label_series, runs_char
 from sdcl.reporting.html import Chart, Link, Table, render
 from sdcl.reporting.page_comparison import metric_overlays
 from sdcl.reporting.page_run import settings_tables
-from sdcl.reporting.run_record import Record, as_mapping, as_number, notices_of, percent, stage_name
+from sdcl.reporting.run_record import (
+    Record,
+    as_mapping,
+    as_number,
+    notices_of,
+    percent,
+    stage_name,
+    use_of_identities,
+)
 from sdcl.reporting.statistics import Group, cell, differing, experiment_of, summarize
 
 # Numbers of label sets that get a chart each: key in metrics.jsonl -> title, what a reader has to know.
@@ -51,6 +59,7 @@ def trials_page(name: str, records: Sequence[Record], *, linked: bool = False) -
         label_charts=label_overlays(records),
         trials=trials_table(records, linked),
         settings=settings_tables(records[0]),
+        use_of_identities=use_of_identities(records[0]),
     )
 
 

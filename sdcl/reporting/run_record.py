@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sdcl.config import METHODS, fields_by_name
+from sdcl.config.supervision import NO_LABELS, supervision
 from sdcl.runtime.errors import UserError
 from sdcl.runtime.files import printable
 
@@ -61,11 +62,22 @@ class Record:
         return _as_bool(self.environment.get("complete"))
 
     @property
-    def real_data(self) -> bool:
-        """Whether training saw the complete real data set for certain; only then may published
-        numbers stand beside the run.
+    def supervision(self) -> str:
+        """Such as "semi-supervised: visible identities"; "" if training read no identity."""
+        recorded = self.environment.get("supervision")
+        return str(recorded or supervision(str(self.settings.get("labels", NO_LABELS))))
+
+    @property
+    def status(self) -> str:
+        """What readers must know of the method; "" if nothing."""
+        return str(self.environment.get("status") or "")
+
+    @property
+    def comparable(self) -> bool:
+        """Whether training saw the complete real data set for certain, and no identity of it; only then
+        may published numbers stand beside the run.
         """
-        return self.synthetic is False and self.complete is True
+        return self.synthetic is False and self.complete is True and not self.supervision
 
     def tested(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(epoch, result) of every test during training."""
@@ -97,8 +109,15 @@ def read_run(folder: Path) -> Record:
 
 
 def notices_of(records: Sequence[Record]) -> list[str]:
-    """Remarks on the images of several runs, each once."""
-    notices = list(dict.fromkeys(notice for record in records for notice in record.notices))
+    """What a reader must not overlook of several runs, each once: supervision, status of the method, remarks
+    on the images.
+    """
+    notices = []
+    for texts in ([r.supervision for r in records], [r.status for r in records]):
+        for text in filter(None, dict.fromkeys(texts)):
+            names = ", ".join(r.name for r, own in zip(records, texts, strict=True) if own == text)
+            notices.append(f"{text[0].upper()}{text[1:]}." if len(set(texts)) == 1 else f"{names}: {text}.")
+    notices += dict.fromkeys(notice for record in records for notice in record.notices)
     unknown = [r.name for r in records if r.environment and None in (r.synthetic, r.complete)]
     if unknown:
         names = ", ".join(unknown)
@@ -106,6 +125,15 @@ def notices_of(records: Sequence[Record]) -> list[str]:
             f"It is not known whether the images were real and complete; an older version wrote {names}."
         )
     return notices
+
+
+def use_of_identities(record: Record) -> str:
+    """What training and the page read of the identities of training images, for the foot of a page."""
+    if record.supervision:
+        return (
+            f"{record.supervision.capitalize()} were read by training; all others are used on this page only."
+        )
+    return "Identities of training images are used on this page only; training never reads them."
 
 
 def trial_folders(folder: Path) -> list[Path]:

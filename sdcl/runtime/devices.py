@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from sdcl.runtime.errors import SettingError
+
+TF32_CAPABILITY = (8, 0)  # of CUDA devices: Ampere
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -29,8 +34,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
-    """Whether "auto", "fp32" or "bf16" means bf16 autocast: asked for, or "auto" on hardware that multiplies
-    it natively.
+    """Whether --precision means bf16 autocast: asked for, or "auto" on hardware that multiplies it
+    natively.
     """
     if precision != "auto":
         return precision == "bf16"
@@ -38,3 +43,38 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch has no public name for it yet
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
+def require_precision(precision: str, device: torch.device) -> None:
+    """Refuse "tf32" where it would change nothing.
+
+    Raises:
+        SettingError: "tf32" on a device that has no such arithmetic.
+    """
+    if precision != "tf32":
+        return
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < TF32_CAPABILITY:
+        raise SettingError(
+            f"--precision tf32 is arithmetic of NVIDIA GPUs from Ampere on, and this run is on {device}; use "
+            "--precision fp32, which is what it would be here, or bf16"
+        )
+
+
+@contextmanager
+def tf32_products(enabled: bool) -> Iterator[None]:
+    """Let the GPU round the operands of float32 products and convolutions to TF32 (10 bits of mantissa).
+
+    Args:
+        enabled: False changes nothing.
+    """
+    if not enabled:
+        yield
+        return
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions

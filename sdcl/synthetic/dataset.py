@@ -1,4 +1,4 @@
-"""Render a synthetic visible-infrared data set in the raw layout of SYSU-MM01, RegDB or LLCM.
+"""Render a synthetic visible-infrared data set in the raw layout of a real one.
 
     sdcl synthesize --layout sysu --set quick --difficulty medium --seed 0 --out DIR
 
@@ -151,7 +151,7 @@ def render_shot(key: tuple[str, str, int], difficulty: str, shot: Shot) -> np.nd
     """Render one image of the plan of `key` (layout, set, seed), uint8 (H, W, 3)."""
     person, camera = _person(*key, shot.identity, difficulty), _cameras(*key)[shot.camera]
     size = REGDB_SIZE if key[0] == "regdb" else None
-    return render(person, camera, (shot.number,), difficulty, size)
+    return render(person, camera, (shot.number,), difficulty, size, shot.frame)
 
 
 @functools.lru_cache(maxsize=4)
@@ -215,7 +215,7 @@ def argument_parser() -> argparse.ArgumentParser:
         "--images-per-camera",
         type=int,
         metavar="N",
-        help="images per identity and camera, instead of the set's",
+        help="images per identity and camera, or frames per track, instead of the set's",
     )
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="worker processes")
     add("--sheet", metavar="FILE", help="write an overview image (PNG or JPEG) instead of a data set")

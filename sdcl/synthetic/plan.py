@@ -1,9 +1,10 @@
 """Plan a synthetic data set in the layout of a real one: identities, cameras, image counts and list files.
 
 `plan` is a pure function of layout, set, seed and sizes, and renders nothing. Cameras are numbered as in the
-layout; the near-infrared cameras of LLCM are numbered from 11.
+layout; the near-infrared cameras of LLCM and of the sets of tracks are numbered from 11.
 """
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +15,17 @@ from sdcl.synthetic.scene import Camera, benchmark_camera
 
 Rng = np.random.Generator
 Cells = dict[tuple[int, int], int]  # (camera, identity) -> number of images
-LAYOUTS = ("sysu", "regdb", "llcm")
+LAYOUTS = ("sysu", "regdb", "llcm", "vcm", "buptcampus")  # in this order: the index is part of the seeds
 SETS = ("quick", "medium", "sysu")
 TRIALS = tuple(range(1, 11))
-# Training identities, test identities, images per identity and camera (None: the counts of the real set).
+# Training identities, test identities, images per identity and camera (None: the counts of the real set);
+# sets of tracks: frames per track.
 SIZES: dict[str, dict[str, tuple[int, int, int | None]]] = {
     "sysu": {"quick": (40, 16, 6), "medium": (120, 60, 8), "sysu": (395, 96, None)},
     "regdb": {"quick": (24, 24, 10), "medium": (80, 80, 10), "sysu": (206, 206, 10)},
     "llcm": {"quick": (40, 16, 4), "medium": (120, 60, 4), "sysu": (713, 351, None)},
+    "vcm": {"quick": (40, 16, 12), "medium": (120, 60, 12), "sysu": (500, 427, 24)},
+    "buptcampus": {"quick": (40, 16, 8), "medium": (120, 60, 12), "sysu": (1074, 1076, 24)},
 }
 SYSU_SCENES = {1: "room", 2: "room", 3: "room", 4: "gate", 5: "garden", 6: "passage"}
 SYSU_INFRARED = (3, 6)
@@ -30,17 +34,23 @@ LLCM_SCENES = ("room", "gate", "garden", "passage", "gate", "room", "garden", "p
 SYSU_TRAIN = {1: (194, 4721), 2: (195, 5753), 3: (392, 7909), 4: (382, 5811), 5: (390, 5973), 6: (200, 4000)}
 SYSU_TEST = {1: 56, 2: 56, 3: 96, 4: 94, 5: 95, 6: 96}
 SYSU_TEST_VISIBLE, SYSU_QUERIES_INDOOR, SYSU_QUERIES_OUTDOOR = 6775, {3: 1088, 6: 1120}, {3: 795, 6: 800}
+VCM_MIN_FRAMES = 12  # of a track that readers use
+TRACK_SCENES = {1: "room", 2: "gate", 3: "garden", 4: "passage", 5: "gate", 6: "garden"}
+BUPT_CAMERAS = ("LS3", "G25", "CQ1", "W4", "TSG1", "TSG2")
 LLCM_TOTALS = {"train": (16946, 13975), "test": (8680, 7166)}  # visible, near-infrared
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One image to render: relative path, identity, camera, and its number for that identity and camera."""
+    """One image to render: relative path, identity, camera, and its number for that identity and camera; in
+    sets of tracks the number of the track, and of the frame in it.
+    """
 
     path: str
     identity: int
     camera: int
     number: int
+    frame: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,10 +71,11 @@ def plan(
     Args:
         identities: training identities instead of the set's number; 40 % as many test identities are added
             (RegDB: as many).
-        images_per_camera: mean number of images per identity and camera, instead of the set's number.
+        images_per_camera: mean number of images per identity and camera, or of frames per track, instead of
+            the set's number.
 
     Raises:
-        SettingError: unknown layout or set, fewer than 4 identities, or no image.
+        SettingError: unknown layout or set, fewer than 4 identities, no image, or tracks that are too short.
     """
     if layout not in LAYOUTS or set_name not in SETS:
         choices = f"layouts are {', '.join(LAYOUTS)}, sets are {', '.join(SETS)}"
@@ -73,13 +84,19 @@ def plan(
         raise SettingError(f"--identities must be at least 4, got {identities}")
     if images_per_camera is not None and images_per_camera < 1:
         raise SettingError(f"--images-per-camera must be at least 1, got {images_per_camera}")
+    if layout == "vcm" and images_per_camera is not None and images_per_camera < VCM_MIN_FRAMES:
+        raise SettingError(
+            f"--images-per-camera must be at least {VCM_MIN_FRAMES} for --layout vcm, got {images_per_camera}: "
+            "shorter tracks of HITSZ-VCM are not read"
+        )
     train, test, images = SIZES[layout][set_name]
     if identities is not None:
         train, test = identities, identities if layout == "regdb" else max(2, round(0.4 * identities))
         images = images or SIZES[layout]["medium"][2]
     images = images_per_camera or images
     rng = generator(BENCHMARK, (*set_seed(layout, set_name, seed), train, test, images or 0))
-    return {"sysu": _sysu, "regdb": _regdb, "llcm": _llcm}[layout](rng, train, test, images)
+    planners = {"sysu": _sysu, "regdb": _regdb, "llcm": _llcm, "vcm": _vcm, "buptcampus": _buptcampus}
+    return planners[layout](rng, train, test, images)
 
 
 def set_seed(layout: str, set_name: str, seed: int) -> tuple[int, int, int]:
@@ -100,9 +117,13 @@ def cameras(layout: str, set_name: str, seed: int) -> dict[int, Camera]:
     if layout == "regdb":
         sensors = {1: "visible", 2: "thermal"}
         return {n: benchmark_camera((*key, n), sensor, "gate", key) for n, sensor in sensors.items()}
-    numbered = dict(enumerate(LLCM_SCENES, 1))
+    numbered = dict(enumerate(LLCM_SCENES, 1)) if layout == "llcm" else TRACK_SCENES
     visible = {n: benchmark_camera((*key, n), "visible", scene) for n, scene in numbered.items()}
-    infrared = {n + 10: benchmark_camera((*key, n), "nir", scene) for n, scene in numbered.items() if n != 3}
+    infrared = {
+        n + 10: benchmark_camera((*key, n), "nir", scene)
+        for n, scene in numbered.items()
+        if layout != "llcm" or n != 3
+    }
     return visible | infrared
 
 
@@ -266,3 +287,98 @@ def _llcm(rng: Rng, train: int, test: int, images: int | None) -> Plan:
                 lists[f"idx/train_{name}.txt"] = "".join(f"{shot.path} {label}\n" for label, shot in part)
     lists["idx/test_id.txt"] = _comma_separated(ids[train:])
     return Plan(tuple(shots), lists, _counts(train, test, *totals))
+
+
+# ------------------------------------------------------------------ sets of tracks
+
+Track = tuple[int, int, int]  # identity, camera, number of the track for these two
+
+
+def _tracks(rng: Rng, identities: list[int]) -> list[Track]:
+    """One or two tracks of each identity in two to four of the six cameras."""
+    tracks = []
+    for i in identities:
+        for camera in sorted(int(c) + 1 for c in rng.permutation(6)[: int(rng.integers(2, 5))]):
+            tracks += [(i, camera, n) for n in range(1, int(rng.integers(2, 4)))]
+    return tracks
+
+
+def _track_counts(people: dict[str, int], tracks: dict[str, dict[str, int]], frames: int) -> dict[str, int]:
+    """Counts for the manifest: identities, frames and tracks of each split.
+
+    Args:
+        people: split -> identities. tracks: split -> modality -> tracks.
+    """
+    counts = {}
+    for split, of_modality in tracks.items():
+        counts[f"{split}_identities"] = people[split]
+        counts |= {f"{split}_{m}": n * frames for m, n in of_modality.items()}
+        counts |= {f"{split}_{m}_tracks": n for m, n in of_modality.items()}
+    return counts
+
+
+def _vcm(rng: Rng, train: int, test: int, images: int | None) -> Plan:
+    assert images is not None  # every set of tracks has a fixed number
+    shots, texts, tracks = [], {}, {}
+    splits = {"train": range(1, train + 1), "test": range(train + 1, train + test + 1)}
+    for split, identities in splits.items():
+        names: list[str] = []
+        rows: list[str] = []
+        queries: list[int] = []
+        planned = _tracks(rng, list(identities))
+        for kind, folder, nir in ((1, "ir", 10), (2, "rgb", 0)):
+            for i, camera, number in planned:
+                first = len(names) + 1
+                for frame in range(images):
+                    n = (number - 1) * images + frame + 1  # over the tracks of a camera
+                    path = f"{split.capitalize()}/{i:04d}/{folder}/D{camera}/{n}.jpg"
+                    shots.append(Shot(path, i, camera + nir, number, frame))
+                    names.append(f"{i:04d}M{kind}D{camera}T{number}F{n}.jpg")
+                rows.append(f"{kind} {first} {len(names)} {i} {camera}")
+                queries += [len(rows)] if kind == 1 else []
+        tracks[split] = {m: len(planned) for m in ("visible", "infrared")}
+        texts[f"info/{split}_name.txt"] = "".join(f"{name}\n" for name in names)
+        texts[f"info/track_{split}_info.txt"] = "".join(f"{row}\n" for row in rows)
+        if split == "test":
+            texts["info/query_IDX.txt"] = " ".join(map(str, queries)) + "\n"
+    return Plan(tuple(shots), texts, _track_counts({"train": train, "test": test}, tracks, images))
+
+
+def _buptcampus(rng: Rng, train: int, test: int, images: int | None) -> Plan:
+    """Both modalities have every track; a test identity's first one is a query, in one of the modalities."""
+    assert images is not None  # every set of tracks has a fixed number
+    shots: list[Shot] = []
+    files: dict[str, dict[str, dict[str, dict[str, list[str]]]]] = {}
+
+    def add(word: str, i: int, camera: int, number: int) -> str:
+        """Plan a track; returns its modality, camera and number as the lists name it."""
+        name, nir = BUPT_CAMERAS[camera - 1], 10 * (word == "IR")
+        paths = [
+            f"{i}/{word}/{name}/{i}_{word}_{name}_{number}_{frame + 1:05d}.jpg" for frame in range(images)
+        ]
+        shots.extend(Shot(f"DATA/{p}", i, camera + nir, number, frame) for frame, p in enumerate(paths))
+        files.setdefault(str(i), {}).setdefault(word, {}).setdefault(name, {})[str(number)] = paths
+        return f"{i} {word} {name} {number}\n"
+
+    training = _tracks(rng, list(range(1, train + 1)))
+    rows: dict[str, list[str]] = {"train": [], "query": [], "gallery": []}
+    for track in training:
+        rows["train"].append(add("RGB", *track).replace(" RGB ", " RGB/IR "))
+        add("IR", *track)
+    searched: set[int] = set()
+    for track in _tracks(rng, list(range(train + 1, train + test + 1))):
+        if track[0] in searched:
+            rows["gallery"] += [add(word, *track) for word in ("RGB", "IR")]
+        else:  # its other modality is in no list, as in the real set
+            rows["query"].append(add(("RGB", "IR")[track[0] % 2], *track))
+            searched.add(track[0])
+    tracks = {
+        "train": {m: len(training) for m in ("visible", "infrared")},
+        "test": {
+            m: sum(f" {word} " in row for row in rows["query"] + rows["gallery"])
+            for m, word in (("visible", "RGB"), ("infrared", "IR"))
+        },
+    }
+    texts = {f"{name}.txt": "".join(lines) for name, lines in rows.items()}
+    texts["data_paths.json"] = json.dumps(files)
+    return Plan(tuple(shots), texts, _track_counts({"train": train, "test": test}, tracks, images))

@@ -7,6 +7,7 @@ are element-wise arithmetic. H, W image size; C = 3 for a visible sensor, else 1
 `pen.py`.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -55,13 +56,16 @@ def render(
     seed: Sequence[int],
     difficulty: str = "medium",
     size: tuple[int, int] | None = None,
+    frame: int = 0,
 ) -> np.ndarray:
     """Render one image of an identity by a camera.
 
     Args:
-        seed: integers that distinguish this image from others of the same identity and camera.
+        seed: integers that distinguish this image, or this track, from others of the same identity and camera.
         difficulty: strength of the variation in pose, crop, light, occlusion and clutter.
         size: (H, W). None: 120 to 160 pixels high and 0.40 to 0.50 of that wide, as a detector's crops vary.
+        frame: number in the track that begins with this image: some steps further, with sensor noise of its
+            own, in the same light and before the same background.
 
     Returns:
         uint8 (H, W, 3); infrared sensors repeat one channel.
@@ -70,17 +74,18 @@ def render(
         ValueError: unknown difficulty.
     """
     check_difficulty(difficulty)
-    rng = generator(IMAGE, (len(person.key), *person.key, *camera.key, *seed))
+    key = (len(person.key), *person.key, *camera.key, *seed)
+    rng = generator(IMAGE, key)
     strength = STRENGTH[difficulty]
     height, width = size or _crop_size(rng)
     label_size = (height * OVERSAMPLING, width * OVERSAMPLING)
-    pose = _pose(rng, person, camera, *label_size, strength)
+    pose = _walked(_pose(rng, person, camera, *label_size, strength), frame, label_size[1])
     label_map = draw_person(person, pose, label_size).copy()
     _apply_patterns(label_map, person, pose)
     _occlude(rng, label_map, strength)
     pixel_values = _pixel_values(rng, person, camera)
     image = _compose(label_map, pixel_values, _background(rng, camera, height, width, strength))
-    image = _expose(rng, image, camera, strength)
+    image = _expose(rng, image, camera, strength, generator(IMAGE, (*key, frame)) if frame else rng)
     return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
 
 
@@ -108,6 +113,16 @@ def _pose(rng: Rng, person: Person, camera: Camera, height: int, width: int, str
         ground=height * (0.955 + 0.022 * strength * _normal(rng)),
         light=camera.light,
         elevation=0.12 + 0.1 * abs(camera.light),
+    )
+
+
+def _walked(pose: Pose, frame: int, width: int) -> Pose:
+    """The pose some frames later: legs and arms swing, the box wanders a little from side to side."""
+    if not frame:
+        return pose
+    swing = abs((frame + 2) % 8 - 4) / 4 - 0.5  # -0.5 .. 0.5, 0 in frame 0
+    return dataclasses.replace(
+        pose, phase=pose.phase + 0.6 * frame, yaw=pose.yaw + 0.1 * swing, x=pose.x + 0.05 * width * swing
     )
 
 
@@ -224,8 +239,12 @@ def _compose(label_map: np.ndarray, pixel_values: np.ndarray, background: np.nda
     )
 
 
-def _expose(rng: Rng, image: np.ndarray, camera: Camera, strength: float) -> np.ndarray:
-    """Apply light, tint, lens blur, noise and tone curve of a camera; uint8 (H, W, C)."""
+def _expose(rng: Rng, image: np.ndarray, camera: Camera, strength: float, noise: Rng) -> np.ndarray:
+    """Apply light, tint, lens blur, noise and tone curve of a camera; uint8 (H, W, C).
+
+    Args:
+        noise: generator of the sensor's noise.
+    """
     height, width, channels = image.shape
     image = image * _illumination(rng, camera, height, width, strength)
     image *= np.array([camera.tint[c] for c in range(channels)], dtype=np.float32)
@@ -234,7 +253,7 @@ def _expose(rng: Rng, image: np.ndarray, camera: Camera, strength: float) -> np.
     deviation = camera.noise * (0.7 + 0.6 * strength * float(rng.random()))
     amplitude = deviation / 104.5  # which is the standard deviation of the sum of two random bytes
     grain = (
-        np.frombuffer(rng.bytes(2 * image.size), dtype=np.uint8).reshape(2, *image.shape).astype(np.float32)
+        np.frombuffer(noise.bytes(2 * image.size), dtype=np.uint8).reshape(2, *image.shape).astype(np.float32)
     )
     image += (grain[0] + grain[1] - np.float32(255.0)) * np.float32(amplitude)
     levels = np.arange(256) / 255.0

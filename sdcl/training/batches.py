@@ -14,6 +14,7 @@ from torch import Tensor
 from sdcl.config import Settings
 from sdcl.data.augment import Augmentation, augment, augmentation
 from sdcl.data.image_cache import ImageCache
+from sdcl.data.normalization import Normalization
 from sdcl.data.sampler import epoch_batches
 from sdcl.datasets.sample import MODALITIES
 from sdcl.methods.interface import Batch, Stage
@@ -82,7 +83,12 @@ def make_batch(stage: Stage, images: dict[str, np.ndarray], views: Views, proces
 
 
 def load_views(
-    cache: ImageCache, images: np.ndarray, views: list[Augmentation], seed: tuple[int, ...], local: slice
+    cache: ImageCache,
+    images: np.ndarray,
+    views: list[Augmentation],
+    seed: tuple[int, ...],
+    local: slice,
+    normalization: Normalization,
 ) -> Tensor:
     """Augmented images of this process's shard of one modality's batch.
 
@@ -91,6 +97,7 @@ def load_views(
             view of all images in turn.
         seed: names step and modality; each image and view has its own seed, so it looks the same on any
             process.
+        normalization: of the network.
 
     Returns:
         float32 (B / processes, 3, H, W), normalised.
@@ -100,6 +107,7 @@ def load_views(
         shard = np.arange(len(images))[max(local.start - start, 0) : max(local.stop - start, 0)]
         if len(shard):
             seeds = derive_seeds(*seed, number, count=len(images))
-            parts.append(augment(cache.take(images[shard]), view, [seeds[i] for i in shard]))
+            chosen = [seeds[i] for i in shard]
+            parts.append(augment(cache.take(images[shard]), view, chosen, normalization))
         start += len(images)
     return torch.cat(parts)

@@ -27,18 +27,18 @@ class Monitor:
     """Checks of one epoch after another; `begin` starts each.
 
     Args:
-        cameras: modality -> int (N,). real_data: the training images are those of the data set, all of them,
-            and no synthetic ones; only then are published curves comparable.
+        cameras: modality -> int (N,). comparable: with published curves, because the training images are
+            those of the data set, all of them and no synthetic ones, and no identity of them was read.
     """
 
-    def __init__(self, settings: Settings, cameras: dict[str, np.ndarray], log: RunLog, *, real_data: bool):
+    def __init__(self, settings: Settings, cameras: dict[str, np.ndarray], log: RunLog, *, comparable: bool):
         self.settings, self.limits, self.cameras, self.log = settings, settings.health, cameras, log
         self.recipe = (settings.run.method, settings.data.dataset)
-        self.watching = self.limits.watch and real_data and self.recipe in CURVES
+        self.watching = self.limits.watch and comparable and self.recipe in CURVES
         if self.limits.watch and not self.watching:
             log.line(
                 f"note: --watch has nothing to compare with: no curve is known for "
-                f"{' on '.join(self.recipe)} with this data"
+                f"{' on '.join(self.recipe)} with this data and --labels {settings.run.labels}"
             )
         self.begin(0)
 

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from sdcl.analysis.label_churn import LabelChurn
 from sdcl.config import Settings, flat
 from sdcl.config.fields import flag_of
-from sdcl.config.settings import known_values, resumable_names
+from sdcl.config.settings import fields_by_name, known_values, resumable_names
+from sdcl.data.normalization import KEY, Normalization, recorded
+from sdcl.models.backbone import Backbone
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import CheckpointError
 from sdcl.training.epoch_journal import EpochJournal
 
 
 def state_of(
-    model: nn.Module,
+    model: Backbone,
     optimizer: torch.optim.Optimizer,
     settings: Settings,
     *,
@@ -42,9 +43,22 @@ def state_of(
         "epoch": epoch,
         "rows": rows,
         "settings": flat(settings),
+        KEY: model.normalization.plain(),
         "data": data,
         "labels": churn.state(),
     }
+
+
+def normalization_of(state: dict[str, Any]) -> Normalization:
+    """Mean and deviation that the model of a state was trained with; ImageNet's in one of an earlier version.
+
+    Raises:
+        CheckpointError: the entry is not what `state_of` writes.
+    """
+    try:
+        return recorded(state)
+    except ValueError as error:
+        raise CheckpointError(f"the checkpoint's normalisation cannot be used: {error}") from None
 
 
 def save_epoch(folder: Path, state: dict[str, Any]) -> None:
@@ -96,7 +110,9 @@ def refuse_differences(state: dict[str, Any], settings: Settings, data: str) -> 
     Raises:
         CheckpointError: something that changes results differs, without --resume-anyway.
     """
-    now, then = flat(settings), known_values(state["settings"])
+    # A setting that the version of the checkpoint did not have is at the default, which keeps to that version.
+    defaults = {name: one.default for name, one in fields_by_name(settings.run.method).items()}
+    now, then = flat(settings), defaults | known_values(state["settings"])
     may_change = resumable_names()
     lines = [
         f"{flag_of(name)}: {then.get(name)!r} then, {value!r} now"

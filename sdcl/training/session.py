@@ -15,6 +15,7 @@ from typing import Any
 from sdcl.analysis.label_churn import LabelChurn
 from sdcl.analysis.label_quality import LabelQuality
 from sdcl.config import Settings, flat
+from sdcl.config.supervision import status, supervision
 from sdcl.datasets import Dataset
 from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation.protocols import Result
@@ -24,6 +25,7 @@ from sdcl.inference.test_set import TestSet
 from sdcl.methods.interface import Features, Indexes, Method, Stage
 from sdcl.models.backbone import Backbone
 from sdcl.runtime import distributed
+from sdcl.runtime.devices import require_precision, tf32_products
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.interruption import Interruption
 from sdcl.runtime.profiler import StepProfiler
@@ -51,7 +53,7 @@ class TrainingSession:
 
     Raises:
         CheckpointError: the folder's run is of another experiment, or cannot be read.
-        SettingError: the batch cannot be split evenly.
+        SettingError: the batch cannot be split evenly, or --precision needs other hardware.
     """
 
     def __init__(
@@ -69,7 +71,8 @@ class TrainingSession:
     ):
         self.settings, self.images, self.model, self.method = settings, images, model, method
         self.test_set, self.processes, self.log, self.interruption = test_set, processes, log, interruption
-        self.bf16 = processes.bf16(settings.run.precision)
+        require_precision(settings.run.precision, processes.device)
+        self.bf16, self.tf32 = processes.bf16(settings.run.precision), settings.run.precision == "tf32"
         self.optimizer = make_optimizer(model, settings)
         self.churn, self.quality = LabelChurn(), LabelQuality(dataset.train)
         self.clock, self.journal = Clock(processes.device), EpochJournal()
@@ -79,8 +82,8 @@ class TrainingSession:
             self._calibrate_necks()
         self.parallel_model = parallel_model(model, settings, processes)
         self._record(dataset)
-        real_data = dataset.complete and not dataset.synthetic
-        self.monitor = Monitor(settings, images.cameras, log, real_data=real_data)
+        comparable = dataset.complete and not dataset.synthetic and not supervision(settings.run.labels)
+        self.monitor = Monitor(settings, images.cameras, log, comparable=comparable)
         self.trackers: Trackers | None = None
         self.profiler: StepProfiler | None = None
         if processes.main:
@@ -118,7 +121,7 @@ class TrainingSession:
         """
 
         def compute() -> Features:
-            with self.clock("embed"):
+            with self.clock("embed"), tf32_products(self.tf32):
                 return {m: self._embed(m, r) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
 
         return self._recall(compute, self.monitor.check_features)
@@ -147,7 +150,7 @@ class TrainingSession:
         trainers = self._trainers = [
             self._stage_trainer(one, number) for number, one in enumerate(stages, len(self._trained))
         ]
-        with self.clock("train"):
+        with self.clock("train"), tf32_products(self.tf32):
             for batches in zip(*(trainer.batches() for trainer in trainers if trainer), strict=True):
                 for trainer, batch in zip(filter(None, trainers), batches):
                     features, gathered = trainer.embed(batch)
@@ -166,7 +169,7 @@ class TrainingSession:
         every, last = self.settings.run.eval_step, self.settings.optim.epochs - 1
         if self.test_set is None or not (self.epoch % every == every - 1 or self.epoch == last):
             return None
-        with self.clock("test"):
+        with self.clock("test"), tf32_products(self.tf32):
             return self.test_set.evaluate(self.model, self.bf16)
 
     def finish_epoch(self, results: list[Result] | None = None) -> None:
@@ -217,6 +220,7 @@ class TrainingSession:
         if changed:
             log.line(f"note: continuing although these changed:\n{changed}")
         self.model.load_state_dict(state["model"])
+        self._keep_normalization(state)
         self.optimizer.load_state_dict(state["optimizer"])
         log.restore(state["rows"])
         if state["data"] == self.images.fingerprint:
@@ -226,6 +230,19 @@ class TrainingSession:
             self.journal = EpochJournal.from_state(state["journal"], self.processes.device)
         log.line(f"continuing {'within' if within else 'after'} epoch {state['epoch']} of {folder}")
         return state["epoch"] if within else state["epoch"] + 1
+
+    def _keep_normalization(self, state: dict[str, Any]) -> None:
+        """Continue with the checkpoint's mean and deviation, which the model has been trained with since, whatever
+        the pretrained file says by now. Other flags have been refused, or --resume-anyway wants them.
+        """
+        before = run_state.normalization_of(state)
+        if self.settings.model.mean or before == self.model.normalization:
+            return
+        self.log.line(
+            f"note: pixels stay normalised as in the checkpoint, {before}; the pretrained weights say "
+            f"{self.model.normalization}"
+        )
+        self.model.normalization = before
 
     def _state(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         return run_state.state_of(
@@ -261,6 +278,8 @@ class TrainingSession:
             "synthetic": dataset.synthetic,
             "complete": dataset.complete,
             "notices": list(dataset.notices),
+            "supervision": supervision(self.settings.run.labels),
+            "status": status(self.settings.run.method),
         }
         self.log.write_json("config.json", flat(self.settings))
         self.log.write_json("environment.json", facts)
@@ -287,6 +306,7 @@ class TrainingSession:
             model=self.parallel_model,
             optimizer=self.optimizer,
             images=self.images,
+            normalization=self.model.normalization,
             settings=self.settings,
             processes=self.processes,
             profiler=self.profiler,
@@ -318,13 +338,14 @@ class TrainingSession:
         )
 
     def _calibrate_necks(self) -> None:
-        calibrate_necks(
-            self.model,
-            self.images.extract,
-            batch_size=self.settings.model.embed_batch_size,
-            bf16=self.bf16,
-            seed=self.settings.run.seed,
-        )
+        with tf32_products(self.tf32):
+            calibrate_necks(
+                self.model,
+                self.images.extract,
+                batch_size=self.settings.model.embed_batch_size,
+                bf16=self.bf16,
+                seed=self.settings.run.seed,
+            )
 
 
 def summarize_stages(trained: list[tuple[Stage, dict[str, float]]], quality: LabelQuality) -> dict[str, Any]:

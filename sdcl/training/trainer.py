@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sdcl.config import Settings
+from sdcl.data.normalization import Normalization
 from sdcl.datasets.sample import MODALITIES
 from sdcl.methods.interface import Batch, Features, Stage
 from sdcl.models.replicas import Replicas
@@ -45,6 +46,7 @@ class StageTrainer:
             numbers follow.
         progress: is moved on by every step.
         model: with BatchNorm slices and data parallelism around it. images: of the training set.
+        normalization: of the model.
         profiler: None on all processes but the main one.
     """
 
@@ -57,12 +59,14 @@ class StageTrainer:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         images: TrainingImages,
+        normalization: Normalization,
         settings: Settings,
         processes: Processes,
         profiler: StepProfiler | None = None,
     ):
         self.stage, self.seed, self.progress = stage, seed, progress
         self.model, self.optimizer, self.images = model, optimizer, images
+        self.normalization = normalization
         self.settings, self.processes, self.profiler = settings, processes, profiler
         self.bf16 = processes.bf16(settings.run.precision)
         self.title = f"epoch {seed[1]}, stage {stage.name}"
@@ -98,6 +102,7 @@ class StageTrainer:
                 self.views[m],
                 (*step, i),
                 batch.local[m],
+                self.normalization,
             )
             for i, m in enumerate(MODALITIES)
         }

@@ -12,7 +12,8 @@ from sdcl.data import augment as A
 from sdcl.data import augment_cpu
 from sdcl.data import augment_draws as D
 from sdcl.data import augment_gpu as G
-from sdcl.data.pixels import ERASE_FILL, IMAGENET_MEAN, IMAGENET_STD, NO_BOX
+from sdcl.data.normalization import CLIP, HALF, IMAGENET, LUPERSON
+from sdcl.data.pixels import ERASE_FILL, NO_BOX
 
 SDCL_VISIBLE_PLAIN = A.augmentation("visible", "plain")
 SDCL_VISIBLE_EXCHANGED = A.augmentation("visible", "exchanged")
@@ -131,19 +132,21 @@ def test_crop_and_flip(pad):
     "chosen",
     [SDCL_VISIBLE_EXCHANGED, SDCL_INFRARED, ADCA_INFRARED, A.Augmentation(pad=40), A.Augmentation(pad=0)],
 )
-@pytest.mark.parametrize("size", [(24, 12), (97, 33), (3, 5)])
-def test_cpu_and_gpu_forms_do_the_same(chosen, size):
+@pytest.mark.parametrize(
+    ("size", "normalization"), [((24, 12), IMAGENET), ((97, 33), CLIP), ((3, 5), HALF), ((24, 12), LUPERSON)]
+)
+def test_cpu_and_gpu_forms_do_the_same(chosen, size, normalization):
     images = uint8_images(40, *size)
     images[:2], images[2:4], images[4] = 0, 255, images[4, ..., :1]
     images[5] = images[5] // 128 * 255
     images[6], images[7] = 200, 100
     images[8:] = images[8:].where(torch.rand(32, *size, 1) < 0.3, 240)
     draws = [D.draw(random.Random(seed), chosen, *size) for seed in range(len(images))]
-    cpu, gpu = augment_cpu.augmented(images, chosen, draws), G.augmented(images, chosen, draws)
+    cpu, gpu = (form.augmented(images, chosen, draws, normalization) for form in (augment_cpu, G))
     assert cpu.is_contiguous() and cpu.dtype == torch.float32
     torch.testing.assert_close(cpu, gpu, atol=3e-5, rtol=0)
     strided = images.flip(0).flip(0).transpose(1, 2).contiguous().transpose(1, 2)
-    assert torch.equal(augment_cpu.augmented(strided, chosen, draws), cpu)
+    assert torch.equal(augment_cpu.augmented(strided, chosen, draws, normalization), cpu)
     assert A.augment(images[:0], chosen, []).shape == (0, 3, *size)
 
 
@@ -165,7 +168,8 @@ def test_global_generators_are_left_alone():
     assert random.getstate() == state and torch.equal(torch.get_rng_state(), torch_state)
 
 
-def test_order_of_the_chain():
+@pytest.mark.parametrize("chosen", [IMAGENET, CLIP])
+def test_order_of_the_chain(chosen):
     """Black pad before the mean, erasing after it, channel operation last: step by step for one image."""
     images = uint8_images(1)
     for seed in range(20):
@@ -174,26 +178,35 @@ def test_order_of_the_chain():
         top, left = drawn.corner
         expected = functional.pad(expected, [10] * 4)[:, :, top : top + 24, left : left + 12]
         expected = expected.flip(-1) if drawn.flipped else expected
-        expected = (expected - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(
-            3, 1, 1
-        )
+        mean, std = torch.tensor((chosen.mean, chosen.std)).view(2, 3, 1, 1)
+        expected = (expected - mean) / std
         top, left, tall, wide = drawn.box
         expected[:, :, top : top + tall, left : left + wide] = torch.tensor(ERASE_FILL).view(3, 1, 1)
         expected = expected[:, drawn.channel : drawn.channel + 1].expand(-1, 3, -1, -1)
         torch.testing.assert_close(
-            G.augmented(images, SDCL_VISIBLE_EXCHANGED, [drawn]), expected, atol=1e-6, rtol=0
+            G.augmented(images, SDCL_VISIBLE_EXCHANGED, [drawn], chosen), expected, atol=1e-6, rtol=0
         )
         torch.testing.assert_close(
-            A.augment(images, SDCL_VISIBLE_EXCHANGED, [seed]), expected, atol=5e-5, rtol=0
+            A.augment(images, SDCL_VISIBLE_EXCHANGED, [seed], chosen), expected, atol=5e-5, rtol=0
         )
 
 
-def test_nothing_switched_on_is_normalize():
+@pytest.mark.parametrize("chosen", [IMAGENET, HALF, LUPERSON])
+def test_nothing_switched_on_is_normalize(chosen):
     images = uint8_images()
     nothing = A.Augmentation(jitter=0, pad=0, flip=0, erase=0)
-    assert torch.equal(A.augment(images, nothing, [0] * 12), A.normalize(images))
-    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-    torch.testing.assert_close(A.normalize(images).permute(0, 2, 3, 1), (images / 255 - mean) / std)
+    assert torch.equal(A.augment(images, nothing, [0] * 12, chosen), A.normalize(images, chosen))
+    mean, std = torch.tensor(chosen.mean), torch.tensor(chosen.std)
+    torch.testing.assert_close(A.normalize(images, chosen).permute(0, 2, 3, 1), (images / 255 - mean) / std)
+
+
+def test_without_a_choice_pixels_are_imagenets():
+    images, seeds = uint8_images(), list(range(12))
+    assert torch.equal(A.normalize(images), A.normalize(images, IMAGENET))
+    assert torch.equal(
+        A.augment(images, SDCL_INFRARED, seeds), A.augment(images, SDCL_INFRARED, seeds, IMAGENET)
+    )
+    assert not torch.equal(A.normalize(images), A.normalize(images, HALF))
 
 
 def test_presets():

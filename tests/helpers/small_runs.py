@@ -21,6 +21,7 @@ OWN = {  # every part of each method within two epochs
     "adca": [*ONE_FEATURE, *"--aggregate-from 1 --cma-threshold 0.3".split()],
     "bmil": [*ONE_FEATURE, *"--joint-from 1".split()],
     "pgm": [*ONE_FEATURE, *"--match-from 1".split()],
+    "dccl": [*ONE_FEATURE, *"--interact-from 0 --refine-from 1 --refine-k 3 --refine-clusters 2".split()],
     "hil": "--k1 8 --centres 2 --identity-from 1".split(),
     "baseline": ONE_FEATURE,
 }

@@ -38,15 +38,15 @@ def test_a_whole_folder(tmp_path):
         )
     )
     assert record.name.endswith("/trial_3") and record.recipe == ("sdcl", "sysu") and record.missing == []
-    assert record.notices == ["x is synthetic"] and record.synthetic is True and record.real_data is False
+    assert record.notices == ["x is synthetic"] and record.synthetic is True and record.comparable is False
     assert record.results == [result] and "epoch 0" in record.results_from
     assert list(record.tested()) == [(0, result)]
 
 
 def test_only_recorded_facts_make_data_real(tmp_path):
     """Neither sentences nor missing facts count."""
-    assert with_facts(tmp_path).real_data is True
-    assert with_facts(tmp_path, notices=["the folder /data/synthetic is incomplete"]).real_data is True
+    assert with_facts(tmp_path).comparable is True
+    assert with_facts(tmp_path, notices=["the folder /data/synthetic is incomplete"]).comparable is True
     for facts in (
         {"synthetic": True},
         {"complete": False},
@@ -54,14 +54,14 @@ def test_only_recorded_facts_make_data_real(tmp_path):
         {"complete": "yes"},
         {"synthetic": 0},
     ):
-        assert with_facts(tmp_path, **facts).real_data is False
+        assert with_facts(tmp_path, **facts).comparable is False
 
 
 def test_a_folder_of_an_older_version(tmp_path):
     record = read_run(
         folder(tmp_path, environment__json='{"data": "d"}', log__txt="note: x is synthetic (v)\n")
     )
-    assert (record.synthetic, record.complete, record.real_data) == (None, None, False)
+    assert (record.synthetic, record.complete, record.comparable) == (None, None, False)
     assert record.notices == [] and len(run_record.notices_of([record, record])) == 1  # pages warn of it
 
 
@@ -85,7 +85,7 @@ def test_damage_is_listed_and_the_rest_is_read(tmp_path):
         "test.json",
     ):
         assert part in missing
-    assert record.real_data is False
+    assert record.comparable is False
 
 
 def test_a_folder_of_something_else(tmp_path):

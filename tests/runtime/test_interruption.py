@@ -19,7 +19,10 @@ from sdcl.runtime.program import INTERRUPTED
 
 @pytest.mark.parametrize(
     "method",
-    ["sdcl", *(pytest.param(m, marks=pytest.mark.long) for m in ("gur", "adca", "pgm", "hil", "bmil"))],
+    [
+        "sdcl",
+        *(pytest.param(m, marks=pytest.mark.long) for m in ("gur", "adca", "pgm", "hil", "bmil", "dccl")),
+    ],
 )
 def test_stopped_anywhere_and_continued(flags, tmp_path, monkeypatch, method):
     more = ["--method", method, "--report", "none"]

@@ -6,6 +6,7 @@ import torch
 
 from sdcl.config import resolve
 from sdcl.data.image_cache import ImageCache
+from sdcl.data.normalization import IMAGENET
 from sdcl.methods.interface import Stage
 from sdcl.runtime.distributed import Processes
 from sdcl.training.batches import draw_batches, load_views, make_batch, training_views
@@ -40,14 +41,12 @@ def test_shards_make_up_the_batch(count):
 
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 16, 3), np.uint8)
     cache = ImageCache(pixels, CPU)
-    whole = load_views(cache, images["visible"], views["visible"], (1, 0, 0, 0, 0), slice(0, 8))
-    parts = [
-        load_views(cache, images["visible"], views["visible"], (1, 0, 0, 0, 0), b.local["visible"])
-        for b in batches
-    ]
+    named = (views["visible"], (1, 0, 0, 0, 0))
+    whole = load_views(cache, images["visible"], *named, slice(0, 8), IMAGENET)
+    parts = [load_views(cache, images["visible"], *named, b.local["visible"], IMAGENET) for b in batches]
     assert whole.shape == (8, 3, 32, 16) and torch.equal(torch.cat(parts), whole)
     assert not torch.equal(whole[:4], whole[4:])
-    last = load_views(cache, images["visible"][::-1], views["visible"], (1, 0, 0, 0, 0), slice(0, 8))
+    last = load_views(cache, images["visible"][::-1], *named, slice(0, 8), IMAGENET)
     assert not torch.equal(
         last[[3, 2, 1, 0]], whole[:4]
     )  # seeds belong to the place in the batch, not to the image

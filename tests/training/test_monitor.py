@@ -23,9 +23,9 @@ class Log:
         self.lines.append(text)
 
 
-def watch(row, epoch, real_data=True, **settings):
+def watch(row, epoch, comparable=True, **settings):
     log = Log()
-    monitor = Monitor(resolve({"watch": True, **settings})[0], FOUR, log, real_data=real_data)
+    monitor = Monitor(resolve({"watch": True, **settings})[0], FOUR, log, comparable=comparable)
     monitor.begin(epoch)
     monitor.compare(row)
     return log.lines
@@ -46,7 +46,7 @@ def test_watch_warns_when_a_run_leaves_the_published_curve():
     )
 
 
-@pytest.mark.parametrize("other", [{"method": "adca"}, {"real_data": False}, {"dataset": "llcm"}])
+@pytest.mark.parametrize("other", [{"method": "adca"}, {"comparable": False}, {"dataset": "llcm"}])
 def test_watch_compares_with_nothing_else(other):
     (line,) = watch({"labels": {}}, 0, **other)
     assert "nothing to compare with" in line
@@ -54,7 +54,7 @@ def test_watch_compares_with_nothing_else(other):
 
 def test_labels_within_one_camera_are_not_warned_of():
     log = Log()
-    monitor = Monitor(resolve({})[0], {"visible": np.array([1, 1, 2, 2])}, log, real_data=True)
+    monitor = Monitor(resolve({})[0], {"visible": np.array([1, 1, 2, 2])}, log, comparable=True)
     labels = PseudoLabels(np.array([0, 0, 1, 1]), 2)
     monitor.check_labels(
         Stage("cameras", {}, 1, {}, [LabelSet("visible_camera_1", "visible", labels, np.array([0, 1]))])
@@ -65,7 +65,7 @@ def test_labels_within_one_camera_are_not_warned_of():
 
 
 def test_collapsed_features_stop_the_run_and_the_first_look_is_recorded():
-    monitor = Monitor(resolve({})[0], FOUR, Log(), real_data=True)
+    monitor = Monitor(resolve({})[0], FOUR, Log(), comparable=True)
     monitor.begin(3)
     spread = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
     monitor.check_features({"visible": {"deep": spread}})

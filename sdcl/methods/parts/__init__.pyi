@@ -1,12 +1,16 @@
 from .alternate_contrast import AlternateContrast as AlternateContrast
+from .camera_contrast import CameraContrast as CameraContrast
 from .cluster_contrast import ClusterContrast as ClusterContrast
 from .cluster_contrast import Source as Source
 from .cluster_contrast import joint_source as joint_source
+from .dual_consistency import DualConsistency as DualConsistency
 from .hybrid_contrast import HybridContrast as HybridContrast
 from .hybrid_contrast import SplitContrast as SplitContrast
 from .identity_contrast import IdentityContrast as IdentityContrast
 from .labels import cluster as cluster
 from .labels import cluster_each as cluster_each
+from .labels import cluster_jointly as cluster_jointly
+from .labels import label_each as label_each
 from .labels import scatter as scatter
 from .labels import side_by_side as side_by_side
 from .neighbor_learning import NeighborLearning as NeighborLearning

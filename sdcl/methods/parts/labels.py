@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from sdcl import clustering
 from sdcl.clustering import PseudoLabels, pseudo_labels
 from sdcl.config.groups import ClusterSettings
-from sdcl.methods.interface import Features, Once, require_clusters
+from sdcl.datasets import MODALITIES
+from sdcl.methods.interface import Features, Indexes, Once, require_clusters, require_common_clusters
 
 
 def cluster(
@@ -43,16 +48,67 @@ def cluster(
     return labels
 
 
-def cluster_each(
-    features: Features, settings: ClusterSettings, once: Once, epoch: int
+def label_each(
+    cluster: Callable[[str], PseudoLabels], identities: Indexes | None = None
 ) -> dict[str, PseudoLabels]:
-    """Pseudo-labels of each modality from its deep features as they were extracted.
+    """Labels of each modality: its true identities where the run may read them, else `cluster(modality)`.
+
+    Args:
+        identities: of --labels, modality -> int (N,), 0 .. K-1; no image is an outlier there. None: --labels
+            none.
+    """
+    known = {m: PseudoLabels(ids, int(ids.max()) + 1) for m, ids in (identities or {}).items()}
+    return {m: known[m] if m in known else cluster(m) for m in MODALITIES}
+
+
+def cluster_each(
+    features: Features,
+    settings: ClusterSettings,
+    once: Once,
+    epoch: int,
+    identities: Indexes | None = None,
+) -> dict[str, PseudoLabels]:
+    """Pseudo-labels of each modality from its deep features as they were extracted; see `label_each`.
 
     Raises:
         NoClusters: a modality has fewer than two clusters.
     """
-    labels = once(lambda: {m: cluster(features[m]["deep"], settings, normalize=False) for m in features})
+
+    def from_features(modality: str) -> PseudoLabels:
+        return cluster(features[modality]["deep"], settings, normalize=False)
+
+    labels = once(lambda: label_each(from_features, identities))
     require_clusters(labels, settings.eps, epoch)
+    return labels
+
+
+def cluster_jointly(
+    features: dict[str, Tensor], settings: ClusterSettings, once: Once, epoch: int, *, normalize: bool = False
+) -> dict[str, PseudoLabels]:
+    """Pseudo-labels of both modalities in one label space, under the modality-aware Jaccard distance (BMIL).
+
+    eps is not moved here.
+
+    Args:
+        features: modality -> (N, D). normalize: bring them to unit length first.
+
+    Raises:
+        NoClusters: fewer than two clusters, or none with images of a modality.
+    """
+    rows = {m: F.normalize(f) if normalize else f for m, f in features.items()}
+    common = once(
+        lambda: clustering.joint_pseudo_labels(
+            *(rows[m] for m in MODALITIES),
+            k1=settings.k1,
+            k2=settings.k2,
+            eps=settings.eps,
+            min_samples=settings.min_samples,
+            backend=settings.knn,
+        )
+    )
+    parted = np.split(common.ids, [len(rows["visible"])])
+    labels = {m: PseudoLabels(ids, common.num_clusters, common.eps) for m, ids in zip(MODALITIES, parted)}
+    require_common_clusters(labels, settings.eps, epoch)
     return labels
 
 

@@ -1,0 +1,9 @@
+#!/bin/sh
+# DCCL, ResNet-50 (ImageNet), SYSU-MM01.
+# Target: none. DCCL, after its abstract and unreleased code of the same group; our reading; no published
+#         number to compare with.
+# Cost:   not known. This code has not yet been run on the real data set.
+# Needs:  data/sysu (python prepare_sysu.py) and weights/resnet50-19c8e357.pth (docs/weights.md).
+# Use:    as train_cc_vit_sysu.sh: any flag of `sdcl train`; GPUS=N sets the number of processes.
+set -eu
+exec sh "$(dirname "$0")/../train_cc_vit_sysu.sh" --method dccl "$@"
