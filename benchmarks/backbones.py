@@ -127,7 +127,7 @@ def main() -> int:
 def prepare(work: Path, quick: bool) -> None:
     """Render the images, once, and write the settings of all runs."""
     work.mkdir(parents=True, exist_ok=True)
-    size = ("4", "2") if quick else (IDENTITIES, IMAGES)
+    size = (8, 3) if quick else (IDENTITIES, IMAGES)
     flags = ("--layout", "sysu", "--difficulty", "medium", "--seed", 0, "--out", work / "data")
     if not (work / "rendered").exists():
         common.sdcl("synthesize", *flags, "--identities", size[0], "--images-per-camera", size[1])
@@ -138,7 +138,7 @@ def prepare(work: Path, quick: bool) -> None:
         "batch_size": 8,
         "batch_size_visible": 8,
         "num_instances": 2,
-        "k1": 3,
+        "k1": 6,
         "k2": 2,
     }
     (work / "settings.json").write_text(json.dumps(SETTINGS | tiny if quick else SETTINGS, indent=2))

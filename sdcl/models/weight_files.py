@@ -63,15 +63,15 @@ class WeightFile:
         tensors: {name: tensor} without the prefixes of trainers.
         stored_names: the names as stored.
         metadata: of a safetensors file.
+        recorded: the normalisation that checkpoints, exports and pretraining of this project write into it.
         config: what timm or open_clip wrote about it.
-        recorded: normalisation that checkpoints, exports and pretraining of this project write into the file.
     """
 
     tensors: dict[str, Tensor]
     stored_names: frozenset[str]
     metadata: Mapping[str, str] = field(default_factory=dict)
-    config: WeightConfig | None = None
     recorded: Normalization | None = None
+    config: WeightConfig | None = None
 
     def has(self, *names: str) -> bool:
         """Whether there is a tensor of each name."""
@@ -107,17 +107,7 @@ def read_weight_file(path: Path) -> WeightFile:
     dual_stem = any("patch_embed2." in k for k in stored)
     prefixes = PREFIXES if dual_stem else (*PREFIXES, "base.")
     tensors = {_strip(k, prefixes): v for k, v in stored.items()}
-    return WeightFile(tensors, frozenset(stored), metadata, _config(path, metadata, tensors), recorded)
-
-
-def _recorded(path: Path, content: Any, metadata: Mapping[str, str]) -> Normalization | None:
-    """The normalisation that this project wrote beside the tensors."""
-    try:
-        if isinstance(content, dict) and isinstance(content.get(KEY), dict):
-            return Normalization.of(content[KEY])
-        return from_metadata(metadata)
-    except ValueError as error:
-        raise WeightError(f"weight file {path}: its normalisation cannot be used: {error}") from None
+    return WeightFile(tensors, frozenset(stored), metadata, recorded, _config(path, metadata, tensors))
 
 
 def _content(path: Path) -> tuple[Any, dict[str, str]]:
@@ -146,6 +136,16 @@ def _content(path: Path) -> tuple[Any, dict[str, str]]:
             f"weight file {path} holds more than tensors, or is damaged ({first}); it is not opened. Save "
             "its state dict alone, with torch.save or as safetensors, from a program you trust"
         ) from None
+
+
+def _recorded(path: Path, content: Any, metadata: dict[str, str]) -> Normalization | None:
+    """The normalisation that this project wrote beside the tensors."""
+    try:
+        if isinstance(content, dict) and isinstance(content.get(KEY), dict):
+            return Normalization.of(content[KEY])
+        return from_metadata(metadata)
+    except ValueError as error:
+        raise WeightError(f"weight file {path}: its normalisation cannot be used: {error}") from None
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -216,12 +216,9 @@ def _config_of(source: str, values: dict[str, Any]) -> WeightConfig | None:
 
 def _normalization(about: dict[str, Any]) -> Normalization | None:
     try:
-        mean, std = (tuple(float(v) for v in about[name]) for name in ("mean", "std"))
-    except (KeyError, TypeError, ValueError):
+        return Normalization.of(about)
+    except ValueError:
         return None
-    if len(mean) != 3 or len(std) != 3 or not all(v > 0 for v in std):
-        return None
-    return Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
 
 
 def _image(about: dict[str, Any]) -> tuple[int, int] | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -33,8 +32,8 @@ def load_initial(backbone: SingleStemViT, path: Path) -> dict[str, Any]:
     Raises:
         WeightError: the file cannot be read, or is of another architecture or image size.
     """
-    stored = read_weight_file(path)
-    tensors = {n: t.float() if t.is_floating_point() else t for n, t in stored.tensors.items()}
+    file = read_weight_file(path)
+    tensors = {n: t.float() if t.is_floating_point() else t for n, t in file.tensors.items()}
     try:
         backbone.load_state_dict(tensors)
     except RuntimeError as error:
@@ -42,13 +41,9 @@ def load_initial(backbone: SingleStemViT, path: Path) -> dict[str, Any]:
         raise WeightError(
             f"--init {printable(path)} does not fit --arch, --height and --width: {reason}"
         ) from None
-    backbone.normalization = stated_normalization(stored) or format_of(stored).normalization or IMAGENET
-    unknown = {"out": path.name}
-    if path.suffix != ".safetensors":
-        return {"after": unknown}
-    with safe_open(path, "pt") as file:
-        about = (file.metadata() or {}).get(METADATA)
-    return {"after": json.loads(about) if about else unknown}
+    backbone.normalization = stated_normalization(file) or format_of(file).normalization or IMAGENET
+    about = file.metadata.get(METADATA)
+    return {"after": json.loads(about) if about else {"out": path.name}}
 
 
 def recorded(settings: PretrainSettings) -> dict[str, Any]:
