@@ -4,11 +4,13 @@ import json
 
 import pytest
 import torch
+from helpers import raw_trees
 from helpers.crops import write_crops
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sdcl.data.normalization import CLIP, IMAGENET, to_metadata
+from sdcl.datasets import open_dataset
 from sdcl.models.factory import build_model, single_stem_backbone
 from sdcl.models.pretrained import ASSETS
 from sdcl.models.weight_formats import load_weights
@@ -137,7 +139,24 @@ def test_crops_of_folders(tmp_path, objective):
     assert metadata_of(tmp_path / "w")["crops"] == 12
 
 
-@pytest.mark.parametrize("flags", [["--images", "nowhere"], ["--arch", "resnet50"], ["--init", "nowhere"]])
+@pytest.mark.long
+def test_tracks_of_a_data_set(tmp_path):
+    root = raw_trees.tracks(tmp_path / "vcm", "vcm")
+    flags = ["--dataset", "vcm", "--images", str(root), *SMALL]
+    assert main(["--out", str(tmp_path / "w"), *flags, "--cache-dir", str(tmp_path / "cache")]) == 0
+    assert metadata_of(tmp_path / "w")["crops"] == sum(map(len, open_dataset("vcm", root).train.values()))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--images", "nowhere"],
+        ["--arch", "resnet50"],
+        ["--init", "nowhere"],
+        ["--dataset", "vcm"],
+        ["--dataset", "market", "--images", "nowhere"],
+    ],
+)
 def test_refusals(tmp_path, capsys, flags):
     assert main(["--out", str(tmp_path / "w"), *SMALL, *flags]) == 2
     assert flags[1] in capsys.readouterr().err
