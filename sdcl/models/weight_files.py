@@ -63,15 +63,15 @@ class WeightFile:
         tensors: {name: tensor} without the prefixes of trainers.
         stored_names: the names as stored.
         metadata: of a safetensors file.
-        recorded: the normalisation that checkpoints, exports and pretraining of this project write into it.
         config: what timm or open_clip wrote about it.
+        recorded: normalisation that checkpoints, exports and pretraining of this project write into the file.
     """
 
     tensors: dict[str, Tensor]
     stored_names: frozenset[str]
     metadata: Mapping[str, str] = field(default_factory=dict)
-    recorded: Normalization | None = None
     config: WeightConfig | None = None
+    recorded: Normalization | None = None
 
     def has(self, *names: str) -> bool:
         """Whether there is a tensor of each name."""
@@ -107,7 +107,7 @@ def read_weight_file(path: Path) -> WeightFile:
     dual_stem = any("patch_embed2." in k for k in stored)
     prefixes = PREFIXES if dual_stem else (*PREFIXES, "base.")
     tensors = {_strip(k, prefixes): v for k, v in stored.items()}
-    return WeightFile(tensors, frozenset(stored), metadata, recorded, _config(path, metadata, tensors))
+    return WeightFile(tensors, frozenset(stored), metadata, _config(path, metadata, tensors), recorded)
 
 
 def _content(path: Path) -> tuple[Any, dict[str, str]]:

@@ -35,6 +35,7 @@ class LoadReport:
         mismatched: tensors of the same name and another shape.
         ignored: tensors of the file that the network does not have.
         normalization: of the pixels that the weights were trained with; None: the file does not say.
+        stated: whether the file, or a config beside it, says so, and not its format alone.
         notes: sentences on what the file leaves open.
     """
 
@@ -46,6 +47,7 @@ class LoadReport:
     mismatched: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     normalization: Normalization | None = None
+    stated: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -120,18 +122,22 @@ def load_weights(model: Backbone, path: str | Path, min_share: float = 0.8) -> L
     return report
 
 
+def stated_normalization(file: WeightFile) -> Normalization | None:
+    """What this project wrote into the file, else what timm or open_clip wrote about it."""
+    return file.recorded or (file.config.normalization if file.config else None)
+
+
 def _match(
     model: Backbone, file: WeightFile, form: Format, path: str
 ) -> tuple[LoadReport, dict[str, Tensor], list[str]]:
     """The report, the tensors that fit under their names in the network, and `_misfits`."""
     mapped, ignored = form.mapped(file, model)
     report = LoadReport(path, form.description, ignored=ignored)
-    config = file.config
-    of_config = config.normalization if config else None
-    report.normalization = file.recorded or of_config or form.normalization
-    if config and of_config and not file.recorded:
-        report.notes.append(f"mean and deviation are those of {config.source}")
-    elif form.note and not file.recorded:
+    stated = stated_normalization(file)
+    report.normalization, report.stated = stated or form.normalization, stated is not None
+    if file.config and stated and not file.recorded:
+        report.notes.append(f"mean and deviation are those of {file.config.source}")
+    elif form.note and not stated:
         report.notes.append(form.note)
     state = model.state_dict()
     embedding = mapped.get("pos_embed")

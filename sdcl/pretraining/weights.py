@@ -16,6 +16,8 @@ from sdcl.data.image_cache import content_fingerprint
 from sdcl.data.normalization import IMAGENET, to_metadata
 from sdcl.models.vit import SingleStemViT
 from sdcl.models.weight_files import read_weight_file
+from sdcl.models.weight_formats import stated_normalization
+from sdcl.models.weight_names import format_of
 from sdcl.pretraining.settings import UNRECORDED, PretrainSettings
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import CheckpointError, WeightError
@@ -39,7 +41,7 @@ def load_initial(backbone: SingleStemViT, path: Path) -> dict[str, Any]:
         raise WeightError(
             f"--init {printable(path)} does not fit --arch, --height and --width: {reason}"
         ) from None
-    backbone.normalization = file.recorded or IMAGENET
+    backbone.normalization = stated_normalization(file) or format_of(file).normalization or IMAGENET
     about = file.metadata.get(METADATA)
     return {"after": json.loads(about) if about else {"out": path.name}}
 

@@ -12,7 +12,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from sdcl.config import resolve
-from sdcl.data.normalization import CLIP, HALF, IMAGENET, LUPERSON
+from sdcl.data.normalization import CLIP, HALF, IMAGENET, KEY, LUPERSON, Normalization, to_metadata
 from sdcl.models.factory import build_model, single_stem_backbone
 from sdcl.models.pretrained import pretrained_model
 from sdcl.models.vit import grid_of_count
@@ -183,6 +183,56 @@ def test_torchvision_weight_comes_from_its_cache(tmp_path, monkeypatch):
 
 
 # ------------------------------------------------------------------ normalisation
+
+
+ROUNDED = Normalization((0.481, 0.458, 0.408), (0.269, 0.261, 0.276))  # CLIP's
+
+
+def weight_of(path, normalization, arch):
+    state = single_stem_backbone(arch, 96, 48).state_dict()
+    save_file(state, path, {} if normalization is None else to_metadata(normalization))
+    return {"arch": arch, "height": 96, "width": 48, "pretrained": str(path)}
+
+
+@pytest.mark.parametrize(
+    ("arch", "of_file", "given", "wanted", "said"),
+    [
+        ("vit_mini_plain", None, None, IMAGENET, "the file does not say otherwise"),
+        ("vit_mini_plain", None, HALF, HALF, "of --mean and --std"),
+        ("vit_mini", None, None, IMAGENET, "of files of this format"),
+        ("vit_mini", None, HALF, HALF, "of --mean and --std; files of this format usually have mean 0.485"),
+        ("vit_mini", CLIP, None, CLIP, "as the file says"),
+        ("vit_mini", CLIP, ROUNDED, CLIP, "as the file says"),
+    ],
+)
+def test_pixels_are_those_of_the_weight(tmp_path, arch, of_file, given, wanted, said):
+    settings = weight_of(tmp_path / "w.safetensors", of_file, arch)
+    if given:
+        settings |= {"mean": given.mean, "std": given.std}
+    model, loaded = pretrained_model(resolve(settings)[0])
+    assert model.normalization == wanted and str(wanted) in loaded and said in loaded
+
+
+def test_flags_that_contradict_the_file_are_refused(tmp_path):
+    """What this project wrote into a file, and timm's pretrained_cfg beside one."""
+    settings = weight_of(tmp_path / "w.safetensors", CLIP, "vit_mini")
+    given = {"mean": LUPERSON.mean, "std": LUPERSON.std}
+    with pytest.raises(
+        WeightError, match=r"(?s)w\.safetensors was .*\(CLIP\).*say mean 0\.3525 .*leave --mean"
+    ):
+        pretrained_model(resolve(settings | given)[0])
+    settings = weight_of(tmp_path / "w.safetensors", None, "vit_mini_plain")
+    (tmp_path / "config.json").write_text(json.dumps(HALF_CONFIG))
+    with pytest.raises(WeightError, match=r"pixels of mean 0\.5 0\.5 0\.5.*say mean 0\.3525 .*config\.json"):
+        pretrained_model(resolve(settings | given)[0])
+
+
+def test_a_normalisation_that_cannot_be_is_refused(tmp_path):
+    state = single_stem_backbone("vit_mini", 96, 48).state_dict()
+    for text in ("[1]", "{", '{"mean": [89.9, 79.2, 80.1], "std": [63.9, 64.3, 63.8]}'):
+        save_file(state, tmp_path / "w.safetensors", {KEY: text})
+        with pytest.raises(WeightError, match=r"w\.safetensors.*normalisation cannot be used"):
+            load_weights(mini(), tmp_path / "w.safetensors")
 
 
 HALF_CONFIG = {
