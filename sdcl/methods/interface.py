@@ -29,7 +29,7 @@ Indexes: TypeAlias = dict[str, np.ndarray]  # modality -> indexes of training im
 class Batch:
     """The global batch of one step, and which part of it this process holds.
 
-    A visible image occurs once per view: all plain views first, then all channel-exchanged ones.
+    A visible image occurs once per view: all plain views first, then all translated ones.
 
     Args:
         labels: modality -> int (B,), prototypes of the cluster memory. indexes: modality -> int (B,),
@@ -58,6 +58,7 @@ class Stage:
         alternate: a stage with as many iterations, whose steps alternate with this one's: after each
             optimiser step of this stage one of that stage, on batches of its own labels, with the same
             optimiser (BMIL).
+        notes: what the log says of this stage; a sentence that comes again in later epochs is not repeated.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Stage:
     objectives: Mapping[str, nn.Module] = field(default_factory=dict)
     label_sets: list[LabelSet] = field(default_factory=list)
     alternate: Stage | None = None
+    notes: tuple[str, ...] = ()
 
     def named(self, name: str) -> PseudoLabels:
         """The pseudo-labels of the label set with this name."""
@@ -77,7 +79,7 @@ class Extract(Protocol):
     horizontal flip.
     """
 
-    def __call__(self, rows: Indexes | None = None) -> Features:
+    def __call__(self, rows: Indexes | None = None, *, translated: bool = False) -> Features:
         """modality -> branch -> float32 (N, D), not normalised, on the run's device.
 
         Every process must make the same calls in the same order, and gets all features. They are recorded, in
@@ -86,6 +88,8 @@ class Extract(Protocol):
         Args:
             rows: modality -> int (n,), indexes of the images to embed, in this order; None: all of both
                 modalities. Modalities that are not named are left out of the result.
+            translated: visible images in their second view (--translation), which is the same for an image in
+                every epoch; plain ones without --second-view.
 
         Raises:
             TrainingError: the features have collapsed. Interrupted: a signal; the state is saved.
@@ -128,6 +132,9 @@ class Method(Protocol):
         title, paper: what the method is, and the paper's address.
         branches: features that it trains, ("deep",) or ("deep", "shallow").
         agw: the architecture that `-a agw` means for it.
+        starts_from: (method, stage), the end of whose stage it refines: what --from-run names; optional.
+        released_line: data set -> {setting: value as its released command line gives it} of settings that the
+            released program does not train with, or not throughout; the log answers a copied line; optional.
         labels: values of --labels that it can work with; absent: "none" alone.
         status: what readers of a result must know of the method, a sentence for log and report; optional.
         unread: shared settings that the method does not read; optional.
