@@ -71,4 +71,5 @@ def row(one: NamedField) -> str:
     read = [f"with `{key} {value}`" for key, value in about.needs.items()]
     read += ["by some data sets"] if about.dataset else []
     read += [f"by `{about.arch}*`"] if about.arch else []
+    read += ["by some methods"] if about.method_attribute else []
     return f"| {flags} | {default} | {about.help} | {legal} | {', '.join(read)} |".replace("||", "\\|\\|")

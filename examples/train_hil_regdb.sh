@@ -4,13 +4,14 @@
 #         (second hand; no log is released).
 # Cost:   two A100 GPUs in the authors' setting, time unknown, after the SDCL runs.
 #         This code has not yet been run on the real data set.
-# Needs:  data/regdb (python prepare_regdb.py) and logs/sdcl_regdb/trial_N/stage_contrast.pt, which
-#         train_cc_vit_regdb.sh leaves at the end of SDCL's first stage; --pretrained names another start.
-# Use:    as train_cc_vit_regdb.sh: any flag of `sdcl train`; GPUS=N sets the number of processes.
+# Needs:  data/regdb (python prepare_regdb.py) and logs/sdcl_regdb, the runs of train_cc_vit_regdb.sh: each trial
+#         starts from the end of the first stage of the same trial; --from-run names other runs, --pretrained a
+#         weight file instead.
+# Use:    as train_cc_vit_regdb.sh: any flag of `sdcl train`; GPUS=N sets the number of processes;
 #         TRIALS="1 2" or --trial N trains some of the trials.
 set -eu
-trial=$(printf ' %s ' "$*" | sed -n 's/.* --trial[ =]\([0-9]*\) .*/\1/p')
-for trial in ${trial:-${TRIALS:-1 2 3 4 5 6 7 8 9 10}}; do
-    sh "$(dirname "$0")/../train_cc_vit_regdb.sh" --method hil --trial "$trial" \
-        --pretrained "logs/sdcl_regdb/trial_$trial/stage_contrast.pt" "$@"
-done
+case " $* " in
+*" --from-run"* | *" --pretrained"*) ;;
+*) set -- --from-run logs/sdcl_regdb "$@" ;;
+esac
+exec sh "$(dirname "$0")/../train_cc_vit_regdb.sh" --method hil "$@"

@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 
-from sdcl.config import Settings, differences_from_recipe, parse
+from sdcl.config import Settings, differences_from_recipe, notes_on_released_line, parse
 from sdcl.config.supervision import cautions
 from sdcl.datasets import open_dataset
 from sdcl.inference.test_set import TestSet
 from sdcl.methods.build import build_method
-from sdcl.models.pretrained import pretrained_model
 from sdcl.reporting.write import report_after_run
 from sdcl.runtime import distributed
 from sdcl.runtime.distributed import Processes
@@ -25,6 +24,7 @@ from sdcl.runtime.interruption import Interruption
 from sdcl.runtime.program import program
 from sdcl.runtime.run_log import RunLog
 from sdcl.training.images import TrainingImages
+from sdcl.training.initial_model import initial_model
 from sdcl.training.session import TrainingSession
 
 
@@ -35,10 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Exit codes: 0 finished; 2 bad input or a run that cannot go on (the message says why); 75 a signal ended
     it, the same command continues; 1 anything else, with its traceback.
     """
-    settings, origin, _ = parse(argv, "sdcl train", "Train one method on one data set.")
+    settings, origin, given = parse(argv, "sdcl train", "Train one method on one data set.")
+    differences = [*differences_from_recipe(settings, origin), *notes_on_released_line(settings, given)]
     with Interruption() as interruption:
         processes = distributed.start(settings.run.device)
-        train(settings, differences_from_recipe(settings, origin), processes, interruption)
+        train(settings, differences, processes, interruption)
     distributed.stop()
     if processes.main:
         report_after_run(settings.run_dir, settings.run.report)
@@ -83,7 +84,7 @@ def train(
 
     # model and method
     torch.manual_seed(settings.run.seed)
-    model, loaded = pretrained_model(settings)
+    model, loaded = initial_model(settings, images.fingerprint)
     log.line(loaded)
     model.to(processes.device)
     method = build_method(settings, dataset, images.cameras)

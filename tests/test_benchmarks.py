@@ -30,11 +30,12 @@ def run_quick(script, *flags, timeout=300):
         pytest.param("clustering", 5, 3, marks=pytest.mark.long),
         pytest.param("evaluation", 1, 2, marks=pytest.mark.long),
         pytest.param("input", 2, 1, marks=pytest.mark.long),
+        pytest.param("search", 1, 1, marks=pytest.mark.long),
     ],
 )
 def test_both_forms_agree(script, tables, agreements):
-    if script == "clustering":
-        pytest.importorskip("faiss", reason="one of the five tables is made with faiss")
+    if script in ("clustering", "search"):
+        pytest.importorskip("faiss", reason="one side of the comparison is faiss")
     output, _ = run_quick(script)
     assert sum(line.startswith("| --") for line in output.splitlines()) == tables
     assert output.count("agree") == agreements and "DIFFER" not in output

@@ -26,12 +26,22 @@ CURVES = {
     "sdcl contrast": ("sdcl", "--iters-unified 10"),
     "sdcl unified": ("sdcl", "--iters-unified 10 --unify-from 0 --cross-from 0"),
     # without the joint stage, whose clusters are decided by rounding on these images
+    "sdcl joint": ("sdcl", "--iters-unified 10 --unify-from 0 --cross-from 0 --joint"),
     "gur": ("gur", "--propagate-from 0 --structure-from 0 --camera-iters 1 --no-inter-modality"),
+    "gur joint": ("gur", "--propagate-from 0 --camera-iters 1 --no-inter-modality --joint"),
+    "pgm": ("pgm", "--match-from 0"),
+    "hil": ("hil", "--identity-from 0"),
+    "bmil": ("bmil", "--joint-from 0"),
     "adca": ("adca", "--aggregate-from 0"),
     "dccl interaction": ("dccl", ""),
     "dccl refined": ("dccl", "--refine-from 0"),
     "taa": ("taa", "--associate-from 0"),
     "baseline": ("baseline", ""),
+}
+UNREAD = {  # flags of a small run that are not read with a switch
+    "--no-inter-modality": ("--inter-modality-until",),
+    "--unify-from 0 --cross-from 0 --joint": ("--k1-visible-unified", "--cra-k"),
+    "--no-inter-modality --joint": ("--propagation-k", "--structure-from", "--structure-k"),
 }
 
 
@@ -68,9 +78,10 @@ def curve(tmp_path, monkeypatch, one_thread):
 
     def run(method, more):
         flags = small(method)
-        if "--no-inter-modality" in more:
-            at = flags.index("--inter-modality-until")
-            del flags[at : at + 2]
+        for switch, unread in UNREAD.items():
+            for flag in unread if switch in more else ():
+                at = flags.index(flag)
+                del flags[at : at + 2]
         folders = ["--data-dir", root, "--cache-dir", tmp_path / "cache", "--logs-dir", tmp_path / "run"]
         flags += [
             "-d",

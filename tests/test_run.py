@@ -1,6 +1,7 @@
 """The real commands on tiny images: train, then test."""
 
 import json
+import re
 
 import pytest
 from helpers.small_runs import rows
@@ -107,6 +108,31 @@ def test_the_command_line_of_the_released_code(capsys):
         "eps": "0.6",
     }
     assert expected.items() <= shown.items()
+
+
+@pytest.mark.parametrize(
+    ("line", "released"),
+    [
+        (
+            "-b 256 -a agw -d sysu_all --iters 200 --momentum 0.1 --eps 0.6 --num-instances 16",
+            "--arch vit_base, --batch-size 128. Here they count. The line that reproduces the released run: "
+            "sdcl train --method sdcl -d sysu\n",
+        ),
+        ("-d regdb_rgb --momentum 0.99", "note: --momentum 0.99: .* but with --momentum 0.1. .* -d regdb\n"),
+        (
+            "--method gur -d regdb --eps 0.6",
+            "note: --eps 0.6: .* but with --eps 0.3. .* --method gur -d regdb\n",
+        ),
+        ("-d sysu --eps 0.6 --batch-size 64", ""),
+        ("-d sysu --momentum 0.99", ""),
+    ],
+)
+def test_a_copied_command_line_is_answered_in_the_log(tmp_path, line, released):
+    where = ["--data-dir", str(tmp_path / "none"), "--logs-dir", str(tmp_path / "run")]
+    assert train_program.main([*line.split(), *where]) == 2  # there are no images
+    (log,) = tmp_path.glob("run/**/log.txt")
+    text = log.read_text()
+    assert re.search(released, text) if released else "released" not in text
 
 
 def test_no_checkpoint_to_test(flags, tmp_path, capsys):

@@ -292,7 +292,8 @@ class Workspace:
         path = result["path"]
         facts = {"gallery": gallery.number, "gallery_name": gallery.name, "name": printable(path)}
         kept = {name: result[name] for name in ("row", "similarity", "score")}
-        return kept | facts | {"modality": gallery.modality} | taken(path)._asdict()
+        whole = f"{Path(gallery.embeddings.about['root']).name}/{path}" if gallery.embeddings else path
+        return kept | facts | {"modality": gallery.modality} | taken(whole)._asdict()
 
     def upload(self, content: bytes, name: str) -> Image.Image:
         """Decode an uploaded image, from memory, as the readers of files do. Raises DataError."""

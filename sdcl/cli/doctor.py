@@ -36,6 +36,7 @@ from sdcl.models.pretrained import pretrained_model
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.errors import UserError, writing
 from sdcl.runtime.program import program
+from sdcl.training.initial_model import initial_model
 
 EXIT_CODES = {NOTE: 0, WARNING: 1, ERROR: 2}
 VERDICTS = (
@@ -84,8 +85,8 @@ def examine_data(settings: Settings, dataset: Dataset) -> list[Finding]:
 
 
 def examine_weights(settings: Settings) -> list[Finding]:
-    """Load the pretrained weights, as tensors only, into the recipe's model."""
-    model, loaded = pretrained_model(settings)
+    """Load the weights that the run would start from, as tensors only, into the recipe's model."""
+    model, loaded = initial_model(settings)
     values = model.state_dict()
     broken = [n for n, v in values.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     severity = WARNING if settings.model.pretrained == "none" else NOTE

@@ -1,6 +1,13 @@
 """Settings of a run, their flags, their recipes, and the registry of methods."""
 
-from sdcl.config.command_line import describe, differences_from_recipe, parse, parser, resolve
+from sdcl.config.command_line import (
+    describe,
+    differences_from_recipe,
+    notes_on_released_line,
+    parse,
+    parser,
+    resolve,
+)
 from sdcl.config.registry import METHODS
 from sdcl.config.settings import Settings, fields_by_name, flat, from_flat, from_saved
 
@@ -13,6 +20,7 @@ __all__ = [
     "flat",
     "from_flat",
     "from_saved",
+    "notes_on_released_line",
     "parse",
     "parser",
     "resolve",

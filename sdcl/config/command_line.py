@@ -242,6 +242,28 @@ def describe(settings: Settings, origin: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def notes_on_released_line(settings: Settings, given: dict[str, Any]) -> list[str]:
+    """A note if flags were copied from a released command line whose program does not train with them.
+
+    Args:
+        given: the flags as the user gave them.
+    """
+    method, dataset = settings.run.method, settings.data.dataset
+    copied = getattr(method_class(method), "released_line", {}).get(dataset, {})
+    here = flat(settings)
+    released = flat(resolve({"method": method, "dataset": dataset})[0])
+    names = [n for n, v in copied.items() if given.get(n) == v and here[n] != released[n]]
+    if not names:
+        return []
+    flags = ", ".join(f"{flag_of(n)} {given[n]}" for n in names)
+    instead = ", ".join(f"{flag_of(n)} {released[n]}" for n in names)
+    return [
+        f"note: {flags}: the released program takes them and does not train with them throughout, but with "
+        f"{instead}. Here they count. The line that reproduces the released run: "
+        f"sdcl train --method {method} -d {dataset}"
+    ]
+
+
 def differences_from_recipe(settings: Settings, origin: dict[str, str]) -> list[str]:
     """A line for each setting from a flag or the --config file, and one for settings without effect."""
     values = flat(settings)

@@ -56,6 +56,7 @@ class Setting:
             and where files lie.
         dataset: read only by data sets that name it in their `reads`.
         arch: read only by architectures whose name begins so, such as "vit".
+        method_attribute: read only by methods whose class has this attribute, such as "starts_from".
         needs: settings of the same run that must have these values for this one to be read, such as {"cra":
             True}.
         of_model: describes the trained network, so a test takes it from the checkpoint.
@@ -71,6 +72,7 @@ class Setting:
     affects: str = RESULTS
     dataset: bool = False
     arch: str = ""
+    method_attribute: str = ""
     needs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     of_model: bool = False
     repetition: bool = False

@@ -143,6 +143,12 @@ class AugmentSettings:
         "(a hue shift of 0.5 is half the circle)",
         bounds=Bounds(0, 0.5),
     )
+    jitter_views: str = setting(
+        "all",
+        "what --color-jitter changes: all training images, the channel-exchanged views alone (exchanged), or "
+        "these and infrared images before a method's second stage (first-stage)",
+        choices=("all", "exchanged", "first-stage"),
+    )
     pad: int = setting(10, "zero padding before the random crop, in pixels", bounds=AT_LEAST_0)
     flip: float = setting(0.5, "probability of a horizontal flip", bounds=SHARE)
     erase: float = setting(0.5, "probability of random erasing", bounds=SHARE)
@@ -167,9 +173,18 @@ class ModelSettings:
         "auto",
         "pretrained weights: a file; auto: the architecture's file in weights/; torchvision: its ImageNet "
         "ResNet-50; none: random weights",
+        needs={"from_run": ""},
+    )
+    from_run: str = setting(
+        "",
+        "start from another run instead of --pretrained: its folder; HIL takes the end of SDCL's first stage",
+        method_attribute="starts_from",
     )
     min_loaded: float = setting(
-        0.8, "smallest share of the model's tensors that a weight file must fill", bounds=SHARE
+        0.8,
+        "smallest share of the model's tensors that a weight file must fill",
+        bounds=SHARE,
+        needs={"from_run": ""},
     )
     mean: tuple[float, ...] = setting(
         (),

@@ -229,6 +229,9 @@ def why_unread(name: str, settings: Settings) -> str:
     if name in getattr(method_class(run_method), "unread", ()):
         return f"--method {run_method} does not use it"
     about = fields_by_name(run_method)[name].about
+    if about.method_attribute and not hasattr(method_class(run_method), about.method_attribute):
+        methods = [m for m in METHODS if hasattr(method_class(m), about.method_attribute)]
+        return f"--method {run_method} does not use it; {_listed(methods, '--method')} would read it"
     dataset = settings.data.dataset
     if about.dataset and name not in source_of(dataset).reads:
         readers = [d for d in DATASETS if name in DATASETS[d].reads]
@@ -278,7 +281,7 @@ def _listed(names: Iterable[str], flag: str) -> str:
 def _spelled(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return flag_of(name) if value else flag_of(name).replace("--", "--no-", 1)
-    return f"{flag_of(name)} {value}"
+    return f"{flag_of(name)} {value}" if value != "" else f"no {flag_of(name)}"
 
 
 def number_list(text: str, flag: str) -> list[int]:

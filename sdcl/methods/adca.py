@@ -64,6 +64,7 @@ class ADCA:
         "sysu": {**RESNET, "epochs": 100},
         "regdb": {**RESNET_REGDB, "epochs": 100},
     }
+    released_line: ClassVar[dict[str, dict[str, Any]]] = {"regdb": {"eps": 0.6}}
     branches = ("deep",)
     agw = "resnet50"
     labels = ("none", "visible", "infrared")

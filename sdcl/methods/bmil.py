@@ -10,7 +10,8 @@ Contributions, and the call that is each of them:
 Per epoch: extract -> halve the visible images at random -> pseudo-labels of one half and of the infrared images -> memories -> (stage 2)
 common clusters of the other half and the infrared images -> steps. In stage 2 the steps of the modalities and of the common clusters
 alternate. Stage 2 begins with a new optimiser and learning rate, and with the weights of stage 1's last epoch; the released code takes
-those of the best test result. Colour jitter, which the released code applies to some views, is off in the recipes.
+those of the best test result. Colour jitter, of the channel-exchanged view and, on SYSU-MM01, of infrared images in the first stage, as
+released, comes before crop and flip here and after them there.
 """
 
 from __future__ import annotations
@@ -77,7 +78,15 @@ class BMIL:
     paper = "https://arxiv.org/abs/2512.07760"
     SETTINGS = BMILSettings
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
-        "sysu": {**RESNET, "arch": "resnet50_nl", "bn_replicas": 2, "batch_size": 128, "epochs": 100},
+        "sysu": {
+            **RESNET,
+            "arch": "resnet50_nl",
+            "bn_replicas": 2,
+            "batch_size": 128,
+            "epochs": 100,
+            "color_jitter": 0.5,
+            "jitter_views": "first-stage",
+        },
         "regdb": {
             **RESNET_REGDB,
             "arch": "resnet50_nl",
@@ -85,6 +94,8 @@ class BMIL:
             "batch_size": 128,
             "batch_size_visible": 64,
             "epochs": 100,
+            "color_jitter": 0.5,
+            "jitter_views": "exchanged",
             "visible_halves": False,
         },
     }
@@ -145,6 +156,8 @@ class BMIL:
             b: memory.split_prototypes(f, common, np.repeat([0, 1], [len(y) for y in ids.values()]))
             for b, f in source.items()
         }
+        prototypes, selected = len(split["deep"].clusters), self.bmil.selected_prototypes
+        few = f"fewer prototypes than --selected-prototypes {selected}: all are taken; the released code stops here"
         pseudo["visible"] = parts.scatter(pseudo["visible"], visible, sizes["visible"])
         labels = {m: y.ids for m, y in pseudo.items()}
         return Stage(
@@ -153,6 +166,7 @@ class BMIL:
             self.batch.iters,
             {"joint": self.split_contrast(split)},
             label_sets(pseudo, "_joint"),
+            notes=(few,) if prototypes < selected else (),
         )
 
     def split_contrast(self, prototypes: dict[str, Any]) -> nn.Module:

@@ -133,6 +133,7 @@ class GUR:
             "structure_k": 10,
         },
     }
+    released_line: ClassVar[dict[str, dict[str, Any]]] = {"regdb": {"eps": 0.6}}
     branches = ("deep",)
     agw = "resnet50"
     unit_views = True

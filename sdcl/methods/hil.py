@@ -1,7 +1,7 @@
 """HIL: Hierarchical Identity Learning for Unsupervised Visible-Infrared Person Re-Identification.
 
 Haonan Shi, Yubin Wang, De Cheng, Lingfeng He, Nannan Wang, Xinbo Gao. arXiv 2025. https://arxiv.org/abs/2509.11587
-Released code: https://github.com/haonanshi0125/HIL. It refines a network of SDCL's first stage (`--pretrained` names its checkpoint).
+Released code: https://github.com/haonanshi0125/HIL. It refines a network of SDCL's first stage (`--from-run`).
 What it adds to SDCL, and the call that is each of it:
 
     label transfer            `transfer_labels`: visible images take the infrared cluster of their most similar centroid
@@ -99,6 +99,7 @@ class HIL:
     }
     branches = ("deep", "shallow")
     agw = "resnet50_ibn"
+    starts_from = ("sdcl", "contrast")  # its first stage
     # It starts from a trained network, so its first epoch is like the others.
     unread = frozenset({"momentum_first"})
     labels = ("none", "visible", "infrared")

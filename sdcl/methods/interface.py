@@ -58,6 +58,7 @@ class Stage:
         alternate: a stage with as many iterations, whose steps alternate with this one's: after each
             optimiser step of this stage one of that stage, on batches of its own labels, with the same
             optimiser (BMIL).
+        notes: what the log says of this stage; a sentence that comes again in later epochs is not repeated.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Stage:
     objectives: Mapping[str, nn.Module] = field(default_factory=dict)
     label_sets: list[LabelSet] = field(default_factory=list)
     alternate: Stage | None = None
+    notes: tuple[str, ...] = ()
 
     def named(self, name: str) -> PseudoLabels:
         """The pseudo-labels of the label set with this name."""
@@ -130,6 +132,9 @@ class Method(Protocol):
         title, paper: what the method is, and the paper's address.
         branches: features that it trains, ("deep",) or ("deep", "shallow").
         agw: the architecture that `-a agw` means for it.
+        starts_from: (method, stage), the end of whose stage it refines: what --from-run names; optional.
+        released_line: data set -> {setting: value as its released command line gives it} of settings that the
+            released program does not train with, or not throughout; the log answers a copied line; optional.
         labels: values of --labels that it can work with; absent: "none" alone.
         status: what readers of a result must know of the method, a sentence for log and report; optional.
         unread: shared settings that the method does not read; optional.

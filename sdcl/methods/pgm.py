@@ -9,7 +9,8 @@ Released code: https://github.com/zesenwu23/USL-VI-ReID. Contributions, and the 
 
 Per epoch: extract -> pseudo-labels of each modality -> memories -> (stage 2) partners of the clusters -> steps. Stage 2 begins with a new
 optimiser and learning rate, and with the weights of stage 1's last epoch; the released code takes those of the best test result.
-Colour jitter, which the released code applies to the channel-exchanged view alone, is off in the recipes.
+Colour jitter is that of the run whose log was released, of the channel-exchanged view alone; it comes before crop and flip here and
+after them there. Since June 2024 the script for SYSU-MM01 jitters infrared images too in its first stage (--jitter-views first-stage).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sdcl.config import Settings
 
 _MATCHING = {"matching": True}
+JITTER = {"color_jitter": 0.5, "jitter_views": "exchanged"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class PGM:
     paper = "https://github.com/zesenwu23/USL-VI-ReID"  # the address of the paper itself is not known here
     SETTINGS = PGMSettings
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {
-        "sysu": {**RESNET, "arch": "resnet50_nl", "epochs": 100, "momentum": 0.2},
+        "sysu": {**RESNET, "arch": "resnet50_nl", "epochs": 100, "momentum": 0.2, **JITTER},
         "regdb": {
             **RESNET_REGDB,
             "arch": "resnet50_nl",
@@ -68,6 +70,7 @@ class PGM:
             "step_size": 10,
             "momentum": 0.2,
             "match_from": 30,
+            **JITTER,
         },
     }
     branches = ("deep",)

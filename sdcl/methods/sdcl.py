@@ -149,6 +149,10 @@ class SDCL:
             "cra_k": 10,
         },
     }
+    released_line: ClassVar[dict[str, dict[str, Any]]] = {
+        "sysu": {"arch": "agw", "batch_size": 256},
+        "regdb": {"arch": "agw", "batch_size": 256, "eps": 0.6, "momentum": 0.99},
+    }
     branches = ("deep", "shallow")
     agw = "resnet50_ibn"
     labels = ("none", "visible", "infrared")

@@ -26,25 +26,29 @@ TRANSLATED = 1  # last number in the name of the stream of translations
 Views = dict[str, list[Augmentation]]  # modality -> the augmentation of each view
 
 
-def training_views(settings: Settings) -> Views:
+def training_views(settings: Settings, *, first_stage: bool = True) -> Views:
     """One view of each image, and a second, translated one of visible images (--second-view, --translation).
 
     Channel exchange is an operation of the view; other translations come before it (`load_views`).
+
+    Args:
+        first_stage: the epoch lies before any restart of the method (`Method.restarts`).
     """
     options = settings.augment
+    plain = options.color_jitter if options.jitter_views == "all" else 0.0
+    infrared = options.color_jitter if options.jitter_views == "first-stage" and first_stage else plain
     shared: dict[str, Any] = {
-        "color_jitter": options.color_jitter,
         "pad": options.pad,
         "flip": options.flip,
         "erase": options.erase,
     }
-    visible = [augmentation("visible", "plain", **shared)]
+    visible = [augmentation("visible", "plain", plain, **shared)]
     if options.second_view:
         operation = "exchanged" if options.translation == "channel" else "plain"
-        visible.append(augmentation("visible", operation, **shared))
+        visible.append(augmentation("visible", operation, options.color_jitter, **shared))
     return {
         "visible": visible,
-        "infrared": [augmentation("infrared", "plain", adapt_gray=options.infrared_gray, **shared)],
+        "infrared": [augmentation("infrared", "plain", infrared, options.infrared_gray, **shared)],
     }
 
 

@@ -40,6 +40,7 @@ class Monitor:
                 f"note: --watch has nothing to compare with: no curve is known for "
                 f"{' on '.join(self.recipe)} with this data and --labels {settings.run.labels}"
             )
+        self.told: set[str] = set()  # notes of stages
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
@@ -83,6 +84,13 @@ class Monitor:
             )
             for warning in warnings:
                 self.log.line(f"warning: epoch {self.epoch}, stage {stage.name}: {warning}")
+
+    def tell(self, stage: Stage) -> None:
+        """Log the notes of a stage, each once."""
+        for note in stage.notes:
+            if note not in self.told:
+                self.told.add(note)
+                self.log.line(f"note: epoch {self.epoch}, stage {stage.name}: {note}")
 
     def compare(self, row: dict[str, Any]) -> None:
         """With --watch, log metrics beside the published ones, and warn when the run has left their curve.

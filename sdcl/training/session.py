@@ -298,6 +298,7 @@ class TrainingSession:
     def _stage_trainer(self, stage: Stage, number: int) -> StageTrainer | None:
         """What takes the steps of stage `number` of the epoch; None for a stage that only reports."""
         self.monitor.check_labels(stage)
+        self.monitor.tell(stage)
         progress = self.journal.stage(number)
         if not stage.objectives:
             return None
@@ -311,6 +312,7 @@ class TrainingSession:
             normalization=self.model.normalization,
             settings=self.settings,
             processes=self.processes,
+            first_stage=not any(start <= self.epoch for start in self.method.restarts),
             profiler=self.profiler,
         )
 

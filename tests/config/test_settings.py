@@ -51,6 +51,7 @@ OTHER_WORDS = {
     "device": "cpu",
     "report": "none",
     "modes": "indoor",
+    "jitter_views": "exchanged",
     "batch_size": 64,
     "batch_size_visible": 64,
     "num_instances": 8,
@@ -93,6 +94,8 @@ def context(method, one):
         for d, source in config.settings.DATASETS.items()
         if not one.about.dataset or one.name in source.reads
     )
+    if one.about.method_attribute:
+        method = next(m for m in METHODS if hasattr(METHODS[m], one.about.method_attribute))
     flags = ["--method", method, "-d", dataset]
     if one.about.arch and method != "sdcl":
         flags += ["-a", "vit_base"]
@@ -156,6 +159,9 @@ def test_mean_and_deviation_that_no_weight_has_are_refused(flags, part):
         (["--no-cnl", "--cnl-threshold", "0.5"], "--cnl"),
         (["--method", "gur", "-d", "regdb", "--camera-eps", "0.5"], "--intra-camera"),
         (["--method", "adca", "--optimizer-momentum", "0.5"], "--optimizer sgd"),
+        (["--from-run", "logs/sdcl_sysu"], "--method hil would read it"),
+        (["--method", "hil", "--from-run", "a", "--pretrained", "b"], "--pretrained .* needs no --from-run"),
+        (["--method", "hil", "--from-run", "a", "--min-loaded", "1"], "--min-loaded .* needs no --from-run"),
     ],
 )
 def test_a_flag_that_nothing_in_the_run_reads_is_refused_with_what_would_read_it(flags, reader):
@@ -303,7 +309,8 @@ def test_released_recipes_of_the_ancestors():
 
 
 @pytest.mark.parametrize(
-    "method,dataset", [(m, d) for m in METHODS for d in ("llcm", "custom") if d not in METHODS[m].RECIPES]
+    "method,dataset",
+    [(m, d) for m in METHODS for d in ("llcm", "vcm", "buptcampus", "custom") if d not in METHODS[m].RECIPES],
 )
 def test_a_data_set_without_a_recipe_takes_that_of_sysu(method, dataset):
     one, other_one = (flat(resolve({"method": method, "dataset": d})[0]) for d in (dataset, "sysu"))

@@ -130,3 +130,17 @@ def test_common_clusters_of_one_modality_are_refused(monkeypatch):
     features = {m: {"deep": torch.randn(12, 4)} for m in SHORT}
     with pytest.raises(NoClusters, match="--no-joint"):
         list(method.stages(50, lambda: features, lambda make: make()))
+
+
+@pytest.mark.parametrize(("selected", "told"), [(2, 0), (6, 0), (7, 1), (50, 1)])
+def test_fewer_prototypes_than_selected_are_told(monkeypatch, selected, told):
+    """Three common clusters with images of both modalities: six prototypes."""
+    method = BMIL(resolve({"method": "bmil", "visible_halves": False, "selected_prototypes": selected})[0])
+    pseudo = PseudoLabels(np.arange(12) % 3, 3)
+    common = PseudoLabels(np.arange(24) % 3, 3)
+    monkeypatch.setattr(parts, "cluster", lambda *_, **__: pseudo, raising=False)
+    monkeypatch.setattr(clustering, "joint_pseudo_labels", lambda *_, **__: common, raising=False)
+    features = {m: {"deep": torch.randn(12, 4)} for m in SHORT}
+    (stage,) = method.stages(50, lambda: features, lambda make: make())
+    assert len(stage.alternate.notes) == told and stage.notes == ()
+    assert all(f"--selected-prototypes {selected}" in note for note in stage.alternate.notes)

@@ -88,6 +88,7 @@ def test_gur_describes_images_by_the_shared_memory_in_its_last_stage():
         ({"smoothing": False}, "--smoothing .* needs --no-joint"),
         ({"shared_memory_all": False}, "--shared-memory-all .* needs --no-joint"),
         ({"k1_visible_unified": 9}, "--k1-visible-unified .* needs --no-joint"),
+        ({"labels": "visible"}, "--joint .* needs --labels none"),
         ({"cra": False}, "--joint .* needs --cra"),
         ({"method": "gur", "propagation_k": 7}, "--propagation-k .* needs --no-joint"),
         ({"method": "gur", "structure_from": 7}, "--structure-from .* needs --no-joint"),

@@ -50,3 +50,28 @@ def test_shards_make_up_the_batch(count):
     assert not torch.equal(
         last[[3, 2, 1, 0]], whole[:4]
     )  # seeds belong to the place in the batch, not to the image
+
+
+@pytest.mark.parametrize(
+    ("choice", "first", "later"),
+    [
+        ("all", (0.4, 0.4, 0.4), (0.4, 0.4, 0.4)),
+        ("exchanged", (0, 0.4, 0), (0, 0.4, 0)),
+        ("first-stage", (0, 0.4, 0.4), (0, 0.4, 0)),
+    ],
+)
+def test_colour_jitter_of_each_view(choice, first, later):
+    settings, _ = resolve({"color_jitter": 0.4, "jitter_views": choice})
+    for first_stage, expected in ((True, first), (False, later)):
+        views = training_views(settings, first_stage=first_stage)
+        assert tuple(view.jitter for m in ("visible", "infrared") for view in views[m]) == expected
+
+
+def test_recipes_jitter_the_views_that_the_releases_jitter():
+    expected = {
+        ("sdcl", "sysu"): (0.5, 0.5, 0.5), ("adca", "sysu"): (0, 0, 0), ("pgm", "sysu"): (0, 0.5, 0), ("pgm", "regdb"): (0, 0.5, 0),
+        ("bmil", "sysu"): (0, 0.5, 0.5), ("bmil", "regdb"): (0, 0.5, 0),
+    }  # fmt: skip
+    for (method, dataset), jitter in expected.items():
+        views = training_views(resolve({"method": method, "dataset": dataset})[0])
+        assert tuple(view.jitter for m in ("visible", "infrared") for view in views[m]) == jitter

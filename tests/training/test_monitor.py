@@ -78,3 +78,13 @@ def test_collapsed_features_stop_the_run_and_the_first_look_is_recorded():
         monitor.check_features({"infrared": {"deep": torch.ones(40, 8)}})
     monitor.begin(4)
     assert monitor.features == {}
+
+
+def test_a_note_of_a_stage_is_logged_once():
+    log = Log()
+    monitor = Monitor(resolve({})[0], FOUR, log, comparable=True)
+    for epoch in (3, 4):
+        monitor.begin(epoch)
+        monitor.tell(Stage("joint", {}, 1, notes=("fewer than 50",)))
+        monitor.tell(Stage("other", {}, 1))
+    assert log.lines == ["note: epoch 3, stage joint: fewer than 50"]

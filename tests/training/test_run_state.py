@@ -51,6 +51,12 @@ def test_only_what_changes_results_is_refused():
         refuse_differences(state, resolve({"method": "baseline", "eps": 0.4})[0], "same")
     with pytest.raises(CheckpointError, match="training images: same then, other now"):
         refuse_differences(state, settings, "other")
+    earlier = {
+        "settings": {n: v for n, v in state["settings"].items() if n != "from_run"},
+        "data": "same",
+        "epoch": 3,
+    }
+    assert refuse_differences(earlier, settings, "same") == ""
     anyway, _ = resolve({"method": "baseline", "eps": 0.4, "resume_anyway": True})
     assert refuse_differences(state, anyway, "other").count("\n") == 1
 
