@@ -342,7 +342,7 @@ class Workspace:
         `images` is 0 without a reference; rates are None where nothing is known.
         """
         chosen = self.chosen(numbers)
-        references = [g for g in self.galleries.values() if g.role == "reference"]
+        references = [g for g in list(self.galleries.values()) if g.role == "reference"]
         ready = [g for g in references if g.embeddings is not None]
         if not ready:
             note = next((g.message or "the reference is being embedded" for g in references), "")

@@ -75,6 +75,16 @@ def test_epochs_clusters_and_links(client, labelled):
     assert client.get(f"/api/run/images/visible/{mixed['rows'][0]}").headers["content-type"] == "image/jpeg"
 
 
+def test_a_loss_that_was_not_finite_is_shown_as_none(labelled, data, tmp_path):
+    workspace = opened(labelled[0], tmp_path, data["sysu"])
+    walk = RunWalk(labelled[0], workspace)
+    walk.record.rows[0]["loss"] = float("nan")
+    client = TestClient(create_app(workspace, walk, "token"), base_url=ADDRESS)
+    client.get("/?token=token")
+    assert client.get("/api/run").json()["epochs"][0]["loss"] is None
+    workspace.close()
+
+
 def test_neighbours_before_and_after_training(client):
     first = client.post("/api/run/neighbours?modality=visible&row=1").json()
     assert first["state"] in ("embedding", "ready")

@@ -187,6 +187,27 @@ def test_galleries_that_cannot_be_added(client, workspace, images):
     assert gallery["state"] == "failed" and "no image below" in gallery["message"]
 
 
+def test_names_of_any_bytes(client, workspace, images):
+    folder = os.fsencode(images / "in") + b"/n\xff<b>"
+    os.makedirs(folder)
+    with open(folder + b"/\xfe\n.png", "wb") as file:
+        file.write(content(images))
+    path = os.fsdecode(folder)
+    workspace.add(path, "visible")
+    workspace.wait()
+    shown = client.get("/api/galleries").json()["galleries"][0]
+    assert shown["state"] == "ready" and shown["path"].isprintable()
+    found = client.post("/api/search?modality=visible&galleries=1&query=0")
+    assert found.json()["results"][0]["name"].isprintable()
+    assert client.get("/api/galleries/1/images/0").status_code == 200
+    assert all(name.isprintable() for name in client.get("/api/folders").json()["folders"])
+    with open(folder + b"/bad\xfd.png", "wb"):
+        pass
+    workspace.renew(1)
+    workspace.wait()
+    assert "bad" in client.get("/api/galleries").json()["galleries"][0]["message"]
+
+
 def test_links_out_of_a_gallery_are_refused(client, workspace, images):
     folder = images / "in" / "linked"
     raw_trees.picture(folder / "a.png", 1, (1, 1), False)
