@@ -51,6 +51,8 @@ ROWS = {
         "--identity-from",
         "1",
     ],
+    "DCCL": ["--method", "dccl", "--interact-from", "3", "--refine-from", "4"],
+    "TAA (reads visible identities)": ["--method", "taa", "--associate-from", "3"],
     "SDCL, joint clustering": [*SDCL, "--joint"],
     "GUR, joint clustering": ["--method", "gur", "--iters", "12", "--joint"],
     "SDCL, float32": [*SDCL, "--precision", "fp32"],

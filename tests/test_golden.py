@@ -25,8 +25,8 @@ GOLDEN = Path(__file__).parent / "fixtures/golden.json"
 CURVES = {
     "sdcl contrast": ("sdcl", "--iters-unified 10"),
     "sdcl unified": ("sdcl", "--iters-unified 10 --unify-from 0 --cross-from 0"),
+    "sdcl joint": ("sdcl", "--iters-unified 10 --unify-from 0 --cross-from 0 --joint --eps 0.4"),
     # without the joint stage, whose clusters are decided by rounding on these images
-    "sdcl joint": ("sdcl", "--iters-unified 10 --unify-from 0 --cross-from 0 --joint"),
     "gur": ("gur", "--propagate-from 0 --structure-from 0 --camera-iters 1 --no-inter-modality"),
     "gur joint": ("gur", "--propagate-from 0 --camera-iters 1 --no-inter-modality --joint"),
     "pgm": ("pgm", "--match-from 0"),

@@ -30,6 +30,7 @@ from starlette.staticfiles import StaticFiles
 import sdcl
 from sdcl.app.run_walk import RunWalk
 from sdcl.app.workspace import MOST_LISTED, PREVIEW, THUMBNAIL, Workspace
+from sdcl.config.supervision import cautions
 from sdcl.runtime.errors import UserError
 
 HERE = Path(__file__).parent
@@ -160,12 +161,12 @@ async def _page(request: Request) -> Response:
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined
     )
-    trained = workspace.trained
+    trained, run = workspace.trained, workspace.trained.settings.run
     text = environment.get_template("app.html").render(
         version=sdcl.__version__,
         weights=trained.fingerprint,
         network=trained.settings.model.arch,
-        method=trained.settings.run.method,
+        method=", ".join([run.method, *cautions(run.method, run.labels)]),
         trained_on=trained.settings.data.dataset,
         synthetic=trained.provenance.synthetic,
         queries=len(workspace.query_paths),

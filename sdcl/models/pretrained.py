@@ -35,6 +35,19 @@ PRETRAINED_WEIGHTS = {
     ),
 }
 PRETRAINED_WEIGHTS["resnet50_nl"] = PRETRAINED_WEIGHTS["resnet50"]
+PRETRAINED_WEIGHTS |= {
+    f"dinov2_{size}{registers and '_reg'}": (
+        Path(f"weights/dinov2_vit{size[0]}14{registers}_pretrain.pth"),
+        "DINOv2 (https://github.com/facebookresearch/dinov2, Apache-2.0) publishes it",
+    )
+    for size in ("small", "base", "large")
+    for registers in ("", "_reg4")
+}
+PRETRAINED_WEIGHTS["clip_base"] = (
+    Path("weights/ViT-B-16_tensors.pth"),
+    "OpenAI (https://github.com/openai/CLIP, MIT) publishes ViT-B-16.pt, a TorchScript archive; docs/weights.md says "
+    "how its tensors are written",
+)
 
 
 def model_of(settings: Settings) -> Backbone:
