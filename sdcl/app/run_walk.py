@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from sdcl.app.workspace import Workspace
+from sdcl.config import Settings
+from sdcl.config.registry import method_class
 from sdcl.datasets import MODALITIES, UNKNOWN, Dataset, Sample
 from sdcl.inference.embeddings import Embeddings
 from sdcl.inference.search import nearest
@@ -26,6 +29,7 @@ from sdcl.reporting.run_labels import ClusterSummary, cluster_summaries, labelle
 from sdcl.reporting.run_record import as_mapping, read_run, stage_name
 from sdcl.runtime.errors import DataError, UserError
 from sdcl.runtime.files import printable
+from sdcl.training.initial_model import end_of_stage, run_folder
 
 MOST_COMPARED = 1000
 SHOWN, CLUSTERS_LISTED, NEIGHBOURS = 12, 20, 10  # images of a cluster, clusters of a page, neighbours
@@ -224,11 +228,20 @@ class RunWalk:
     def _models(self) -> dict[str, TrainedModel]:
         """Name -> model, before and after training."""
         assert self.model is not None
-        settings = self.model.settings
+        before = self._untrained(self.model.settings).to(self.model.device)
+        return {BEFORE: before, f"after epoch {self.model.epoch}": self.model}
+
+    def _untrained(self, settings: Settings) -> TrainedModel:
+        """The weights that training started from."""
+        method, stage = getattr(method_class(settings.run.method), "starts_from", ("", ""))
+        if settings.model.from_run and method:
+            self.workspace.folders.require(run_folder(settings))
+            return end_of_stage(settings, method, stage, "")
         if settings.model.pretrained == "torchvision":
             raise DataError("the weights before training are torchvision's, which this page does not fetch")
-        before = TrainedModel(pretrained_model(settings)[0], settings).to(self.model.device)
-        return {BEFORE: before, f"after epoch {self.model.epoch}": self.model}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.run.seed)  # as training does: random weights are the same ones
+            return TrainedModel(pretrained_model(settings)[0], settings)
 
     def _prepare(self) -> None:
         try:
