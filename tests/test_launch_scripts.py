@@ -110,6 +110,9 @@ def same_with(flags, tmp_path, method, dataset, numbers, *more):
         ("gur", ("joint", "joint")),
         ("adca", ("contrast", "aggregated")),
         ("dccl", ("interaction", "refined")),
+        ("pgm", ("contrast", "matched")),
+        ("hil", ("identity", "identity")),
+        ("bmil", ("hybrid", "joint")),
         ("baseline", ("contrast",) * 2),
     ],
 )
