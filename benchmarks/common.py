@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import re
@@ -26,6 +27,37 @@ def sdcl(command: str, *flags: object) -> None:
     )
     if done.returncode:
         raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
+
+
+class RunFailed(Exception):
+    """A run of `sdcl` that ended with an error; its last lines."""
+
+
+def measured_run(flags: Iterable[object], output: Path, threads: int) -> int:
+    """Run `sdcl FLAGS` with its output in a file. Returns the peak memory of its process, in bytes.
+
+    Raises:
+        RunFailed: it did not end with exit code 0.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    peak = output.with_suffix(".peak")
+    command = [sys.executable, str(Path(__file__).parent / "measured.py"), str(peak), *map(str, flags)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with output.open("w") as lines:
+        status = subprocess.run(
+            command, stdout=lines, stderr=subprocess.STDOUT, check=False, env=environment
+        ).returncode
+    if status:
+        last = [line for line in output.read_text(errors="replace").splitlines() if line.strip()][-1:]
+        raise RunFailed(f"exit code {status}: {' '.join(last)}")
+    return int(peak.read_text())
+
+
+def all_search(run: Path, metrics: Iterable[str] = ("R1", "mAP", "mINP")) -> dict[str, float]:
+    """The all-search metrics, in percent, after the last epoch of a run folder."""
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    result = next(r for r in last["test"] if "all-search" in r["protocol"])
+    return {metric: result[metric] for metric in metrics}
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

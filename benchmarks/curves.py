@@ -93,9 +93,15 @@ def dense_pseudo_labels(
 
 
 def views_from_files(
-    cache: Any, indexes: np.ndarray, views: list[Augmentation], seed: tuple[int, ...], local: slice
+    cache: Any,
+    indexes: np.ndarray,
+    views: list[Augmentation],
+    seed: tuple[int, ...],
+    local: slice,
+    normalization: Any,
+    translation: Any = None,
 ) -> Tensor:
-    """`sdcl.training.batches.load_views` by the released transforms, image by image."""
+    """`sdcl.training.batches.load_views` by the released transforms, image by image: ImageNet, channel exchange."""
     height, width = cache.take(indexes[:1]).shape[1:3]
     parts = []
     for number, view in enumerate(views):

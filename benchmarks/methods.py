@@ -13,11 +13,12 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+
+import common
 
 from sdcl.models.pretrained import ASSETS
 
@@ -50,6 +51,8 @@ ROWS = {
         "--identity-from",
         "1",
     ],
+    "DCCL": ["--method", "dccl", "--interact-from", "3", "--refine-from", "4"],
+    "TAA (reads visible identities)": ["--method", "taa", "--associate-from", "3"],
     "SDCL, joint clustering": [*SDCL, "--joint"],
     "GUR, joint clustering": ["--method", "gur", "--iters", "12", "--joint"],
     "SDCL, float32": [*SDCL, "--precision", "fp32"],
@@ -137,15 +140,10 @@ def flags_of(work: Path, weights: Path, row: str, seed: int) -> list[str]:
 def train(work: Path, weights: Path, row: str, seed: int, threads: int) -> dict[str, float]:
     """Train one row with one seed. Returns the all-search metrics after the last epoch."""
     folder = run_folder(work, weights, row, seed)
-    command = [sys.executable, "-m", "sdcl", "train", *flags_of(work, weights, row, seed)]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "output.txt").open("w") as output:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=True, env=environment)
-    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
-    result = next(r for r in last["test"] if "all-search" in r["protocol"])
+    common.measured_run(["train", *flags_of(work, weights, row, seed)], folder / "output.txt", threads)
+    result = common.all_search(folder, METRICS)
     print(f"{row}, seed {seed}: R1 {result['R1']:.2f}, mAP {result['mAP']:.2f}", flush=True)
-    return {metric: result[metric] for metric in METRICS}
+    return result
 
 
 def to_markdown(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sdcl import config
+from sdcl.models.factory import build_model
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -30,11 +31,12 @@ def run_quick(script, *flags, timeout=300):
         pytest.param("clustering", 5, 3, marks=pytest.mark.long),
         pytest.param("evaluation", 1, 2, marks=pytest.mark.long),
         pytest.param("input", 2, 1, marks=pytest.mark.long),
+        pytest.param("search", 1, 1, marks=pytest.mark.long),
     ],
 )
 def test_both_forms_agree(script, tables, agreements):
-    if script == "clustering":
-        pytest.importorskip("faiss", reason="one of the five tables is made with faiss")
+    if script in ("clustering", "search"):
+        pytest.importorskip("faiss", reason="one side of the comparison is faiss")
     output, _ = run_quick(script)
     assert sum(line.startswith("| --") for line in output.splitlines()) == tables
     assert output.count("agree") == agreements and "DIFFER" not in output
@@ -117,3 +119,63 @@ def test_methods_table_gives_mean_and_deviation(methods):
         "| SDCL | 2 | 2.0 ± 1.4 | 10.0 ± 0.0 | 5.5 ± 0.7 |",
         "| one | 1 | 1.0 | 10.0 | 5.0 |",
     ]
+
+
+@pytest.fixture
+def backbones(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import backbones
+
+    return backbones
+
+
+def test_every_cell_of_the_backbones_table_is_a_run(backbones, tmp_path, monkeypatch):
+    """The flags and settings of every method on every backbone are accepted, and the images fit its patches."""
+    monkeypatch.setattr(backbones.common, "sdcl", lambda *_: None)  # no rendering
+    backbones.prepare(tmp_path, quick=False)
+    for arch in backbones.BACKBONES:
+        for method in (backbones.PRETRAINED, *config.METHODS):
+            settings, _, _ = config.parse(backbones.flags_of(tmp_path, arch, method, 1), "", "")
+            assert settings.model.arch == arch
+        build_model(arch, height=settings.data.height, width=settings.data.width)
+
+
+def test_backbones_table_says_what_ran_and_what_failed(backbones):
+    cell = {
+        "arch": "vit_mini",
+        "seed": 1,
+        "R1": 10.0,
+        "mAP": 12.3,
+        "peak_bytes": 2**30,
+        "seconds_per_step": 0.25,
+    }
+    cells = [
+        {**cell, "method": backbones.PRETRAINED},
+        {**cell, "method": "sdcl", "R1": 20.0},
+        {"arch": "clip_mini", "method": "sdcl", "seed": 1, "failed": "exit code 2: error: too few"},
+    ]
+    page = backbones.to_markdown(cells, threads=2, jobs=1, seed=1)
+    assert f"1 of {6 * len(config.METHODS)} cells ran" in page
+    lines = page.splitlines()
+    for line in (
+        "| `vit_mini` | 10.0 / 12.3 | 20.0 / 12.3 |",
+        "| `clip_mini` | – | failed |",
+        "| `vit_mini` | 250 |",
+        "| `vit_mini` | 1024 |",
+        "- `clip_mini`, sdcl failed: exit code 2: error: too few",
+    ):
+        assert line in lines
+
+
+@pytest.mark.long
+def test_a_cell_of_the_backbones_table(backbones, tmp_path, monkeypatch):
+    """Trained once, read the second time."""
+    flags = "--quick --backbones clip_mini --methods baseline --work".split()
+    monkeypatch.setattr(
+        sys, "argv", ["backbones.py", *flags, str(tmp_path), "--out", str(tmp_path / "page.md")]
+    )
+    assert backbones.main() == 0
+    cell = tmp_path / "cells" / "clip_mini baseline 1.json"
+    assert "failed" not in cell.read_text() and "1 of" in (tmp_path / "page.md").read_text()
+    monkeypatch.setattr(backbones.common, "measured_run", lambda *_: pytest.fail("trained again"))
+    assert backbones.main() == 0

@@ -25,6 +25,8 @@ COMMANDS = {
     "adca_synthetic": STEPS,
     "gur_synthetic": STEPS,
     "sdcl_synthetic": STEPS,
+    "pgm_synthetic": STEPS,
+    "bmil_synthetic": STEPS,
     "search_synthetic": [],
     "ablation_sweep": ["--without", "cnl", "--seeds", "2", *SHORT, "--iters", "2"],
     "add_a_method": [*SHORT, "--iters", "2"],
@@ -92,6 +94,9 @@ def test_methods_train(outputs, name):
 def test_both_stages_of_a_method_are_reached(outputs):
     pairs = [int(n) > 0 for n in re.findall(r"(\d+) pairs of clusters", outputs["adca_synthetic"])]
     assert pairs == [False, True]
+    for name, what in (("pgm", "visible clusters matched"), ("bmil", "common clusters")):
+        counts = [int(n) > 0 for n in re.findall(rf"(\d+) {what}", outputs[f"{name}_synthetic"])]
+        assert counts == [False, True]
     assert outputs["gur_synthetic"].count("clusters of both modalities") == 1  # until epoch 1 of 2
     line = r"^epoch .* (\d+) visible clusters .* (\d+) infrared clusters .* (\d+) visible labels trained"
     (visible, _, first), (_, infrared, second) = re.findall(line, outputs["sdcl_synthetic"], re.M)

@@ -35,6 +35,7 @@ CURVES = {
     "adca": ("adca", "--aggregate-from 0"),
     "dccl interaction": ("dccl", ""),
     "dccl refined": ("dccl", "--refine-from 0"),
+    "taa": ("taa", "--associate-from 0"),
     "baseline": ("baseline", ""),
 }
 UNREAD = {  # flags of a small run that are not read with a switch

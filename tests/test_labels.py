@@ -42,6 +42,7 @@ def test_a_method_that_cannot_use_labels_refuses_them_and_names_those_that_can()
         resolve({"method": "adca", "labels": "both"})
     for method in ("baseline", "adca", "sdcl", "pgm", "hil"):
         assert usable_labels(method) == ("none", "visible", "infrared")
+    assert usable_labels("dccl") == ("none", "infrared")
 
 
 def test_a_method_is_given_the_numbered_identities_of_the_labelled_side_alone(data):
@@ -197,6 +198,8 @@ def same(one, other):
         ("adca", "infrared"),
         ("pgm", "visible"),
         ("hil", "infrared"),
+        ("dccl", "infrared"),
+        ("taa", "visible"),
     ],
 )
 def test_identities_that_labels_does_not_name_are_not_read(flags, tmp_path, monkeypatch, method, labels):

@@ -109,6 +109,7 @@ def same_with(flags, tmp_path, method, dataset, numbers, *more):
     [
         ("gur", ("joint", "joint")),
         ("adca", ("contrast", "aggregated")),
+        ("taa", ("contrast", "associated")),
         ("dccl", ("interaction", "refined")),
         ("pgm", ("contrast", "matched")),
         ("hil", ("identity", "identity")),

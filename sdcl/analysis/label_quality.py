@@ -37,7 +37,9 @@ class LabelQuality:
             clusters, outliers: counts. eps: DBSCAN's radius, where it made the labels.
             true_identities: number of people. ari: adjusted Rand index with the identities (Hubert and
                 Arabie, Comparing Partitions, 1985). purity: `purity` of the identities. These three only if
-                the identity of every one of the images is known.
+                the identity of every one of the images is known, as for the next.
+            right: share of the labelled images whose label is their identity; only of labels that are
+                identities.
             camera_purity: `purity` of the cameras; high where clusters are cameras.
         """
         labels, ids, selection = label_set.labels, label_set.ids, label_set.selection
@@ -55,6 +57,9 @@ class LabelQuality:
                 "ari": float(adjusted_rand_score(identities, single)),
                 "purity": purity(ids[kept], identities[kept]),
             }
+            if label_set.identities_of:
+                named = np.unique(self._identities[label_set.identities_of])[ids[kept]]
+                summary["right"] = float((named == identities[kept]).mean()) if kept.any() else 0.0
         summary["camera_purity"] = purity(ids[kept], cameras[kept])
         return summary
 

@@ -58,5 +58,5 @@ class AllowedFolders:
                     found.append(parent)
                 found += [os.path.join(parent, f) for f in sorted(files) if f.endswith(EMBEDDING_SUFFIXES)]
                 if len(found) >= MOST_SUGGESTED:
-                    return found[:MOST_SUGGESTED]
-        return [path for path in found if path.isprintable()]
+                    break
+        return [path for path in found if path.isprintable()][:MOST_SUGGESTED]

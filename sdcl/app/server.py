@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import io
 import json
+import math
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from starlette.staticfiles import StaticFiles
 import sdcl
 from sdcl.app.run_walk import RunWalk
 from sdcl.app.workspace import MOST_LISTED, PREVIEW, THUMBNAIL, Workspace
+from sdcl.config.supervision import cautions
 from sdcl.runtime.errors import UserError
 
 HERE = Path(__file__).parent
@@ -48,6 +50,21 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
 }
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII, so that names of any bytes can be sent; numbers that are not finite become null."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(_plain(content), allow_nan=False, separators=(",", ":")).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class TooLarge(Exception):
@@ -144,12 +161,12 @@ async def _page(request: Request) -> Response:
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined
     )
-    trained = workspace.trained
+    trained, run = workspace.trained, workspace.trained.settings.run
     text = environment.get_template("app.html").render(
         version=sdcl.__version__,
         weights=trained.fingerprint,
         network=trained.settings.model.arch,
-        method=trained.settings.run.method,
+        method=", ".join([run.method, *cautions(run.method, run.labels)]),
         trained_on=trained.settings.data.dataset,
         synthetic=trained.provenance.synthetic,
         queries=len(workspace.query_paths),
@@ -170,19 +187,19 @@ async def _galleries(request: Request) -> Response:
         if not path:
             raise UserError("name a folder of images, or a file of `sdcl embed`")
         await run_in_threadpool(workspace.add, path, modality)
-    return JSONResponse({"galleries": [g.facts() for g in list(workspace.galleries.values())]})
+    return _Json({"galleries": [g.facts() for g in list(workspace.galleries.values())]})
 
 
 async def _gallery(request: Request) -> Response:
     workspace: Workspace = request.app.state.workspace
     number = request.path_params["number"]
     await run_in_threadpool(workspace.renew if request.method == "POST" else workspace.remove, number)
-    return JSONResponse({"galleries": [g.facts() for g in list(workspace.galleries.values())]})
+    return _Json({"galleries": [g.facts() for g in list(workspace.galleries.values())]})
 
 
 async def _folders(request: Request) -> Response:
     workspace: Workspace = request.app.state.workspace
-    return JSONResponse({"folders": await run_in_threadpool(workspace.folders.suggestions)})
+    return _Json({"folders": await run_in_threadpool(workspace.folders.suggestions)})
 
 
 async def _gallery_image(request: Request) -> Response:
@@ -191,7 +208,7 @@ async def _gallery_image(request: Request) -> Response:
 
 
 async def _queries(request: Request) -> Response:
-    return JSONResponse(request.app.state.workspace.query_list(_whole(request, "page", 0)))
+    return _Json(request.app.state.workspace.query_list(_whole(request, "page", 0)))
 
 
 async def _query_image(request: Request) -> Response:
@@ -212,14 +229,14 @@ async def _search(request: Request) -> Response:
     def work() -> dict[str, Any]:
         return workspace.search(image, name, modality, numbers, top=top, rerank=rerank)
 
-    return JSONResponse(await run_in_threadpool(work))
+    return _Json(await run_in_threadpool(work))
 
 
 async def _attention(request: Request) -> Response:
     image, _ = await _image(request)
     modality = request.query_params.get("modality", "")
     maps = await run_in_threadpool(request.app.state.workspace.attention, image, modality)
-    return JSONResponse({"maps": maps})
+    return _Json({"maps": maps})
 
 
 async def _gallery_attention(request: Request) -> Response:
@@ -230,35 +247,35 @@ async def _gallery_attention(request: Request) -> Response:
         image = workspace.gallery_image(number, row)
         return workspace.attention(image, workspace.galleries[number].modality)
 
-    return JSONResponse({"maps": await run_in_threadpool(work)})
+    return _Json({"maps": await run_in_threadpool(work)})
 
 
 async def _costs(request: Request) -> Response:
     numbers = _numbers(request)
-    return JSONResponse(await run_in_threadpool(request.app.state.workspace.costs, numbers))
+    return _Json(await run_in_threadpool(request.app.state.workspace.costs, numbers))
 
 
 # ------------------------------------------------------------------ the run
 
 
 async def _run(request: Request) -> Response:
-    return JSONResponse(await run_in_threadpool(_walk(request).overview))
+    return _Json(await run_in_threadpool(_walk(request).overview))
 
 
 async def _run_clusters(request: Request) -> Response:
     walk, name = _walk(request), request.query_params.get("set", "")
     epoch, page = _whole(request, "epoch", 0), _whole(request, "page", 0)
-    return JSONResponse(await run_in_threadpool(walk.clusters, epoch, name, page))
+    return _Json(await run_in_threadpool(walk.clusters, epoch, name, page))
 
 
 async def _run_links(request: Request) -> Response:
     epoch, page = _whole(request, "epoch", 0), _whole(request, "page", 0)
-    return JSONResponse(await run_in_threadpool(_walk(request).links, epoch, page))
+    return _Json(await run_in_threadpool(_walk(request).links, epoch, page))
 
 
 async def _run_neighbours(request: Request) -> Response:
     modality, row = request.query_params.get("modality", ""), _whole(request, "row", 0)
-    return JSONResponse(await run_in_threadpool(_walk(request).neighbours, modality, row))
+    return _Json(await run_in_threadpool(_walk(request).neighbours, modality, row))
 
 
 async def _run_image(request: Request) -> Response:
@@ -340,12 +357,12 @@ async def _jpeg(read: Callable[[], Image.Image]) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400)
+    return _Json({"error": str(error)}, 400)
 
 
 async def _too_large(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": f"the image has more than {MOST_BYTES // 2**20} MB"}, 413)
+    return _Json({"error": f"the image has more than {MOST_BYTES // 2**20} MB"}, 413)
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the program failed at this; its console has the reason"}, 500)
+    return _Json({"error": "the program failed at this; its console has the reason"}, 500)

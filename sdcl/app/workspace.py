@@ -292,7 +292,8 @@ class Workspace:
         path = result["path"]
         facts = {"gallery": gallery.number, "gallery_name": gallery.name, "name": printable(path)}
         kept = {name: result[name] for name in ("row", "similarity", "score")}
-        return kept | facts | {"modality": gallery.modality} | taken(path)._asdict()
+        whole = f"{Path(gallery.embeddings.about['root']).name}/{path}" if gallery.embeddings else path
+        return kept | facts | {"modality": gallery.modality} | taken(whole)._asdict()
 
     def upload(self, content: bytes, name: str) -> Image.Image:
         """Decode an uploaded image, from memory, as the readers of files do. Raises DataError."""
@@ -341,7 +342,7 @@ class Workspace:
         `images` is 0 without a reference; rates are None where nothing is known.
         """
         chosen = self.chosen(numbers)
-        references = [g for g in self.galleries.values() if g.role == "reference"]
+        references = [g for g in list(self.galleries.values()) if g.role == "reference"]
         ready = [g for g in references if g.embeddings is not None]
         if not ready:
             note = next((g.message or "the reference is being embedded" for g in references), "")

@@ -3,6 +3,7 @@ from .aggregation import count_matches as count_matches
 from .aggregation import one_to_one as one_to_one
 from .identity import identity_descriptions as identity_descriptions
 from .matching import ClusterMatching as ClusterMatching
+from .matching import associate_with_identities as associate_with_identities
 from .matching import match_clusters as match_clusters
 from .ranking import collaborative_ranking as collaborative_ranking
 from .ranking import majority_of_neighbors as majority_of_neighbors

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from sdcl.runtime.validation import as_features
+from sdcl.runtime.validation import as_features, as_labels
 
 UNMATCHED = -1
 
@@ -54,3 +54,39 @@ def match_clusters(visible: Tensor, infrared: Tensor) -> ClusterMatching:
         chosen, columns = linear_sum_assignment(priced[left])
         partners[left[chosen]] = columns
     return ClusterMatching(to_infrared, to_visible)
+
+
+def associate_with_identities(features: Tensor, ids: np.ndarray, identities: Tensor) -> np.ndarray:
+    """Identity of each cluster of the other modality, -1 where the association is not trusted.
+
+    Our reading of TAA (IEEE TIP 32, 2023), whose equations are not at hand:
+
+    1. clusters and identities are matched one to one, with the least total cost exp(-s), s the cosine of their
+       means (Hungarian algorithm); a cluster that is left over takes its nearest identity;
+    2. a pair stays if each is the other's nearest, or if most images of the cluster, more than half, vote for
+       the identity: it is their nearest one.
+
+    Args:
+        features: (N, D), any norm. ids: int (N,), clusters 0 .. C-1 that all occur, -1 for outliers.
+        identities: (K, D), a mean each, any norm.
+
+    Returns:
+        int64 (C,).
+    """
+    rows, means = as_features("features", features).double(), as_features("identities", identities).double()
+    ids = as_labels("ids", ids, len(rows))
+    rows, ids = rows[torch.as_tensor(np.flatnonzero(ids >= 0), device=rows.device)], ids[ids >= 0]
+    means = F.normalize(means)
+    sums = torch.zeros(ids.max() + 1, rows.shape[1], dtype=rows.dtype, device=rows.device)
+    sums.index_add_(0, torch.as_tensor(ids, device=rows.device), rows)
+    similar = (F.normalize(sums) @ means.T).cpu().numpy()  # (C, K)
+    nearest = similar.argmax(1)
+    partners = nearest.copy()
+    matched, identity = linear_sum_assignment(np.exp(-similar))
+    partners[matched] = identity
+    votes = np.zeros(similar.shape, np.int64)
+    np.add.at(votes, (ids, (rows @ means.T).argmax(1).cpu().numpy()), 1)
+    clusters = np.arange(len(partners))
+    mutual = (nearest == partners) & (similar.argmax(0)[partners] == clusters)
+    voted = 2 * votes[clusters, partners] > votes.sum(1)
+    return np.where(mutual | voted, partners, UNMATCHED)

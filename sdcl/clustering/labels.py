@@ -50,12 +50,15 @@ class LabelSet:
         labels: of all N training images of the modality.
         rows: int (n,), the images that were clustered; None: all of them. The others are outliers by
             construction.
+        identities_of: modality whose numbered identities (--labels) the labels are, so that the log can say how
+            many are right; "": they are clusters.
     """
 
     name: str
     modality: str
     labels: PseudoLabels
     rows: np.ndarray | None = None
+    identities_of: str = ""
 
     @property
     def selection(self) -> slice | np.ndarray:

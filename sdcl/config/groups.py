@@ -22,6 +22,7 @@ from sdcl.config.fields import (
 from sdcl.config.registry import BUILT_IN
 
 FILTERS = ("bilinear", "bicubic", "lanczos")
+TRANSLATIONS, FOLDER = ("channel", "gray", "fourier"), "folder:"  # FOLDER is followed by a path
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,13 @@ class AugmentSettings:
     pad: int = setting(10, "zero padding before the random crop, in pixels", bounds=AT_LEAST_0)
     flip: float = setting(0.5, "probability of a horizontal flip", bounds=SHARE)
     erase: float = setting(0.5, "probability of random erasing", bounds=SHARE)
-    second_view: bool = setting(True, "add a channel-exchanged view of each visible image")
+    second_view: bool = setting(True, "add a translated view of each visible image (--translation)")
+    translation: str = setting(
+        "channel",
+        "how the second view is made infrared-like: channel (channel exchange), gray, fourier (low-frequency "
+        "amplitudes of infrared images) or folder:DIR (translated images under the same relative paths)",
+        needs={"second_view": True},
+    )
     infrared_gray: bool = setting(True, "channel-adaptive grey on infrared images")
 
 

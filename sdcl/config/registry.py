@@ -25,6 +25,7 @@ BUILT_IN = {
     "hil": "sdcl.methods.hil:HIL",
     "bmil": "sdcl.methods.bmil:BMIL",
     "dccl": "sdcl.methods.dccl:DCCL",
+    "taa": "sdcl.methods.taa:TAA",
     "baseline": "sdcl.methods.baseline:Baseline",
 }
 

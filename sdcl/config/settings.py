@@ -25,6 +25,8 @@ from sdcl.config.fields import (
     spelled,
 )
 from sdcl.config.groups import (
+    FOLDER,
+    TRANSLATIONS,
     AugmentSettings,
     BatchSettings,
     ClusterSettings,
@@ -180,6 +182,11 @@ def check(settings: Settings) -> None:
     for group, kind in groups(settings.run.method).items():
         check_values(kind, vars(getattr(settings, group)))
     refuse_labels(settings.run.method, settings.run.labels)
+    translation = settings.augment.translation
+    if translation not in TRANSLATIONS and not (translation.startswith(FOLDER) and translation != FOLDER):
+        raise SettingError(
+            f"--translation must be {', '.join(TRANSLATIONS)} or {FOLDER}DIR, got {translation!r}"
+        )
     batch, test = settings.batch, settings.test
     modes, shots = comma_separated(test.modes), comma_separated(test.shots)
     if not modes or not set(modes) <= {"all", "indoor"}:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -52,6 +52,18 @@ def content_fingerprint(paths: Sequence[str]) -> str:
     """Short hash of file names and sizes, in order: the same in whichever folder the data set lies."""
     lines = [f"{Path(p).name} {os.path.getsize(p)}" for p in paths]
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+class ImageSource(Protocol):
+    """Decoded images of one size, taken by their indexes: a cache, or a view of one."""
+
+    device: torch.device
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray) -> Tensor:
+        """Images at the indexes int (B,), as uint8 (B, H, W, 3) on the device."""
+        ...
 
 
 class ImageCache:

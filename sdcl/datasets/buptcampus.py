@@ -17,12 +17,13 @@ nothing is removed; the CMC counts tracks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sdcl.datasets.base import Dataset, Protocol, ProtocolOptions
-from sdcl.datasets.published import PublishedSource, read_json
+from sdcl.datasets.published import PublishedSource
 from sdcl.datasets.raw_lists import read_lines
 from sdcl.datasets.sample import MODALITIES, Sample, Split, identities_of
 from sdcl.datasets.tracks import track_protocols
@@ -56,10 +57,8 @@ def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
     Raises:
         DataError: a missing or malformed list, or a row that data_paths.json does not have.
     """
-    path = root / "data_paths.json"
-    files = read_json(path)
-    if files is None:
-        raise DataError(f"{path} is missing; copy it from the original archive")
+    path, folder = root / "data_paths.json", (root / "DATA").absolute()
+    files = _read_table(path)
     frames: Split = {m: [] for m in MODALITIES}
     track = 0
     for name in LISTS[split]:
@@ -72,10 +71,8 @@ def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
                         f"split file {root / name}, line {line}: {path} has no track {number} of person "
                         f"{person}, {WORDS[m]}, camera {camera}; copy both from the original archive"
                     )
-                for file in listed:
-                    frame = str((root / "DATA" / file).absolute())
-                    query = name == "query.txt"
-                    frames[m].append(Sample(frame, int(person), CAMERAS[camera], m, track, query))
+                facts = (int(person), CAMERAS[camera], m, track, name == "query.txt")
+                frames[m] += [Sample(f"{folder}/{file}", *facts) for file in listed]
     return frames, []
 
 
@@ -96,6 +93,18 @@ def read_rows(path: Path) -> Iterator[tuple[int, str, tuple[str, ...], str, str]
                 f"{', '.join(MODALITIES_OF)} and camera {', '.join(CAMERAS)}, got {line[:60]!r}"
             )
         yield number, row[0], MODALITIES_OF[row[1]], row[2], row[3]
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; copy it from the original archive") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({error}); copy it from the original archive") from None
+    if not isinstance(table, dict):
+        raise DataError(f"{path} holds no table of people; copy it from the original archive")
+    return table
 
 
 def _listed(files: dict[str, Any], *keys: str) -> list[str] | None:

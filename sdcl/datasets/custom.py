@@ -122,8 +122,8 @@ def remarks(data_dir: Path, both: dict[str, Split], cameras: dict[str, int]) -> 
     if unknown:
         lines.append(
             f"{' and '.join(unknown)} training images have no identity: adjusted Rand index, purity and the "
-            "true number of identities are left out where such an image counts. Training never reads an "
-            "identity"
+            "true number of identities are left out where such an image counts. Training reads no "
+            "identity that --labels does not name"
         )
     if not tested:
         lines.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 MODALITIES = ("visible", "infrared")
 UNKNOWN = -1  # identity of an image without a label; only custom images have such
 NO_TRACK = -1  # of an image that is no frame of a track
+NUMBER = re.compile(r"([0-9]{1,18})\.[A-Za-z]+$")  # of a frame
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,17 @@ Split = dict[str, list[Sample]]  # modality -> samples
 
 
 def in_order(samples: Iterable[Sample]) -> list[Sample]:
-    """Sort by identity, camera, track and file name: the order of published data sets, on every file
-    system.
+    """Sort by identity, camera and file name: the order of published data sets, on every file system.
+
+    The frames of a track stay together, by the number at the end of their names.
     """
-    return sorted(samples, key=lambda s: (s.identity, s.camera, s.track, Path(s.path).name))
+    return sorted(samples, key=_place)
+
+
+def _place(sample: Sample) -> tuple[int, int, int, int, str]:
+    name = Path(sample.path).name
+    number = NUMBER.search(name) if sample.track != NO_TRACK else None
+    return sample.identity, sample.camera, sample.track, int(number[1]) if number else 0, name
 
 
 def by_identity_and_camera(samples: Sequence[Sample], cameras: Iterable[int]) -> list[list[int]]:

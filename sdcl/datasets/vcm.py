@@ -53,7 +53,7 @@ def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
     Raises:
         DataError: a missing or malformed list, or a row that names frames which the name file does not have.
     """
-    info = root / "info"
+    info, folder = root / "info", (root / split.capitalize()).absolute()
     name_file = info / f"{split}_name.txt"
     names = read_lines(name_file)
     frames: Split = {m: [] for m in MODALITY_OF.values()}
@@ -70,8 +70,8 @@ def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
             continue
         m = MODALITY_OF[kind]
         for line in range(first, last + 1):
-            path = root / split.capitalize() / file_of(names[line - 1], name_file, line)
-            frames[m].append(Sample(str(path.absolute()), identity, camera, m, row))
+            path = f"{folder}/{file_of(names[line - 1], name_file, line)}"
+            frames[m].append(Sample(path, identity, camera, m, row))
     return frames, _queries_differ(info / "query_IDX.txt", infrared) if split == "test" else []
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sdcl.data.augment import normalize
-from sdcl.data.image_cache import ImageCache
+from sdcl.data.image_cache import ImageCache, ImageSource
 from sdcl.models.backbone import Backbone
 from sdcl.runtime.distributed import gather_shares, share_of
 
@@ -20,7 +20,7 @@ from sdcl.runtime.distributed import gather_shares, share_of
 @torch.no_grad()
 def extract_features(
     model: Backbone,
-    images: ImageCache,
+    images: ImageSource,
     modality: str,
     *,
     batch_size: int,

@@ -1,17 +1,21 @@
-"""BMIL: Modality-Aware Bias Mitigation and Invariance Learning for Unsupervised Visible-Infrared Person Re-Identification.
+"""BMIL: Modality-Aware Bias Mitigation and Invariance Learning for Unsupervised Visible-Infrared Person
+Re-Identification.
 
 Wang, Gong, Li, Ji. AAAI 2026. https://arxiv.org/abs/2512.07760
-Contributions, and the call that is each of them:
+Contributions, and the calls that implement them:
 
-    bias-mitigated global association    `cluster_jointly`: both modalities clustered together under the modality-aware distance
-    modality-invariant learning          `SplitContrast`: clusters split into a prototype per modality, several positives    (stage 2)
-    hybrid memories, margin              `HybridContrast`: mean and hard rows of each cluster                              (both stages)
+    bias-mitigated global association    `cluster_jointly`: both modalities clustered together under the
+                                         modality-aware distance; stage 2
+    modality-invariant learning          `SplitContrast`: clusters split into a prototype per modality,
+                                         several positives; stage 2
+    hybrid memories, margin              `HybridContrast`: mean and hard rows of each cluster; both stages
 
-Per epoch: extract -> halve the visible images at random -> pseudo-labels of one half and of the infrared images -> memories -> (stage 2)
-common clusters of the other half and the infrared images -> steps. In stage 2 the steps of the modalities and of the common clusters
-alternate. Stage 2 begins with a new optimiser and learning rate, and with the weights of stage 1's last epoch; the released code takes
-those of the best test result. Colour jitter, of the channel-exchanged view and, on SYSU-MM01, of infrared images in the first stage, as
-released, comes before crop and flip here and after them there.
+Per epoch: extract -> halve the visible images at random -> pseudo-labels of one half and of the infrared
+images -> memories -> (stage 2) common clusters of the other half and the infrared images -> steps. In stage 2
+the steps of the modalities and of the common clusters alternate. Stage 2 begins with a new optimiser and
+learning rate, and with the weights of stage 1's last epoch; the released code takes those of the best test
+result. Colour jitter, of the channel-exchanged view and, on SYSU-MM01, of infrared images in the first stage,
+as released, comes before crop and flip here and after them there.
 """
 
 from __future__ import annotations
@@ -60,7 +64,8 @@ class BMILSettings:
     )
     visible_halves: bool = setting(
         True,
-        "each epoch a random half of the visible images is clustered alone, the other half with the infrared ones",
+        "each epoch a random half of the visible images is clustered alone, the other half with the infrared "
+        "ones",
     )
     margin: float = setting(0.2, "margin of the contrast with the mean rows", bounds=AT_LEAST_0)
     selected_prototypes: int = setting(
@@ -134,7 +139,8 @@ class BMIL:
         yield Stage("hybrid", labels, self.batch.iters, {"hybrid": contrast}, shown, alternate=joint)
 
     def halves(self, epoch: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Visible images that are clustered alone, and those clustered with the infrared ones, in the order they are clustered in.
+        """Visible images that are clustered alone, and those clustered with the infrared ones, in the order
+        in which they are clustered.
 
         Of an odd number of images one is in neither half.
         """
@@ -157,7 +163,10 @@ class BMIL:
             for b, f in source.items()
         }
         prototypes, selected = len(split["deep"].clusters), self.bmil.selected_prototypes
-        few = f"fewer prototypes than --selected-prototypes {selected}: all are taken; the released code stops here"
+        few = (
+            f"fewer prototypes than --selected-prototypes {selected}: all are taken; the released code stops "
+            "here"
+        )
         pseudo["visible"] = parts.scatter(pseudo["visible"], visible, sizes["visible"])
         labels = {m: y.ids for m, y in pseudo.items()}
         return Stage(

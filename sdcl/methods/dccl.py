@@ -2,8 +2,8 @@
 
 Bin Yang, Jun Chen, Cuiqun Chen, Mang Ye. IEEE TIFS 2024. https://doi.org/10.1109/TIFS.2023.3341392
 DCCL, after its abstract and unreleased code of the same group; our reading; no published number to compare
-with. docs/methods/dccl.md says what is taken from where. What the abstract names, and the calls that implement
-it:
+with. docs/methods/dccl.md says what is taken from where. What the abstract names, and the calls that
+implement it:
 
     instance memory, identity memory          `InstanceMemory`; `ClusterContrast` and, in each camera, the
                                               proxies of `split_prototypes`
@@ -120,9 +120,11 @@ class DCCL:
     }
     branches = ("deep",)
     agw = "resnet50"
+    labels = ("none", "infrared")  # the refinement would replace the identities of visible images
     unit_views = True
 
-    def __init__(self, settings: Settings, cameras: Indexes):
+    def __init__(self, settings: Settings, cameras: Indexes, identities: Indexes | None = None):
+        self.identities = identities
         self.dccl: DCCLSettings = settings.method
         self.cluster, self.memory, self.batch = settings.cluster, settings.memory, settings.batch
         visible, infrared = (cameras[m] for m in MODALITIES)
@@ -139,7 +141,7 @@ class DCCL:
     def stages(self, epoch: int, extract: Extract, once: Once) -> Iterator[Stage]:
         """See `Method.stages`."""
         features = extract()
-        pseudo = parts.cluster_each(features, self.cluster, once, epoch)
+        pseudo = parts.cluster_each(features, self.cluster, once, epoch, self.identities)
         labels, sets = {m: y.ids for m, y in pseudo.items()}, label_sets(pseudo)
         sources: Any = {m: (features[m], labels[m]) for m in MODALITIES}
         second = epoch >= self.dccl.interact_from

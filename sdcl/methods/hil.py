@@ -1,16 +1,20 @@
 """HIL: Hierarchical Identity Learning for Unsupervised Visible-Infrared Person Re-Identification.
 
-Haonan Shi, Yubin Wang, De Cheng, Lingfeng He, Nannan Wang, Xinbo Gao. arXiv 2025. https://arxiv.org/abs/2509.11587
-Released code: https://github.com/haonanshi0125/HIL. It refines a network of SDCL's first stage (`--from-run`).
-What it adds to SDCL, and the call that is each of it:
+Haonan Shi, Yubin Wang, De Cheng, Lingfeng He, Nannan Wang, Xinbo Gao. arXiv 2025.
+https://arxiv.org/abs/2509.11587
+Released code: https://github.com/haonanshi0125/HIL. It refines a network of SDCL's first stage
+(`--from-run`). What it adds to SDCL, and the calls that implement it:
 
-    label transfer            `transfer_labels`: visible images take the infrared cluster of their most similar centroid
+    label transfer            `transfer_labels`: visible images take the infrared cluster of their most
+                              similar centroid
     hierarchical identities   `cluster_groups`, `cluster_centres`: a cluster's mean and the means of its parts
-    identity contrast         `IdentityContrast`: inverse distances to those centres, where deep and shallow features agree
+    identity contrast         `IdentityContrast`: inverse distances to those centres, where deep and shallow
+                              features agree
     bidirectional contrast    SDCL's shared memories and neighbour learning, with weight .1
 
-Per epoch: extract -> pseudo-labels of each modality -> visible images take infrared labels -> memories, centres -> steps.
-The released code goes on from its best test result at epoch 20; here nothing is chosen by test results.
+Per epoch: extract -> pseudo-labels of each modality -> visible images take infrared labels -> memories,
+centres -> steps. The released code goes on from its best test result at epoch 20; here nothing is chosen by
+test results.
 """
 
 from __future__ import annotations
@@ -75,7 +79,8 @@ class HILSettings:
     )
     raw_instance_update: bool = setting(
         True,
-        "as released: features enter the instance memory without normalisation; --no-raw-instance-update: the clean form",
+        "as released: features enter the instance memory without normalisation; "
+        "--no-raw-instance-update: the clean form",
     )
 
 
@@ -156,7 +161,9 @@ class HIL:
         }
 
     def identity_contrast(self, epoch: int, centres: dict[str, Any]) -> nn.Module:
-        """The identity contrast of an epoch. The released code adds the same term twice; the weights here hold both."""
+        """The identity contrast of an epoch. The released code adds the same term twice; the weights here
+        hold both.
+        """
         late = epoch >= self.hil.identity_from
         weight = self.hil.identity_weight_late if late else self.hil.identity_weight
         return parts.IdentityContrast(centres, {b: weight * BRANCH_WEIGHTS[b] for b in centres})

@@ -29,7 +29,7 @@ Indexes: TypeAlias = dict[str, np.ndarray]  # modality -> indexes of training im
 class Batch:
     """The global batch of one step, and which part of it this process holds.
 
-    A visible image occurs once per view: all plain views first, then all channel-exchanged ones.
+    A visible image occurs once per view: all plain views first, then all translated ones.
 
     Args:
         labels: modality -> int (B,), prototypes of the cluster memory. indexes: modality -> int (B,),
@@ -79,7 +79,7 @@ class Extract(Protocol):
     horizontal flip.
     """
 
-    def __call__(self, rows: Indexes | None = None) -> Features:
+    def __call__(self, rows: Indexes | None = None, *, translated: bool = False) -> Features:
         """modality -> branch -> float32 (N, D), not normalised, on the run's device.
 
         Every process must make the same calls in the same order, and gets all features. They are recorded, in
@@ -88,6 +88,8 @@ class Extract(Protocol):
         Args:
             rows: modality -> int (n,), indexes of the images to embed, in this order; None: all of both
                 modalities. Modalities that are not named are left out of the result.
+            translated: visible images in their second view (--translation), which is the same for an image in
+                every epoch; plain ones without --second-view.
 
         Raises:
             TrainingError: the features have collapsed. Interrupted: a signal; the state is saved.

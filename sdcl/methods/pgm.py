@@ -1,16 +1,20 @@
 """PGM: Unsupervised Visible-Infrared Person ReID via Progressive Graph Matching and Alternate Learning.
 
 Zesen Wu, Mang Ye. CVPR 2023.
-Released code: https://github.com/zesenwu23/USL-VI-ReID. Contributions, and the call that is each of them:
+Released code: https://github.com/zesenwu23/USL-VI-ReID. Contributions, and the calls that implement them:
 
-    progressive graph matching (PGM)                 `match_clusters`: Hungarian, left-over clusters once more     (stage 2)
-    alternate cross contrastive learning (ACCL)      `AlternateContrast`: visible images with infrared memory in even epochs of stage 2,
-                                                     infrared images with visible memory in odd ones
+    progressive graph matching (PGM)              `match_clusters`: Hungarian, left-over clusters once more;
+                                                  stage 2
+    alternate cross contrastive learning (ACCL)   `AlternateContrast`: visible images with infrared memory in
+                                                  even epochs of stage 2, infrared images with visible memory
+                                                  in odd ones
 
-Per epoch: extract -> pseudo-labels of each modality -> memories -> (stage 2) partners of the clusters -> steps. Stage 2 begins with a new
-optimiser and learning rate, and with the weights of stage 1's last epoch; the released code takes those of the best test result.
-Colour jitter is that of the run whose log was released, of the channel-exchanged view alone; it comes before crop and flip here and
-after them there. Since June 2024 the script for SYSU-MM01 jitters infrared images too in its first stage (--jitter-views first-stage).
+Per epoch: extract -> pseudo-labels of each modality -> memories -> (stage 2) partners of the clusters ->
+steps. Stage 2 begins with a new optimiser and learning rate, and with the weights of stage 1's last epoch;
+the released code takes those of the best test result. Colour jitter is that of the run whose log was
+released, of the channel-exchanged view alone; it comes before crop and flip here and after them there. Since
+June 2024 the script for SYSU-MM01 jitters infrared images too in its first stage (--jitter-views
+first-stage).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sdcl.models.backbone import Backbone
 from sdcl.models.resnet import DualStemResNet, ResNetShape
@@ -10,6 +11,8 @@ from sdcl.models.vit import DualBranchViT, SingleStemViT, ViTShape
 from sdcl.runtime.errors import SettingError
 
 BRANCHES = ("deep", "shallow")
+DINOV2 = ViTShape(384, 12, 6, stem="plain", patch=14, layer_scale=True)  # its ViT-S
+CLIP_BASE = ViTShape(768, 12, 12, stem="plain", pre_norm=True, activation="quick_gelu")  # ViT-B/16
 ARCHS: dict[str, ViTShape | ResNetShape] = {
     "vit_base": ViTShape(768, 12, 12),
     "vit_small": ViTShape(384, 12, 6),
@@ -17,10 +20,24 @@ ARCHS: dict[str, ViTShape | ResNetShape] = {
     "vit_base_plain": ViTShape(768, 12, 12, stem="plain"),
     "vit_tiny": ViTShape(192, 12, 3),
     "vit_mini": ViTShape(192, 4, 3, stem_width=32),  # for a CPU and images of 96 x 48
+    "vit_mini_plain": ViTShape(192, 4, 3, stem="plain"),
+    "deit3_small": ViTShape(384, 12, 6, stem="plain", layer_scale=True),
+    "deit3_base": ViTShape(768, 12, 12, stem="plain", layer_scale=True),
+    "dinov2_small": DINOV2,
+    "dinov2_base": replace(DINOV2, dim=768, heads=12),
+    "dinov2_large": replace(DINOV2, dim=1024, depth=24, heads=16),
+    "dinov2_small_reg": replace(DINOV2, registers=4),
+    "dinov2_base_reg": replace(DINOV2, dim=768, heads=12, registers=4),
+    "dinov2_large_reg": replace(DINOV2, dim=1024, depth=24, heads=16, registers=4),
+    "dinov2_mini": replace(DINOV2, dim=192, depth=4, heads=3),  # for a CPU and images of 98 x 42
+    "clip_base": CLIP_BASE,  # OpenAI's, and files trained with its activation
+    "clip_base_gelu": replace(CLIP_BASE, activation="gelu"),  # LAION's in open_clip
+    "clip_mini": replace(CLIP_BASE, dim=192, depth=4, heads=3),
     "resnet50": ResNetShape((3, 4, 6, 3)),
     "resnet50_ibn": ResNetShape((3, 4, 6, 3), stem_ibn=True),
     "resnet50_nl": ResNetShape((3, 4, 6, 3), non_local=(0, 2, 3, 0)),  # PGM, BMIL
     "resnet_mini": ResNetShape((1, 1, 1, 1), bottleneck=False),  # for a CPU
+    "resnet_mini_nl": ResNetShape((1, 1, 1, 1), bottleneck=False, non_local=(0, 1, 1, 0)),
 }
 
 

@@ -35,6 +35,19 @@ PRETRAINED_WEIGHTS = {
     ),
 }
 PRETRAINED_WEIGHTS["resnet50_nl"] = PRETRAINED_WEIGHTS["resnet50"]
+PRETRAINED_WEIGHTS |= {
+    f"dinov2_{size}{registers and '_reg'}": (
+        Path(f"weights/dinov2_vit{size[0]}14{registers}_pretrain.pth"),
+        "DINOv2 (https://github.com/facebookresearch/dinov2, Apache-2.0) publishes it",
+    )
+    for size in ("small", "base", "large")
+    for registers in ("", "_reg4")
+}
+PRETRAINED_WEIGHTS["clip_base"] = (
+    Path("weights/ViT-B-16_tensors.pth"),
+    "OpenAI (https://github.com/openai/CLIP, MIT) publishes ViT-B-16.pt, a TorchScript archive; docs/weights.md says "
+    "how its tensors are written",
+)
 
 
 def model_of(settings: Settings) -> Backbone:
@@ -89,7 +102,8 @@ def chosen_normalization(settings: Settings) -> Normalization | None:
 
 
 def normalization_of(settings: Settings, report: LoadReport | None = None) -> tuple[Normalization, str]:
-    """Mean and deviation of the pixels: what the weight file says, else --mean and --std, else ImageNet's.
+    """Mean and deviation of the pixels: what the weight file says, else --mean and --std, else those of its format,
+    else ImageNet's.
 
     Args:
         report: of the weight file; None: random weights.
@@ -102,16 +116,19 @@ def normalization_of(settings: Settings, report: LoadReport | None = None) -> tu
     """
     chosen = chosen_normalization(settings)
     of_file = report.normalization if report else None
-    if report and chosen and of_file and not chosen.close_to(of_file):
+    stated = report is not None and report.stated
+    if report and chosen and of_file and stated and not chosen.close_to(of_file):
         raise WeightError(
-            f"weight file {report.path} was trained with pixels of {of_file}, and --mean and --std say {chosen}: leave "
-            "--mean and --std out to take the file's, or, if the file is wrong, correct the mean and std that it was "
-            "saved with"
+            f"weight file {report.path} was trained with pixels of {of_file}, as it or the config beside it says, and "
+            f"--mean and --std say {chosen}: leave --mean and --std out to take the file's, or correct mean and std in "
+            "its metadata or config.json"
         )
-    if of_file:
-        return of_file, f"  pixels: {of_file}, as the file says"
+    if of_file and (stated or not chosen):
+        return of_file, f"  pixels: {of_file}, {'as the file says' if stated else 'of files of this format'}"
     if chosen:
-        return chosen, f"  pixels: {chosen}, of --mean and --std"
+        usual = of_file and not chosen.close_to(of_file)
+        note = f"; files of this format usually have {of_file}" if usual else ""
+        return chosen, f"  pixels: {chosen}, of --mean and --std{note}"
     cause = "the file does not say otherwise" if report else "no --mean and --std"
     return IMAGENET, f"  pixels: {IMAGENET}; {cause}"
 

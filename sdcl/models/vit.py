@@ -3,9 +3,11 @@
 SDCL's network has a stem per modality, a shared trunk, and a deep and a shallow head. Source: Yang et al.,
 Shallow-Deep Collaborative Learning for Unsupervised Visible-Infrared Person Re-Identification, CVPR 2024.
 Blocks are timm's; the convolution stem is that of Luo et al., Self-Supervised Pre-Training for
-Transformer-Based Person Re-Identification, 2021 (TransReID-SSL).
+Transformer-Based Person Re-Identification, 2021 (TransReID-SSL). LayerScale: Touvron et al., Going Deeper with
+Image Transformers, ICCV 2021; registers: Darcet et al., Vision Transformers Need Registers, ICLR 2024.
 
-B images, P patches, N = 1 + P tokens, D dimensions, d dimensions of an attention head.
+B images, P patches, R registers, N = 1 + R + P tokens (class token, registers, patches), D dimensions,
+d dimensions of an attention head.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from timm.layers import QuickGELU
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -28,6 +31,8 @@ from sdcl.datasets import MODALITIES
 from sdcl.models.backbone import Backbone
 from sdcl.models.layers import IBN, bn_neck, initialise
 from sdcl.runtime.errors import SettingError, WeightError
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,11 @@ class ViTShape:
         stem: "ics" (three convolutions with IBN, TransReID-SSL) or "plain" (one patch convolution).
         stem_width: channels of the convolutions of an "ics" stem.
         patch: side of a patch in pixels.
+        layer_scale: a learnt factor per dimension on what each half of a block adds (DINOv2, DeiT III).
+        registers: R, learnt tokens beside the class token, without positions.
+        pre_norm: CLIP's form: a norm before the first block, no bias in the patch convolution, and
+            LayerNorms with epsilon 1e-5 instead of 1e-6.
+        activation: of the MLPs: "gelu" or "quick_gelu" (OpenAI's CLIP).
     """
 
     dim: int
@@ -47,6 +57,15 @@ class ViTShape:
     stem: str = "ics"
     stem_width: int = 64
     patch: int = 16
+    layer_scale: bool = False
+    registers: int = 0
+    pre_norm: bool = False
+    activation: str = "gelu"
+
+    @property
+    def epsilon(self) -> float:
+        """Of the LayerNorms."""
+        return 1e-5 if self.pre_norm else 1e-6
 
 
 class Stem(nn.Module):
@@ -60,7 +79,7 @@ class Stem(nn.Module):
         width, patch = shape.stem_width, shape.patch
         if shape.stem == "plain":
             self.conv: nn.Module = nn.Identity()
-            self.proj = nn.Conv2d(3, shape.dim, patch, patch)
+            self.proj = nn.Conv2d(3, shape.dim, patch, patch, bias=not shape.pre_norm)
             return
         layers: list[nn.Module] = []
         for inputs, kernel, stride, norm in (
@@ -120,8 +139,16 @@ class Head(nn.Module):
 
 def make_block(shape: ViTShape, drop_path: float, kind: type[Block] = Block) -> Block:
     """One block of an architecture, with stochastic depth of rate `drop_path`."""
-    norm: Any = partial(nn.LayerNorm, eps=1e-6)
-    return kind(shape.dim, shape.heads, qkv_bias=True, drop_path=drop_path, norm_layer=norm)
+    norm: Any = partial(nn.LayerNorm, eps=shape.epsilon)
+    return kind(
+        shape.dim,
+        shape.heads,
+        qkv_bias=True,
+        init_values=1.0 if shape.layer_scale else None,
+        drop_path=drop_path,
+        act_layer=ACTIVATIONS[shape.activation],
+        norm_layer=norm,
+    )
 
 
 def make_blocks(shape: ViTShape, drop_path: float) -> nn.ModuleList:
@@ -136,50 +163,99 @@ def grid_of(shape: ViTShape, height: int, width: int) -> tuple[int, int]:
     Raises:
         SettingError: the image is no multiple of the patch.
     """
-    if height % shape.patch or width % shape.patch:
-        raise SettingError(
-            f"--height {height} and --width {width} must be multiples of the patch, {shape.patch} pixels"
+    patch = shape.patch
+    if height % patch or width % patch:
+        fitting = " ".join(
+            f"--{n} {max(1, side // patch) * patch}" for n, side in (("height", height), ("width", width))
         )
-    return height // shape.patch, width // shape.patch
+        raise SettingError(
+            f"--height {height} and --width {width} must be multiples of the patch, {patch} pixels, "
+            f"such as {fitting}"
+        )
+    return height // patch, width // patch
 
 
 def resize_pos_embed(
-    pos_embed: Tensor, grid: tuple[int, int], old_grid: tuple[int, int] | None = None
+    pos_embed: Tensor,
+    grid: tuple[int, int],
+    old_grid: tuple[int, int] | None = None,
+    antialias: bool = False,
 ) -> Tensor:
     """Resample a position embedding: (1, 1 + n, D) -> (1, 1 + h w, D).
 
-    The class token is kept, patches are resampled bilinearly (half-pixel centres, no antialiasing).
+    The class token is kept, patches are resampled bilinearly (half-pixel centres).
 
     Args:
         grid: (h, w) of the result.
-        old_grid: (height, width) of the n patches. None: 2:1 when n is twice a square (person crops: 16 x 8),
-            else square (ImageNet).
+        old_grid: (height, width) of the n patches; None: `grid_of_count`.
+        antialias: widen the filter along a side that becomes shorter.
 
     Raises:
-        WeightError: n fits neither.
+        WeightError: n patches are no rectangle that is known.
     """
     n, dim = pos_embed.shape[1] - 1, pos_embed.shape[2]
-    height, width = old_grid or _grid_of_count(n)
+    height, width = old_grid or grid_of_count(n)
     old = pos_embed[:, 1:].float().reshape(1, height, width, dim).permute(0, 3, 1, 2)
-    new = F.interpolate(old, grid, mode="bilinear", align_corners=False)
+    new = F.interpolate(old, grid, mode="bilinear", align_corners=False, antialias=antialias)
     return torch.cat([pos_embed[:, :1].float(), new.permute(0, 2, 3, 1).reshape(1, -1, dim)], dim=1)
 
 
-def _grid_of_count(n: int) -> tuple[int, int]:
-    height = math.isqrt(2 * n)
-    width = height // 2
-    if height * width != n:
-        height = width = math.isqrt(n)
-    if height * width != n:
-        raise WeightError(f"a position embedding of {n} patches is neither 2:1 nor square")
-    return height, width
+def grid_of_count(n: int) -> tuple[int, int]:
+    """(height, width) of n patches, which an embedding does not say.
+
+    2:1 when n is twice a square (person crops: 16 x 8), else square (ImageNet), else the rectangle nearest to
+    2:1 that is no wider than high and at most three times as high as wide (294 x 140 pixels at patch 14:
+    21 x 10).
+
+    Raises:
+        WeightError: there is no such rectangle.
+    """
+    if is_two_to_one(n):
+        return math.isqrt(2 * n), math.isqrt(2 * n) // 2
+    if math.isqrt(n) ** 2 == n > 0:
+        return math.isqrt(n), math.isqrt(n)
+    rectangles = [(n // w, w) for w in range(1, math.isqrt(max(n, 0)) + 1) if n % w == 0 and n // w <= 3 * w]
+    if not rectangles:
+        raise WeightError(f"a position embedding of {n} patches is no rectangle of a known form")
+    return min(rectangles, key=lambda sides: abs(math.log(sides[0] / sides[1] / 2)))
+
+
+def is_two_to_one(n: int) -> bool:
+    """Whether n patches may be a grid that is twice as high as wide."""
+    return n > 0 and n % 2 == 0 and math.isqrt(n // 2) ** 2 == n // 2
+
+
+def registers(shape: ViTShape) -> nn.Parameter | None:
+    """Register tokens (1, R, D), drawn as a class token is; None without registers."""
+    if not shape.registers:
+        return None
+    return nn.Parameter(nn.init.trunc_normal_(torch.zeros(1, shape.registers, shape.dim), std=0.02))
+
+
+def first_norm(shape: ViTShape) -> nn.Module:
+    """The norm before the first block."""
+    return nn.LayerNorm(shape.dim, eps=shape.epsilon) if shape.pre_norm else nn.Identity()
+
+
+def first_tokens(patches: Tensor, cls_token: Tensor, reg_token: Tensor | None, pos_embed: Tensor) -> Tensor:
+    """Class token, registers and patches (B, N, D), positions added to all but the registers.
+
+    Args:
+        patches: (B, P, D). cls_token: (1, 1, D). reg_token: (1, R, D). pos_embed: (1, 1 + P, D).
+    """
+    count = len(patches)
+    tokens = torch.cat([cls_token.expand(count, -1, -1), patches], dim=1) + pos_embed
+    if reg_token is None:
+        return tokens
+    return torch.cat([tokens[:, :1], reg_token.expand(count, -1, -1), tokens[:, 1:]], dim=1)
 
 
 class DualBranchViT(Backbone):
     """The dual-branch network of SDCL: a stem per modality, a shared trunk, a head per branch.
 
     The trunk is all blocks but the last, of which each head has a copy. The deep head reads the trunk's
-    tokens; the shallow head reads the trunk's class token beside the patch tokens before the first block.
+    tokens; the shallow head reads the trunk's class token beside the other tokens (registers, patches) before
+    the first block.
     """
 
     def __init__(self, shape: ViTShape, height: int, width: int, drop_path: float, branches: Sequence[str]):
@@ -196,8 +272,9 @@ class DualBranchViT(Backbone):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.grid[0] * self.grid[1], shape.dim))
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.reg_token, self.norm_pre = registers(shape), first_norm(shape)
         self.blocks = blocks[:-1]
-        norm = nn.LayerNorm(shape.dim, eps=1e-6)
+        norm = nn.LayerNorm(shape.dim, eps=shape.epsilon)
         last = partial(make_block, shape, drop_path, ClassTokenBlock)
         self.heads = nn.ModuleDict({b: Head(blocks[-1], norm, last) for b in self.branches})
 
@@ -214,9 +291,8 @@ class DualBranchViT(Backbone):
         """
         present = [m for m in MODALITIES if m in images]
         patches = torch.cat([self.stems[m](images[m]) for m in present])  # (B, P, D)
-        class_tokens = self.cls_token.expand(len(patches), -1, -1)  # (B, 1, D)
-        tokens = torch.cat([class_tokens, patches], dim=1) + self.pos_embed  # (B, N, D)
-        trunk = tokens
+        tokens = first_tokens(patches, self.cls_token, self.reg_token, self.pos_embed)  # (B, N, D)
+        trunk = tokens = self.norm_pre(tokens)
         recompute = self.recompute and self.training and torch.is_grad_enabled()
         for block in self.blocks:
             trunk = checkpoint(block, trunk, use_reentrant=False) if recompute else block(trunk)
@@ -229,7 +305,8 @@ class DualBranchViT(Backbone):
 class SingleStemViT(nn.Module):
     """A plain vision transformer for pretraining. Images (B, 3, H, W) -> class token (B, D).
 
-    Attribute names are those of TransReID-SSL's weight files. `normalization` is of the pixels of its images.
+    Attribute names are those of TransReID-SSL's and timm's weight files. `normalization` is of the pixels of its
+    images.
     """
 
     normalization: Normalization = IMAGENET
@@ -242,10 +319,11 @@ class SingleStemViT(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid[0] * grid[1], shape.dim))
         self.blocks = make_blocks(shape, drop_path)
-        self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
+        self.norm = nn.LayerNorm(shape.dim, eps=shape.epsilon)
         initialise(self)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.reg_token, self.norm_pre = registers(shape), first_norm(shape)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.tokens(images)[:, 0]
@@ -258,7 +336,7 @@ class SingleStemViT(nn.Module):
         patches = self.patch_embed(images)
         grid = grid_of(self.shape, *images.shape[2:])
         pos_embed = self.pos_embed if grid == self.grid else resize_pos_embed(self.pos_embed, grid, self.grid)
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + pos_embed
+        tokens = self.norm_pre(first_tokens(patches, self.cls_token, self.reg_token, pos_embed))
         for block in self.blocks:
             tokens = block(tokens)
         return self.norm(tokens)

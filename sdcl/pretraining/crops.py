@@ -1,4 +1,4 @@
-"""Images of pretraining with their camera and track, from folders of crops or rendered.
+"""Images of pretraining with their camera and track, from folders of crops, from a set of tracks, or rendered.
 
 A track is a sequence of frames in which a tracker followed one person past one camera; it needs no identity
 label. N images, H, W their size.
@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from sdcl.data.image_cache import ImageCache, open_cache
-from sdcl.datasets import SUFFIXES, list_images
+from sdcl.datasets import MODALITIES, NO_TRACK, SUFFIXES, list_images, open_dataset
 from sdcl.runtime.errors import DataError
 from sdcl.runtime.files import printable
 from sdcl.synthetic.renderer import random_camera, random_person, render
@@ -86,6 +86,36 @@ def folder_crops(
     cache = open_cache(paths, height, width, "bilinear", cache_dir, device, workers=workers, title="crops")
     track, camera = (np.unique(names, return_inverse=True)[1] for names in (tracks, cameras))
     return Crops(cache, track, camera)
+
+
+def dataset_crops(
+    name: str, data_dir: str, height: int, width: int, cache_dir: Path, device: torch.device, workers: int
+) -> Crops:
+    """The training images of a set of tracks, with its tracks and cameras; identities are not read.
+
+    The visible and the infrared camera of one number are two cameras.
+
+    Raises:
+        DataError: no such data set, one that is no set of tracks, or data that are missing or inconsistent.
+    """
+    train = open_dataset(name, data_dir).train
+    samples = [s for m in MODALITIES for s in train[m]]
+    if any(s.track == NO_TRACK for s in samples):
+        raise DataError(
+            f"--dataset {name} is no set of tracks; leave it out and name a folder of crops with --images, in "
+            "the layout DIR/CAMERA/TRACK/image"
+        )
+    cameras = [(s.modality, s.camera) for s in samples]
+    tracks = [(s.modality, s.track) for s in samples]
+    paths = [s.path for s in samples]
+    cache = open_cache(paths, height, width, "bilinear", cache_dir, device, workers=workers, title="crops")
+    return Crops(cache, _numbered(tracks), _numbered(cameras))
+
+
+def _numbered(names: Sequence[tuple[str, int]]) -> np.ndarray:
+    """The number of each name among the sorted different ones, int64 (N,)."""
+    numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+    return np.array([numbers[name] for name in names])
 
 
 # ------------------------------------------------------------------ rendered images

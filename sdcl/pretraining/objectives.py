@@ -337,7 +337,7 @@ class IdentityClassification(Objective):
 def _outputs(backbone: SingleStemViT, images: Tensor) -> dict[str, Tensor]:
     """The class token and the mean of the patch tokens, (B, D) each."""
     tokens = backbone.tokens(images)
-    return {"class": tokens[:, 0], "patches": tokens[:, 1:].mean(1)}
+    return {"class": tokens[:, 0], "patches": tokens[:, 1 + backbone.shape.registers :].mean(1)}
 
 
 def _indices_by_group(groups: np.ndarray) -> list[np.ndarray]:

@@ -14,7 +14,14 @@ from tqdm import tqdm
 from sdcl.models.factory import single_stem_backbone
 from sdcl.models.vit import SingleStemViT
 from sdcl.pretraining import weights
-from sdcl.pretraining.crops import Crops, RenderSettings, folder_crops, rendered_identities, rendered_tracks
+from sdcl.pretraining.crops import (
+    Crops,
+    RenderSettings,
+    dataset_crops,
+    folder_crops,
+    rendered_identities,
+    rendered_tracks,
+)
 from sdcl.pretraining.objectives import (
     DINO,
     IdentityClassification,
@@ -75,10 +82,12 @@ def pretrain(settings: PretrainSettings) -> dict[str, float]:
 
 
 def make_crops(settings: PretrainSettings, rendering: RenderSettings, device: torch.device) -> Crops:
-    """Crops from the --images folders, or rendered for the objective."""
+    """Crops of a data set of tracks, of the --images folders, or rendered for the objective."""
     if settings.images:
-        size = (settings.height, settings.width)
-        return folder_crops(settings.images, *size, Path(settings.cache_dir), device, settings.jobs)
+        source = (settings.height, settings.width, Path(settings.cache_dir), device, settings.jobs)
+        if settings.dataset:
+            return dataset_crops(settings.dataset, settings.images[0], *source)
+        return folder_crops(settings.images, *source)
     if settings.objective == "identity":
         identities, images = range(settings.people), settings.images_per_person
         return rendered_identities(

@@ -33,6 +33,11 @@ class PretrainSettings:
     images: tuple[str, ...] = setting(
         (), "folders of person crops, DIR/CAMERA/TRACK/image; none: rendered crops"
     )
+    dataset: str = setting(
+        "",
+        "set of tracks whose training images --images DIR holds, downloaded or prepared: vcm or buptcampus",
+        "-d",
+    )
     init: str = setting("", "weights of an earlier pretraining to start from")
     arch: str = setting("vit_mini", "ViT of sdcl.models.factory.ARCHS")
     objective: str = setting("tracks", "training objective: tracks, dino or identity", choices=OBJECTIVES)
@@ -98,7 +103,8 @@ def parse(argv: Sequence[str] | None, description: str) -> PretrainSettings:
     """Settings from the command line.
 
     Raises:
-        SettingError: a value out of its bounds, no --out, or fewer identities than tracks of a camera.
+        SettingError: a value out of its bounds, no --out, --dataset without its folder, or fewer identities
+            than tracks of a camera.
     """
     parser = new_parser("sdcl pretrain", description)
     add_arguments(parser, PretrainSettings)
@@ -109,6 +115,8 @@ def checked(settings: PretrainSettings) -> PretrainSettings:
     """The settings, if they fit one another. Raises SettingError as `parse`."""
     if not settings.out:
         raise SettingError("--out FILE is required: the safetensors file to write")
+    if settings.dataset and len(settings.images) != 1:
+        raise SettingError(f"--dataset {settings.dataset} needs its folder, one: --images DIR")
     renders_tracks = settings.objective != "identity" and not settings.images
     if renders_tracks and settings.people < settings.tracks:
         raise SettingError(

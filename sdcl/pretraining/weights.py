@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from sdcl.data.image_cache import content_fingerprint
 from sdcl.data.normalization import IMAGENET, to_metadata
 from sdcl.models.vit import SingleStemViT
-from sdcl.models.weight_formats import read_weights
+from sdcl.models.weight_files import read_weight_file
+from sdcl.models.weight_formats import stated_normalization
+from sdcl.models.weight_names import format_of
 from sdcl.pretraining.settings import UNRECORDED, PretrainSettings
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import CheckpointError, WeightError
@@ -31,8 +32,8 @@ def load_initial(backbone: SingleStemViT, path: Path) -> dict[str, Any]:
     Raises:
         WeightError: the file cannot be read, or is of another architecture or image size.
     """
-    stored, normalization = read_weights(path)
-    tensors = {n: t.float() if t.is_floating_point() else t for n, t in stored.items()}
+    file = read_weight_file(path)
+    tensors = {n: t.float() if t.is_floating_point() else t for n, t in file.tensors.items()}
     try:
         backbone.load_state_dict(tensors)
     except RuntimeError as error:
@@ -40,13 +41,9 @@ def load_initial(backbone: SingleStemViT, path: Path) -> dict[str, Any]:
         raise WeightError(
             f"--init {printable(path)} does not fit --arch, --height and --width: {reason}"
         ) from None
-    backbone.normalization = normalization or IMAGENET
-    unknown = {"out": path.name}
-    if path.suffix != ".safetensors":
-        return {"after": unknown}
-    with safe_open(path, "pt") as file:
-        about = (file.metadata() or {}).get(METADATA)
-    return {"after": json.loads(about) if about else unknown}
+    backbone.normalization = stated_normalization(file) or format_of(file).normalization or IMAGENET
+    about = file.metadata.get(METADATA)
+    return {"after": json.loads(about) if about else {"out": path.name}}
 
 
 def recorded(settings: PretrainSettings) -> dict[str, Any]:

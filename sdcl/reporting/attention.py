@@ -1,6 +1,6 @@
 """Attention of the class token on the patches in each branch of a ViT, read with forward hooks.
 
-B images, T tokens (class token first, then P patches), h heads, D dimensions.
+B images, T tokens (class token first, then registers, if any, then P patches), h heads, D dimensions.
 """
 
 from __future__ import annotations
@@ -119,6 +119,6 @@ def attention_of_image(
 
 
 def _on_patches(attention: Tensor, grid: tuple[int, int]) -> np.ndarray:
-    """(B, T) of the class token -> (B, rows, columns), without the class token's share on itself."""
-    patches = attention[:, 1:]
+    """(B, T) of the class token -> (B, rows, columns), without its share on itself and on registers."""
+    patches = attention[:, -grid[0] * grid[1] :]
     return (patches / patches.sum(1, keepdim=True)).reshape(-1, *grid).float().cpu().numpy()

@@ -29,6 +29,7 @@ TITLES = {
     "outliers": "Outliers (images without a cluster)",
     "ari": "Adjusted Rand index (for the log only)",
     "purity": "Identity purity (for the log only)",
+    "right": "Labels that are the image's identity (for the log only)",
     "camera_purity": "Camera purity (for the log only)",
     "eps": "DBSCAN radius (--eps)",
     "churn": "Label churn: 1 − ARI to the previous epoch",

@@ -300,7 +300,8 @@ def relabel(trained: TrainedModel, caches: dict[str, ImageCache], method: Method
         m: trained.features(caches[m], m, unit_views=method.unit_views, title="training") for m in MODALITIES
     }
 
-    def extract(rows: Indexes | None = None) -> Features:
+    def extract(rows: Indexes | None = None, *, translated: bool = False) -> Features:
+        # No label that is shown depends on translated views, so plain ones do.
         if rows is None:
             return features
         return {

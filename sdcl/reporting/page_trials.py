@@ -32,6 +32,7 @@ FOLLOWED = {
     "outliers": ("Outliers", "Images without a cluster."),
     "ari": ("Adjusted Rand index", "For the log only."),
     "purity": ("Identity purity", "For the log only."),
+    "right": ("Labels that are the image's identity", "For the log only."),
     "churn": ("Label churn", "1 − adjusted Rand index to the previous epoch."),
 }
 

@@ -113,7 +113,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     """Cells of an epoch's line of the table, in the order of `COLUMNS`."""
     labels, seconds, results = row["labels"], row["seconds"], row.get("test")
     pair = [labels.get(modality, {}) for modality in ("visible", "infrared")]
-    associated = labels.get("visible_associated")
+    associated = labels.get("visible_associated") or labels.get("infrared_associated")
     return [
         str(row["epoch"]),
         row["stage"],

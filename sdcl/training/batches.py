@@ -16,16 +16,20 @@ from sdcl.data.augment import Augmentation, augment, augmentation
 from sdcl.data.image_cache import ImageCache
 from sdcl.data.normalization import Normalization
 from sdcl.data.sampler import epoch_batches
+from sdcl.data.translation import Translation
 from sdcl.datasets.sample import MODALITIES
 from sdcl.methods.interface import Batch, Stage
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.seeds import derive_seeds
 
+TRANSLATED = 1  # last number in the name of the stream of translations
 Views = dict[str, list[Augmentation]]  # modality -> the augmentation of each view
 
 
 def training_views(settings: Settings, *, first_stage: bool = True) -> Views:
-    """One view of each image, and a second, channel-exchanged one of visible images (--second-view).
+    """One view of each image, and a second, translated one of visible images (--second-view, --translation).
+
+    Channel exchange is an operation of the view; other translations come before it (`load_views`).
 
     Args:
         first_stage: the epoch lies before any restart of the method (`Method.restarts`).
@@ -40,7 +44,8 @@ def training_views(settings: Settings, *, first_stage: bool = True) -> Views:
     }
     visible = [augmentation("visible", "plain", plain, **shared)]
     if options.second_view:
-        visible.append(augmentation("visible", "exchanged", options.color_jitter, **shared))
+        operation = "exchanged" if options.translation == "channel" else "plain"
+        visible.append(augmentation("visible", operation, options.color_jitter, **shared))
     return {
         "visible": visible,
         "infrared": [augmentation("infrared", "plain", infrared, options.infrared_gray, **shared)],
@@ -94,6 +99,7 @@ def load_views(
     seed: tuple[int, ...],
     local: slice,
     normalization: Normalization,
+    translation: Translation | None = None,
 ) -> Tensor:
     """Augmented images of this process's shard of one modality's batch.
 
@@ -103,6 +109,7 @@ def load_views(
         seed: names step and modality; each image and view has its own seed, so it looks the same on any
             process.
         normalization: of the network.
+        translation: of the second view.
 
     Returns:
         float32 (B / processes, 3, H, W), normalised.
@@ -112,7 +119,10 @@ def load_views(
         shard = np.arange(len(images))[max(local.start - start, 0) : max(local.stop - start, 0)]
         if len(shard):
             seeds = derive_seeds(*seed, number, count=len(images))
-            chosen = [seeds[i] for i in shard]
-            parts.append(augment(cache.take(images[shard]), view, chosen, normalization))
+            chosen, pixels = [seeds[i] for i in shard], cache.take(images[shard])
+            if number and translation is not None:
+                drawn = derive_seeds(*seed, number, TRANSLATED, count=len(images))
+                pixels = translation(pixels, images[shard], [drawn[i] for i in shard])
+            parts.append(augment(pixels, view, chosen, normalization))
         start += len(images)
     return torch.cat(parts)

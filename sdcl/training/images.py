@@ -12,6 +12,7 @@ import numpy as np
 
 from sdcl.config import Settings
 from sdcl.data.image_cache import ImageCache, build_cache, content_fingerprint, open_cache
+from sdcl.data.translation import FOLDER, TranslatedImages, Translation, paths_in_folder
 from sdcl.datasets import Dataset
 from sdcl.datasets.sample import MODALITIES
 from sdcl.runtime import distributed
@@ -27,12 +28,17 @@ class TrainingImages:
             clustering.
         fingerprint: hash of their file names and sizes, by which a checkpoint knows its data set wherever
             that lies.
+        translation: of visible images in training steps; None: the augmentation exchanges channels, or there
+            is no second view.
+        translated: visible images translated for clustering; None without a second view.
     """
 
     cameras: dict[str, np.ndarray]
     train: dict[str, ImageCache]
     extract: dict[str, ImageCache]
     fingerprint: str
+    translation: Translation | None = None
+    translated: TranslatedImages | None = None
 
     @classmethod
     def open(cls, dataset: Dataset, settings: Settings, processes: Processes) -> TrainingImages:
@@ -43,11 +49,32 @@ class TrainingImages:
             OutputError: the cache folder cannot be written.
         """
         paths = {m: [s.path for s in dataset.train[m]] for m in MODALITIES}
+        cameras = {m: np.array([s.camera for s in dataset.train[m]]) for m in MODALITIES}
+        train = open_caches(paths, settings, settings.data.resize_train, processes, "training")
+        extract = open_caches(paths, settings, settings.data.resize_extract, processes, "clustering")
+        listed = [path for m in MODALITIES for path in paths[m]]
+        if not settings.augment.second_view:
+            return cls(cameras, train, extract, content_fingerprint(listed))
+        kind, folders = settings.augment.translation, {}
+        if kind.startswith(FOLDER):
+            translated = {"visible": paths_in_folder(paths["visible"], dataset.data_dir, kind)}
+            listed += translated["visible"]
+            for use, resize in (
+                ("train", settings.data.resize_train),
+                ("extract", settings.data.resize_extract),
+            ):
+                folders[use] = open_caches(translated, settings, resize, processes, f"translated {use}")[
+                    "visible"
+                ]
+        for_train = Translation(kind, train["infrared"], folders.get("train"))
+        for_extract = Translation(kind, extract["infrared"], folders.get("extract"))
         return cls(
-            cameras={m: np.array([s.camera for s in dataset.train[m]]) for m in MODALITIES},
-            train=open_caches(paths, settings, settings.data.resize_train, processes, "training"),
-            extract=open_caches(paths, settings, settings.data.resize_extract, processes, "clustering"),
-            fingerprint=content_fingerprint([path for m in MODALITIES for path in paths[m]]),
+            cameras,
+            train,
+            extract,
+            content_fingerprint(listed),
+            translation=None if kind == "channel" else for_train,
+            translated=TranslatedImages(extract["visible"], for_extract, settings.run.seed),
         )
 
 

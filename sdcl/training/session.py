@@ -16,6 +16,7 @@ from sdcl.analysis.label_churn import LabelChurn
 from sdcl.analysis.label_quality import LabelQuality
 from sdcl.config import Settings, flat
 from sdcl.config.supervision import status, supervision
+from sdcl.data.image_cache import ImageSource
 from sdcl.datasets import Dataset
 from sdcl.datasets.sample import MODALITIES
 from sdcl.evaluation.protocols import Result
@@ -113,7 +114,7 @@ class TrainingSession:
         if self.trackers is not None:
             self.trackers.close()
 
-    def extract(self, rows: Indexes | None = None) -> Features:
+    def extract(self, rows: Indexes | None = None, *, translated: bool = False) -> Features:
         """Features of the training images; see `sdcl.methods.interface.Extract`.
 
         Raises:
@@ -122,7 +123,8 @@ class TrainingSession:
 
         def compute() -> Features:
             with self.clock("embed"), tf32_products(self.tf32):
-                return {m: self._embed(m, r) for m, r in (rows or dict.fromkeys(MODALITIES)).items()}
+                chosen = rows or dict.fromkeys(MODALITIES)
+                return {m: self._embed(m, r, translated=translated) for m, r in chosen.items()}
 
         return self._recall(compute, self.monitor.check_features)
 
@@ -327,10 +329,13 @@ class TrainingSession:
             self._check_signals()
         return value
 
-    def _embed(self, modality: str, rows: Any) -> dict[str, Any]:
+    def _embed(self, modality: str, rows: Any, *, translated: bool) -> dict[str, Any]:
+        images: ImageSource = self.images.extract[modality]
+        if translated and modality == "visible" and self.images.translated is not None:
+            images = self.images.translated
         return extract_features(
             self.model,
-            self.images.extract[modality],
+            images,
             modality,
             rows=rows,
             batch_size=self.settings.model.embed_batch_size,

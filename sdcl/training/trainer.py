@@ -105,6 +105,7 @@ class StageTrainer:
                 (*step, i),
                 batch.local[m],
                 self.normalization,
+                self.images.translation if m == "visible" else None,
             )
             for i, m in enumerate(MODALITIES)
         }

@@ -8,6 +8,7 @@ import torch
 from helpers.checkpoints import run_folder
 
 from sdcl.cli import export
+from sdcl.data.normalization import IMAGENET, from_metadata
 from sdcl.inference.trained_model import TrainedModel
 from sdcl.models.factory import build_model
 from sdcl.models.weight_formats import load_weights
@@ -34,18 +35,20 @@ def test_everything_of_a_run(run, tmp_path, capsys):
     assert export.main(["--weights", str(run), "--out", str(out)]) == 0, capsys.readouterr().err
     assert capsys.readouterr().out.count("largest absolute difference") == 2
     trained = TrainedModel.open(run)
-    images = torch.randn(4, 3, 32, 16)
     for modality in ("visible", "infrared"):
         path = out / f"{modality}_deep_shallow.onnx"
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         assert [i.name for i in session.get_inputs()] == ["images"]
         assert session.get_inputs()[0].shape == ["batch", 3, 32, 16]
-        with torch.no_grad():
-            expected = trained.model({modality: images})[modality]
-        expected = torch.cat([expected["deep"], expected["shallow"]], 1).numpy()
-        np.testing.assert_allclose(session.run(None, {"images": images.numpy()})[0], expected, atol=1e-4)
+        for batch in (1, 2, 5, 8):  # one graph for every size of batch
+            images = torch.randn(batch, 3, 32, 16)
+            with torch.no_grad():
+                expected = trained.model({modality: images})[modality]
+            expected = torch.cat([expected["deep"], expected["shallow"]], 1).numpy()
+            np.testing.assert_allclose(session.run(None, {"images": images.numpy()})[0], expected, atol=1e-4)
         metadata = {p.key: p.value for p in onnx.load(path).metadata_props}
         assert json.loads(metadata["sdcl"])["weights"] == trained.fingerprint
+        assert from_metadata(metadata) == trained.normalization == IMAGENET
     assert all(p["max_abs_difference"] < 1e-4 for p in json.loads((out / "parity.json").read_text()))
     card = (out / "MODEL_CARD.md").read_text()
     facts = (

@@ -41,6 +41,7 @@ from sdcl.runtime.errors import SettingError
 OTHER_WORDS = {
     "arch": "vit_tiny",
     "labels": "visible",
+    "translation": "gray",
     "precision": "tf32",
     "optimizer": "adam",
     "knn": "faiss",
@@ -308,7 +309,8 @@ def test_released_recipes_of_the_ancestors():
 
 
 @pytest.mark.parametrize(
-    "method,dataset", [(m, d) for m in METHODS for d in ("llcm", "custom") if d not in METHODS[m].RECIPES]
+    "method,dataset",
+    [(m, d) for m in METHODS for d in ("llcm", "vcm", "buptcampus", "custom") if d not in METHODS[m].RECIPES],
 )
 def test_a_data_set_without_a_recipe_takes_that_of_sysu(method, dataset):
     one, other_one = (flat(resolve({"method": method, "dataset": d})[0]) for d in (dataset, "sysu"))

@@ -261,3 +261,54 @@ def test_errors_are_said():
         results_of("regdb", {**features, "infrared": float("nan") * features["infrared"]}, samples)
     with pytest.raises(ValueError, match="visible samples"):
         results_of("regdb", {**features, "visible": features["visible"][1:]}, samples)
+
+
+@pytest.mark.parametrize("name", ["vcm", "buptcampus"])
+def test_tracks_are_ranked_by_the_mean_of_their_frames(name):
+    """Against the definition, track by track: pooling, queries and gallery, removal, CMC, AP and INP."""
+    generator = np.random.default_rng(3)
+    centres = generator.normal(size=(6, 8))
+    features, samples = {}, {}
+    for m in ("visible", "infrared"):
+        frames = [
+            Sample(f"{m}/{t}/{n}", t % 6, 1 + t // 12, m, 100 - t, query=t % 4 == 0)
+            for t in range(24)
+            for n in range(1 + t % 3)
+        ]
+        samples[m] = [frames[i] for i in generator.permutation(len(frames))]
+        rows = centres[[s.identity for s in samples[m]]] + 0.9 * generator.normal(size=(len(frames), 8))
+        features[m] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    results = {(r.protocol, r.direction): r for r in results_of(name, features, samples)}
+    assert len(results) == 4
+    title = DATASETS[name].title
+    for query, gallery in (("visible", "infrared"), ("infrared", "visible")):
+        pooled = {m: {} for m in samples}  # modality -> track -> (mean feature, identity, camera, query)
+        for m in samples:
+            for track in {s.track for s in samples[m]}:
+                of_track = [i for i, s in enumerate(samples[m]) if s.track == track]
+                mean, first = features[m][of_track].mean(0), samples[m][of_track[0]]
+                pooled[m][track] = (mean / np.linalg.norm(mean), first.identity, first.camera, first.query)
+        r1, precisions, penalties = [], [], []
+        for feature, identity, camera, is_query in pooled[query].values():
+            if name == "buptcampus" and not is_query:
+                continue
+            ranked = sorted(
+                (
+                    (-feature @ other, i == identity)
+                    for other, i, c, q in pooled[gallery].values()
+                    if not (name == "vcm" and (i, c) == (identity, camera))
+                    and not (name == "buptcampus" and q)
+                ),
+            )
+            hits = [rank for rank, (_, match) in enumerate(ranked, 1) if match]
+            if hits:
+                r1.append(hits[0] == 1)
+                precisions.append(np.mean([k / rank for k, rank in enumerate(hits, 1)]))
+                penalties.append(len(hits) / hits[-1])
+        result = results[f"{title} tracks", f"{query} to {gallery}"]
+        assert result.metrics.num_valid == len(r1)
+        assert result.gallery_size == (24 if name == "vcm" else 18)
+        expected = np.mean(r1), np.mean(precisions), np.mean(penalties)
+        assert (result.metrics.r1, result.metrics.mAP, result.metrics.mINP) == pytest.approx(expected)
+        images = results[f"{title} single frames", f"{query} to {gallery}"]
+        assert images.gallery_size == sum(name == "vcm" or not s.query for s in samples[gallery])

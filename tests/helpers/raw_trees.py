@@ -5,6 +5,8 @@ import json
 import numpy as np
 from PIL import Image
 
+from sdcl.synthetic.plan import plan
+
 CAMERAS = {1: "visible", 2: "visible", 3: "infrared", 4: "visible", 5: "visible", 6: "infrared"}
 
 
@@ -122,16 +124,18 @@ def own(root, train=(1, 2, 3, 4), test=(5, 6), images=2):
     return root
 
 
-def claim(root, layout, *numbers):
+COUNTED = (
+    "train_identities",
+    "train_visible",
+    "train_infrared",
+    "test_identities",
+    "test_visible",
+    "test_infrared",
+)
+
+
+def claim(root, layout, *numbers, names=COUNTED):
     """Declare the tree a synthetic set with its own counts."""
-    names = (
-        "train_identities",
-        "train_visible",
-        "train_infrared",
-        "test_identities",
-        "test_visible",
-        "test_infrared",
-    )
     about = {
         "version": "t",
         "set": "tiny",
@@ -141,3 +145,17 @@ def claim(root, layout, *numbers):
         "counts": dict(zip(names, numbers)),
     }
     (root / "synthetic.json").write_text(json.dumps(about))
+
+
+def tracks(root, layout, frames=12, identities=4):
+    """A set of tracks as `sdcl synthesize --layout LAYOUT` plans it, with these pictures instead of rendered
+    ones.
+    """
+    made = plan(layout, "quick", 0, identities, frames)
+    for shot in made.shots:
+        picture(root / shot.path, shot.identity, (shot.camera, shot.number, shot.frame), shot.camera > 10)
+    for path, text in made.texts.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    claim(root, layout, *made.counts.values(), names=tuple(made.counts))
+    return root

@@ -23,6 +23,7 @@ OWN = {  # every part of each method within two epochs
     "pgm": [*ONE_FEATURE, *"--match-from 1".split()],
     "dccl": [*ONE_FEATURE, *"--interact-from 0 --refine-from 1 --refine-k 3 --refine-clusters 2".split()],
     "hil": "--k1 8 --centres 2 --identity-from 1".split(),
+    "taa": [*ONE_FEATURE, *"--associate-from 1".split()],
     "baseline": ONE_FEATURE,
 }
 CAMERAS = "--camera-iters 2 --camera-eps 0.4".split()  # of GUR, where the data set has cameras

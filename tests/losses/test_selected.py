@@ -133,6 +133,23 @@ def test_camera_contrast_equals_the_loop():
     )
 
 
+def test_camera_contrast_of_a_part_of_a_batch():
+    """With the numbers of images in the whole batch, the parts add up to it."""
+    generator = torch.Generator().manual_seed(2)
+    proxies, proxy_clusters = normalize(torch.randn(6, 5, generator=generator)), torch.arange(6) // 2
+    features, clusters = torch.randn(9, 5, generator=generator), torch.arange(9) % 3
+    cameras = torch.tensor([1, 4, 1, 1, 4, 4, 4, 1, 1])
+    whole = camera_contrast(features, clusters, cameras, proxies, proxy_clusters)
+    sharing = torch.bincount(cameras)[cameras]
+    parts = [
+        camera_contrast(features[p], clusters[p], cameras[p], proxies, proxy_clusters, sharing=sharing[p])
+        for p in (slice(0, 2), slice(2, 9))
+    ]
+    torch.testing.assert_close(sum(parts), whole)
+    alone = camera_contrast(features[:2], clusters[:2], cameras[:2], proxies, proxy_clusters)
+    assert not torch.isclose(alone, parts[0])
+
+
 def test_losses_go_down():
     generator = torch.Generator().manual_seed(1)
     bank, clusters = normalize(torch.randn(10, 8, generator=generator)), torch.arange(10) // 2

@@ -203,11 +203,12 @@ def test_refined_labels_and_memories(monkeypatch):
 def test_recipes():
     """ADCA's values, and those chosen here where nothing is known."""
     values = {
-        "arch": "resnet50", "shallow": False, "batch_size": 128, "batch_size_visible": 128, "num_instances": 16, "optimizer": "adam",
-        "lr": 3.5e-4, "weight_decay": 5e-4, "step_size": 20, "temp": 0.05, "momentum": 0.1, "k1": 30, "k2": 6, "min_samples": 4,
-        "height": 288, "width": 144, "epochs": 100, "interact_from": 50, "refine_clusters": 5, "identity_temp": 0.05,
-        "consistency_threshold": 0.8, "consistency_momentum": 0.1, "camera_weight": 0.1, "camera_temp": 0.07, "camera_negatives": 50,
-        "second_view": True,
+        "arch": "resnet50", "shallow": False, "batch_size": 128, "batch_size_visible": 128,
+        "num_instances": 16, "optimizer": "adam", "lr": 3.5e-4, "weight_decay": 5e-4, "step_size": 20,
+        "temp": 0.05, "momentum": 0.1, "k1": 30, "k2": 6, "min_samples": 4, "height": 288, "width": 144,
+        "epochs": 100, "interact_from": 50, "refine_clusters": 5, "identity_temp": 0.05,
+        "consistency_threshold": 0.8, "consistency_momentum": 0.1, "camera_weight": 0.1, "camera_temp": 0.07,
+        "camera_negatives": 50, "second_view": True,
     }  # fmt: skip
     particular = {
         "sysu": {"iters": 200, "eps": 0.6, "refine_from": 80, "refine_k": 20, "camera": True},

@@ -144,14 +144,20 @@ def test_bad_architecture_and_size_are_named():
         build_model("vit_base", height=100, width=48)
 
 
-def test_class_token_block_is_the_first_token_of_the_whole_block():
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ViTShape(768, 12, 12),
+        ViTShape(192, 4, 3, layer_scale=True, pre_norm=True, activation="quick_gelu"),
+    ],
+)
+def test_class_token_block_is_the_first_token_of_the_whole_block(shape):
     """Values and gradients, and the same draws of stochastic depth; at ViT-B's own width."""
-    shape = ViTShape(768, 12, 12)
     torch.manual_seed(0)
     whole = make_block(shape, 0.3)
     short = make_block(shape, 0.3, ClassTokenBlock)
     short.load_state_dict(whole.state_dict())
-    tokens = torch.randn(4, 163, 768)
+    tokens = torch.randn(4, 163, shape.dim)
     for training in (False, True):
         found = []
         for block in (whole, short):

@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from helpers import raw_trees
 from helpers.crops import write_crops
 from PIL import Image
 
-from sdcl.pretraining.crops import RenderSettings, folder_crops, rendered_identities, rendered_tracks
+from sdcl.datasets import open_dataset
+from sdcl.pretraining.crops import (
+    RenderSettings,
+    dataset_crops,
+    folder_crops,
+    rendered_identities,
+    rendered_tracks,
+)
 from sdcl.runtime.errors import DataError
 
 CPU = torch.device("cpu")
@@ -22,6 +30,27 @@ def test_cameras_and_tracks_of_folders(tmp_path):
     assert sorted(np.bincount(crops.track)) == [1, 1, 2, 2, 2, 2, 2, 2]
     for track in np.unique(crops.track):
         assert len(set(crops.camera[crops.track == track])) == 1
+
+
+@pytest.mark.parametrize("layout", ["vcm", "buptcampus"])
+def test_tracks_of_a_data_set(tmp_path, layout):
+    """Tracks of its training split; the visible and the infrared camera of one number are two."""
+    root = raw_trees.tracks(tmp_path / layout, layout)
+    crops = dataset_crops(layout, str(root), 32, 16, tmp_path / "cache", CPU, 1)
+    train = open_dataset(layout, root).train
+    samples = [s for m in ("visible", "infrared") for s in train[m]]
+    assert len(crops) == len(samples) and crops.identity is None
+    for numbers, names in (
+        (crops.track, [(s.modality, s.track) for s in samples]),
+        (crops.camera, [(s.modality, s.camera) for s in samples]),
+    ):
+        assert len(set(numbers)) == len(set(names)) == len(set(zip(numbers.tolist(), names)))
+        assert set(numbers) == set(range(len(set(names))))
+
+
+def test_a_data_set_without_tracks_is_refused(data, tmp_path):
+    with pytest.raises(DataError, match="--dataset sysu is no set of tracks"):
+        dataset_crops("sysu", str(data["sysu"]), 32, 16, tmp_path / "cache", CPU, 1)
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])

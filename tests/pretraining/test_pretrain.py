@@ -4,10 +4,13 @@ import json
 
 import pytest
 import torch
+from helpers import raw_trees
 from helpers.crops import write_crops
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from sdcl.data.normalization import CLIP, IMAGENET, to_metadata
+from sdcl.datasets import open_dataset
 from sdcl.models.factory import build_model, single_stem_backbone
 from sdcl.models.pretrained import ASSETS
 from sdcl.models.weight_formats import load_weights
@@ -59,11 +62,33 @@ def metadata_of(path):
 def test_the_command_writes_weights_that_load(tmp_path, objective):
     out = tmp_path / "w.safetensors"
     assert main(["--out", str(out), "--objective", objective, *SMALL]) == 0
-    assert load_weights(build_model("vit_mini", height=32, width=16), out).share == 1.0
+    report = load_weights(build_model("vit_mini", height=32, width=16), out)
+    assert report.share == 1.0 and report.stated and report.normalization == IMAGENET
     about = metadata_of(out)
     assert about["objective"] == objective and about["people"] == 6
     assert set(about["probe_rank1"]) == {"visible->visible", "infrared->infrared", "infrared->visible"}
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_the_pixels_of_an_initial_weight_are_kept(tmp_path):
+    """In every view that is drawn, in the probe, and in the file that training starts from."""
+    backbone = single_stem_backbone("vit_mini", 32, 16)
+    save_file(backbone.state_dict(), tmp_path / "clip.safetensors", to_metadata(CLIP))
+    weights.load_initial(backbone, tmp_path / "clip.safetensors")
+    settings = parse(["--out", "w", *SMALL, "--color-jitter", "0", "--erase", "0"], "")
+    crops = rendered_tracks(
+        RenderSettings(1, "easy", (32, 16)), 2, 4, 2, 6, jobs=1, device=torch.device("cpu")
+    )
+    objective = run.make_objective(settings, backbone, crops, 1)
+    images, _ = objective.sample_batch(crops, 0, (1, 0))
+    mean, std = torch.tensor((CLIP.mean, CLIP.std)).view(2, 3, 1, 1)
+    black = (-mean / std).expand(3, 1, 1)  # of the padding, in some view unchanged, in some one channel
+    assert images.amin() >= black.amin() - 1e-5 and images.amin() == pytest.approx(
+        black.amin().item(), abs=1e-5
+    )
+    weights.write(backbone, tmp_path / "out.safetensors", {})
+    report = load_weights(build_model("vit_mini", height=32, width=16), tmp_path / "out.safetensors")
+    assert report.normalization == CLIP
 
 
 @pytest.mark.long
@@ -114,7 +139,24 @@ def test_crops_of_folders(tmp_path, objective):
     assert metadata_of(tmp_path / "w")["crops"] == 12
 
 
-@pytest.mark.parametrize("flags", [["--images", "nowhere"], ["--arch", "resnet50"], ["--init", "nowhere"]])
+@pytest.mark.long
+def test_tracks_of_a_data_set(tmp_path):
+    root = raw_trees.tracks(tmp_path / "vcm", "vcm")
+    flags = ["--dataset", "vcm", "--images", str(root), *SMALL]
+    assert main(["--out", str(tmp_path / "w"), *flags, "--cache-dir", str(tmp_path / "cache")]) == 0
+    assert metadata_of(tmp_path / "w")["crops"] == sum(map(len, open_dataset("vcm", root).train.values()))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--images", "nowhere"],
+        ["--arch", "resnet50"],
+        ["--init", "nowhere"],
+        ["--dataset", "vcm"],
+        ["--dataset", "market", "--images", "nowhere"],
+    ],
+)
 def test_refusals(tmp_path, capsys, flags):
     assert main(["--out", str(tmp_path / "w"), *SMALL, *flags]) == 2
     assert flags[1] in capsys.readouterr().err

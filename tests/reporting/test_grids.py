@@ -37,7 +37,7 @@ def page_with(**views):
     settings = SettingsTables(empty, empty, empty)
     return render(
         "run.html", title="", subtitle="", results=empty, epochs=0, published_withheld=False, views=Views(**views), cluster_images=15,
-        settings=settings, **lists,
+        settings=settings, use_of_identities="", **lists,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ def trees(tmp_path_factory):
         "sysu": raw_trees.sysu(root / "sysu", train=people[:4], val=people[4:6], test=people[6:], images=3),
         "regdb": raw_trees.regdb(root / "regdb", people=5, images=6),
         "llcm": raw_trees.llcm(root / "llcm", train=people[:4], test=people[4:], images=2),
+        "vcm": raw_trees.tracks(root / "vcm", "vcm", frames=17, identities=4),
     }
 
 
@@ -70,6 +71,28 @@ def test_regdb_ranks_all_images(tested):
     assert [{p.query, p.gallery} for p in model.test_set.protocols] == [{"visible", "infrared"}] * 2
     assert all(len(q.gallery) == views.GALLERY_IMAGES for r in views.rankings(model) for q in r.queries)
     assert views.attention_views(model) == []  # a ResNet has none
+
+
+def test_tracks_are_ranked_and_shown_by_one_frame(tested):
+    """A gallery has each track once: its middle frame, by the mean of its three frames' features."""
+    model = tested("vcm")
+    for ranking, protocol in zip(views.rankings(model), model.test_set.protocols[::2], strict=True):
+        samples = model.dataset.test[protocol.gallery]
+        mean = {
+            t: np.mean([f for f, s in zip(model.features[protocol.gallery], samples) if s.track == t], axis=0)
+            for t in {s.track for s in samples}
+        }
+        similarity, match, keep = views.compare(model, protocol, np.array([0]))
+        features = model.entries(protocol, protocol.query).features.numpy()[0]
+        rows = np.stack([mean[t] / np.linalg.norm(mean[t]) for t in sorted(mean)])
+        assert np.allclose(similarity[0], rows @ features, atol=1e-5) and not (match & keep).all()
+        middle = [model.test_set.caches[protocol.gallery].images[i] for i in range(1, len(samples), 3)]
+        for query in ranking.queries:
+            shown = [t.pixels for t in query.gallery]
+            assert all(sum(np.array_equal(image, m) for m in middle) == 1 for image in shown)
+            assert not any(
+                (t.identity, t.camera) == (query.image.identity, query.image.camera) for t in query.gallery
+            )
 
 
 @pytest.mark.parametrize("changed", [{}, OF_GUR])

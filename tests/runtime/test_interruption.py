@@ -21,7 +21,10 @@ from sdcl.runtime.program import INTERRUPTED
     "method",
     [
         "sdcl",
-        *(pytest.param(m, marks=pytest.mark.long) for m in ("gur", "adca", "pgm", "hil", "bmil", "dccl")),
+        *(
+            pytest.param(m, marks=pytest.mark.long)
+            for m in ("gur", "adca", "pgm", "hil", "bmil", "dccl", "taa")
+        ),
     ],
 )
 def test_stopped_anywhere_and_continued(flags, tmp_path, monkeypatch, method):

@@ -159,12 +159,29 @@ def test_wrong_settings_are_refused_before_anything_is_written(wrong, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_track_shows_one_walk():
+    """Its frames have one size and nearly the same pixels; another track of the person has others."""
+    shots = plan("buptcampus", "quick", 3, 4, 5).shots
+    first = next(s for s in shots if s.frame == 4 and s.number == 2)
+    images = {
+        (s.number, s.frame): synthetic.render_shot(("buptcampus", "quick", 3), "medium", s).astype(int)
+        for s in shots
+        if (s.identity, s.camera) == (first.identity, first.camera)
+    }
+    assert len(images) == 10 and len({images[1, f].shape for f in range(5)}) == 1
+    height, width = (min(image.shape[axis] for image in images.values()) for axis in (0, 1))
+    crops = {key: image[:height, :width] for key, image in images.items()}
+    steps = [abs(crops[1, f] - crops[1, f + 1]).mean() for f in range(4)]
+    assert min(steps) > 1 and max(steps) < 0.5 * abs(crops[1, 0] - crops[2, 0]).mean()
+
+
 # Of small sets at seed 3: pixels, the same on every machine, and all files, whose JPEG bytes depend on
 # Pillow.
 GOLDEN = {
     "sysu": ((4, 2), "04ffce7c0ae7aeb1", "1519516a8f3a1ee9"),
     "regdb": ((4, 2), "d79788f83d70554d", "a8bde29327fc1453"),
     "llcm": ((4, 1), "6bc10744a9cdda65", "7cd1ad300064b224"),
+    "buptcampus": ((4, 2), "ddcf64a2b561b2e9", "75325f5bfc053914"),
 }
 GOLDEN_PILLOW = "13.0.0"
 

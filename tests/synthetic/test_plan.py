@@ -21,6 +21,10 @@ DIGESTS = {
     ("llcm", "quick"): "48346db8aeb56a06",
     ("llcm", "medium"): "7bf003279dee151b",
     ("llcm", "sysu"): "4c04594f2c69f36c",
+    ("vcm", "quick"): "95ba14ec95b7b684",
+    ("vcm", "medium"): "fbd1ca9b72a96f46",
+    ("buptcampus", "quick"): "3a76e3099131e5d8",
+    ("buptcampus", "medium"): "71aa578d8c24da8b",
 }
 
 
@@ -90,7 +94,14 @@ def test_no_two_sets_share_a_camera_and_cameras_2_and_3_share_a_room():
 
 
 @pytest.mark.parametrize(
-    "wrong", [("market", "quick"), ("sysu", "huge"), ("sysu", "quick", 3, None), ("sysu", "quick", None, 0)]
+    "wrong",
+    [
+        ("market", "quick"),
+        ("sysu", "huge"),
+        ("sysu", "quick", 3, None),
+        ("sysu", "quick", None, 0),
+        ("vcm", "quick", None, 11),  # readers leave such short tracks out
+    ],
 )
 def test_wrong_settings_are_refused(wrong):
     layout, name, *sizes = wrong

@@ -8,6 +8,7 @@ let query = null; // {file} or {row}, with name
 let galleries = [];
 let unchosen = new Set(); // numbers of galleries that are not searched
 let answer = null, costs = null, asked = 0, polling = 0;
+let searched = ""; // the galleries of the last search
 
 // ---------------------------------------------------------------- small parts
 
@@ -54,6 +55,7 @@ function showGalleries() {
   if (!galleries.length) list.append(element("li", { textContent: "No gallery yet." }));
   for (const one of galleries) {
     const item = element("li");
+    const shown = one.role === "reference" ? `reference ${one.name}` : one.name;
     const images = one.images === null ? "" : `${one.images.toLocaleString("en")} images`;
     if (one.role === "gallery") {
       const box = element("input", { type: "checkbox", id: `use-${one.number}`, checked: !unchosen.has(one.number) });
@@ -69,9 +71,9 @@ function showGalleries() {
     if (one.state === "embedding") item.append(element("progress", { max: one.total || 1, value: one.done, "aria-label": `Embedding ${one.name}` }));
     const buttons = element("div", { className: "buttons" });
     if (one.state === "ready" || one.state === "failed") {
-      buttons.append(element("button", { type: "button", id: `renew-${one.number}`, textContent: "Renew", title: "embed new and changed images", "aria-label": `Renew ${one.name}`, onclick: () => change(one.number, "POST") }));
+      buttons.append(element("button", { type: "button", id: `renew-${one.number}`, textContent: "Renew", title: "embed new and changed images", "aria-label": `Renew ${shown}`, onclick: () => change(one.number, "POST") }));
     }
-    buttons.append(element("button", { type: "button", id: `remove-${one.number}`, textContent: "Remove", "aria-label": `Remove ${one.name}`, onclick: () => change(one.number, "DELETE") }));
+    buttons.append(element("button", { type: "button", id: `remove-${one.number}`, textContent: "Remove", "aria-label": `Remove ${shown}`, onclick: () => change(one.number, "DELETE") }));
     item.append(buttons);
     list.append(item);
   }
@@ -79,10 +81,10 @@ function showGalleries() {
 }
 
 async function loadGalleries() {
-  const before = JSON.stringify(galleries), wasReady = ready().join();
+  const before = JSON.stringify(galleries);
   galleries = (await call("/api/galleries")).galleries;
   if (JSON.stringify(galleries) !== before || !galleries.length) showGalleries();
-  if (ready().join() !== wasReady && answer) again();
+  if (ready().length && ready().join() !== searched) again();
   clearTimeout(polling);
   polling = setTimeout(() => loadGalleries().catch(complain), galleries.some((g) => g.state === "embedding" || g.state === "waiting") ? 700 : 5000);
 }
@@ -95,7 +97,7 @@ async function change(number, method) {
     galleries = (await call(`/api/galleries/${number}`, { method })).galleries;
     showGalleries();
     await loadGalleries();
-    if (method === "DELETE") again();
+    if (ready().join() !== searched) again();
   } catch (error) { complain(error); }
 }
 
@@ -121,7 +123,11 @@ function choose(next) {
 }
 
 function takeFile(file) {
-  if (file) { choose({ file, name: file.name }); search(); }
+  if (file) { choose({ file, name: file.name }); search().then(reveal); }
+}
+
+function reveal() { // on a narrow page the answer lies below the form
+  if (answer) $("status").scrollIntoView({ block: "nearest" });
 }
 
 async function listQueries(page) {
@@ -148,7 +154,7 @@ function post(address, parameters) {
 // ---------------------------------------------------------------- search
 
 function again() {
-  if (query && answer) search();
+  if (query && asked) search();
 }
 
 async function search() {
@@ -158,6 +164,7 @@ async function search() {
   $("status").textContent = "Searching…";
   $("go").disabled = true;
   const numbers = ready().join(), began = performance.now();
+  searched = numbers;
   try {
     const found = await post("/api/search", { modality: modality(), galleries: numbers, top: $("top").value, rerank: $("rerank").checked });
     if (mine !== asked) return;
@@ -404,7 +411,7 @@ $("file").onchange = () => takeFile($("file").files[0]);
 for (const name of ["dragenter", "dragover"]) addEventListener(name, (event) => { event.preventDefault(); $("drop").classList.add("over"); });
 for (const name of ["dragleave", "drop"]) addEventListener(name, (event) => { event.preventDefault(); $("drop").classList.remove("over"); });
 addEventListener("drop", (event) => takeFile(event.dataTransfer.files[0]));
-$("search-form").onsubmit = (event) => { event.preventDefault(); search(); };
+$("search-form").onsubmit = (event) => { event.preventDefault(); search().then(reveal); };
 for (const one of [...document.querySelectorAll("input[name=modality]"), $("rerank"), $("top")]) one.onchange = again;
 $("threshold").oninput = showThreshold;
 $("query-attention").onclick = () => showAttention(() => post("/api/attention", { modality: answer.query.modality }), "the query");

@@ -57,7 +57,9 @@ class AlternateContrast(ClusterContrast):
             labels = torch.as_tensor(local[local >= 0], device=live.device)
             contrast = live.sum() * 0  # no image with a partner
             if len(here):
-                contrast = cluster_contrast(live[here], labels, seen[self.target], self.settings.temp)
+                # The mean over the whole batch, however many of its matched images this process holds.
+                share = len(here) * len(partners) / (len(local) * (partners >= 0).sum())
+                contrast = share * cluster_contrast(live[here], labels, seen[self.target], self.settings.temp)
             terms[f"cross_{self.anchor}_{self.target}_{branch}"] = self.weight * contrast
             moving = torch.as_tensor(np.flatnonzero(partners >= 0), device=live.device)
             self.memory(self.target, branch).update(

@@ -48,7 +48,7 @@ class CameraContrast(nn.Module):
         for m in self.modalities:
             live, cameras = features[m]["deep"], self.cameras[m][batch.indexes[m]]  # cameras: all B images
             # The mean over the processes is then that over the global batch.
-            sharing = np.bincount(cameras)[cameras] * (len(live) / len(cameras))
+            sharing = (np.bincount(cameras)[cameras] * (len(live) / len(cameras))).astype(np.float32)
             mine = (of_all[batch.local[m]] for of_all in (batch.labels[m], cameras, sharing))
             clusters, cams, counts = (torch.as_tensor(values, device=live.device) for values in mine)
             loss = camera_contrast(
@@ -61,5 +61,5 @@ class CameraContrast(nn.Module):
                 self.negatives,
                 counts,
             )
-            terms[f"camera_{m}_deep"] = self.weight * loss.float()
+            terms[f"camera_{m}_deep"] = self.weight * loss
         return terms

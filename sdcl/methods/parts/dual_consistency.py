@@ -1,8 +1,8 @@
 """Feature interaction of DCCL: instance memories, neighbours that are consistent by instance and by identity,
 and their contrasts.
 
-Our reading of DCCL, see sdcl/methods/dccl.py. B images of a batch, N images, P prototypes, D dimensions; f live
-features, W instance memory, g identity descriptions, tau temperature.
+Our reading of DCCL, see sdcl/methods/dccl.py. B images of a batch, N images, P prototypes, D dimensions; f
+live features, W instance memory, g identity descriptions, tau temperature.
 """
 
 from __future__ import annotations
