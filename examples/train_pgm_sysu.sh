@@ -1,7 +1,7 @@
 #!/bin/sh
 # PGM, ResNet-50 with non-local blocks (ImageNet), SYSU-MM01.
-# Target: all search R1 57.3 / mAP 51.8, indoor search 56.2 / 62.7; the authors' released log ends at 56.09 /
-#         49.96 / mINP 32.70, all search, at epoch 49 of the second stage.
+# Target: all search R1 56.09 / mAP 49.96 / mINP 32.70, the last epoch (49 of the second stage) of the authors'
+#         released log. The paper's table, best by test: 57.3 / 51.8, indoor search 56.2 / 62.7.
 # Cost:   four GPUs in the authors' setting, time unknown. This code has not yet been run on the real data
 #         set.
 # Needs:  data/sysu (python prepare_sysu.py) and weights/resnet50-19c8e357.pth (docs/weights.md).

@@ -16,7 +16,11 @@ import torch
 from helpers.small_runs import ROOT, rows, state
 
 KILLS = int(os.environ.get("SDCL_KILLS", "3"))
-METHODS = ("sdcl", "gur", "adca", "dccl", "baseline") if "SDCL_KILLS" in os.environ else ("sdcl",)
+METHODS = (
+    ("sdcl", "gur", "adca", "dccl", "pgm", "hil", "bmil", "baseline")
+    if "SDCL_KILLS" in os.environ
+    else ("sdcl",)
+)
 
 
 def start(line):

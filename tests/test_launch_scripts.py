@@ -111,6 +111,9 @@ def same_with(flags, tmp_path, method, dataset, numbers, *more):
         ("adca", ("contrast", "aggregated")),
         ("taa", ("contrast", "associated")),
         ("dccl", ("interaction", "refined")),
+        ("pgm", ("contrast", "matched")),
+        ("hil", ("identity", "identity")),
+        ("bmil", ("hybrid", "joint")),
         ("baseline", ("contrast",) * 2),
     ],
 )

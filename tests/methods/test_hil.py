@@ -83,3 +83,24 @@ def test_labels_and_memories_of_an_epoch(arrays, key, monkeypatch):
             settings.method.centres + 1,
             dims,
         )
+
+
+def test_shares_of_a_batch_make_up_its_identity_contrast():
+    """Processes average their terms; here three images of the first half agree, and one of the second."""
+    centres = torch.nn.functional.normalize(torch.tensor([[[1.0, 0.2]], [[0.1, 1.0]]]), dim=-1)  # (C, K, D)
+    contrast = parts.IdentityContrast({"deep": centres, "shallow": centres}, {"deep": 1.0, "shallow": 0.5})
+    deep = torch.tensor(
+        [[1.0, 0.0], [0.9, 0.3], [0.1, 0.8], [0.2, 0.9], [1.0, 0.1], [0.7, 0.3], [0.1, 1.0], [0.3, 0.9]]
+    )
+    shallow = torch.tensor(
+        [[0.8, 0.1], [0.7, 0.2], [0.2, 0.8], [1.0, 0.1], [0.1, 1.0], [0.1, 0.9], [0.9, 0.1], [0.2, 0.8]]
+    )
+    whole = {m: {"deep": deep, "shallow": shallow} for m in SHORT}
+    terms = contrast(whole, whole, None)
+    halves = [
+        {m: {b: f[part] for b, f in fs.items()} for m, fs in whole.items()}
+        for part in (slice(4), slice(4, 8))
+    ]
+    shares = [contrast(half, whole, None) for half in halves]
+    for name, term in terms.items():
+        assert term > 0 and torch.isclose(sum(share[name] for share in shares) / 2, term), name

@@ -32,13 +32,19 @@ class IdentityContrast(nn.Module):
         """One term per modality and branch, over the images whose nearest cluster is the same in all
         branches.
 
+        The mean is over such images of the whole batch: each process weighs its own by how many of them it has.
         See `Stage.objectives` for the arguments.
         """
         terms = {}
         for m in MODALITIES:
-            nearest = torch.stack([nearest_cluster(features[m][b], self.get_buffer(b)) for b in self.weights])
-            agreeing = (nearest == nearest[0]).all(0)  # (B,)
+            agreeing, everywhere = self._agreeing(features[m]), self._agreeing(gathered[m])
+            share = agreeing.sum() / everywhere.sum().clamp(min=1) * (len(everywhere) / len(agreeing))
             for branch, weight in self.weights.items():
                 loss = inverse_distance_contrast(features[m][branch], self.get_buffer(branch), agreeing)
-                terms[f"identity_{m}_{branch}"] = weight * loss
+                terms[f"identity_{m}_{branch}"] = weight * share * loss
         return terms
+
+    def _agreeing(self, features: dict[str, Tensor]) -> Tensor:
+        """Whether the nearest cluster of an image is the same in all branches, bool (B,)."""
+        nearest = torch.stack([nearest_cluster(features[b], self.get_buffer(b)) for b in self.weights])
+        return (nearest == nearest[0]).all(0)
