@@ -70,6 +70,6 @@ def row(one: NamedField) -> str:
     legal = ", ".join(f"`{c}`" for c in about.choices) if about.choices else str(about.bounds or "")
     read = [f"with `{key} {value}`" for key, value in about.needs.items()]
     read += ["by some data sets"] if about.dataset else []
-    read += [f"by `{about.arch}*`"] if about.arch else []
+    read += ["by " + ", ".join(f"`{begin}*`" for begin in about.arch)] if about.arch else []
     read += ["by some methods"] if about.method_attribute else []
     return f"| {flags} | {default} | {about.help} | {legal} | {', '.join(read)} |".replace("||", "\\|\\|")

@@ -40,6 +40,7 @@ class Bounds:
 
 POSITIVE = Bounds(0, low_included=False)
 AT_LEAST_0, AT_LEAST_1 = Bounds(0), Bounds(1)
+VITS = ("vit", "deit", "dinov2", "clip")  # how names of ViTs in sdcl.models.factory.ARCHS begin
 SHARE = Bounds(0, 1)
 INSIDE_UNIT = Bounds(0, 1, False, False)
 
@@ -55,7 +56,7 @@ class Setting:
         affects: "results" of training, "evaluation" only, "speed" (and memory), or "output": what is shown
             and where files lie.
         dataset: read only by data sets that name it in their `reads`.
-        arch: read only by architectures whose name begins so, such as "vit".
+        arch: read only by architectures whose names begin with one of these, such as `VITS`.
         method_attribute: read only by methods whose class has this attribute, such as "starts_from".
         needs: settings of the same run that must have these values for this one to be read, such as {"cra":
             True}.
@@ -71,7 +72,7 @@ class Setting:
     aliases: Mapping[Any, Any] = dataclasses.field(default_factory=dict)
     affects: str = RESULTS
     dataset: bool = False
-    arch: str = ""
+    arch: tuple[str, ...] = ()
     method_attribute: str = ""
     needs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     of_model: bool = False

@@ -16,6 +16,7 @@ from sdcl.config.fields import (
     POSITIVE,
     SHARE,
     SPEED,
+    VITS,
     Bounds,
     setting,
 )
@@ -80,11 +81,11 @@ class RunSettings:
     recompute: bool = setting(
         False,
         "ViT: recompute the activations of the blocks in the backward pass (same numbers, less memory)",
-        arch="vit",
+        arch=VITS,
         affects=SPEED,
     )
     compile: bool = setting(
-        False, "ViT: torch.compile of the blocks (slow start, numbers differ by rounding)", arch="vit"
+        False, "ViT: torch.compile of the blocks (slow start, numbers differ by rounding)", arch=VITS
     )
     profile: int = setting(
         0, "write trace.json, a torch.profiler trace of N steps; 0: none", bounds=AT_LEAST_0, affects=OUTPUT
@@ -198,7 +199,7 @@ class ModelSettings:
         bounds=Bounds(0, 1, low_included=False),
     )
     drop_path: float = setting(
-        0.1, "stochastic depth rate of the last transformer block", bounds=SHARE, arch="vit", of_model=True
+        0.1, "stochastic depth rate of the last transformer block", bounds=SHARE, arch=VITS, of_model=True
     )
     shallow: bool = setting(
         True, "train the shallow branch beside the deep one (SDCL on a ViT)", of_model=True

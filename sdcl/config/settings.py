@@ -237,7 +237,7 @@ def why_unread(name: str, settings: Settings) -> str:
         readers = [d for d in DATASETS if name in DATASETS[d].reads]
         return f"data set {dataset} does not use it; {_listed(readers, '-d')} would read it"
     if about.arch and not settings.model.arch.startswith(about.arch):
-        return f"--arch {settings.model.arch} does not use it; an architecture {about.arch}_... would read it"
+        return f"--arch {settings.model.arch} does not use it; an architecture {about.arch[0]}_... or another ViT would read it"
     values = flat(settings)
     for needed, wanted in about.needs.items():
         if values[needed] != wanted:
