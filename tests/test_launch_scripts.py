@@ -102,19 +102,25 @@ def same_with(flags, tmp_path, method, dataset, numbers, *more):
     return rows_one
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("dataset", ["sysu", "regdb"])
+STAGES = {
+    "gur": ("joint", "joint"),
+    "adca": ("contrast", "aggregated"),
+    "taa": ("contrast", "associated"),
+    "dccl": ("interaction", "refined"),
+    "pgm": ("contrast", "matched"),
+    "hil": ("identity", "identity"),
+    "bmil": ("hybrid", "joint"),
+    "baseline": ("contrast",) * 2,
+}
+WITHOUT_CAMERAS = ("gur", "dccl")  # take another course on RegDB, which has none
+
+
 @pytest.mark.parametrize(
-    "method,stages",
-    [
-        ("gur", ("joint", "joint")),
-        ("adca", ("contrast", "aggregated")),
-        ("taa", ("contrast", "associated")),
-        ("dccl", ("interaction", "refined")),
-        ("pgm", ("contrast", "matched")),
-        ("hil", ("identity", "identity")),
-        ("bmil", ("hybrid", "joint")),
-        ("baseline", ("contrast",) * 2),
+    "method,stages,dataset",
+    [pytest.param(m, stages, "sysu", marks=pytest.mark.long) for m, stages in STAGES.items()]
+    + [
+        pytest.param(m, stages, "regdb", marks=pytest.mark.long if m in WITHOUT_CAMERAS else pytest.mark.slow)
+        for m, stages in STAGES.items()
     ],
 )
 def test_other_methods_with_one_and_two_processes(flags, tmp_path, method, stages, dataset):
