@@ -24,8 +24,8 @@ import common
 from sdcl.config import METHODS
 
 PAGE = Path(__file__).parent.parent / "docs" / "methods" / "backbones.md"
-IDENTITIES, IMAGES = 30, 6  # of the synthetic set, and of each by each camera
-EPOCHS, STEPS = 3, 20
+IDENTITIES, IMAGES = 24, 5  # of the synthetic set, and of each by each camera
+EPOCHS, STEPS = 3, 10
 PRETRAINING = "--objective identity --people 100 --images-per-person 8 --iters 200 --batch-size 64 --lr 1e-3 --probe-every 0"
 PRETRAINED = "start"  # the row before any method
 
