@@ -7,8 +7,9 @@
                                         file, from 1, both included
     info/query_IDX.txt                  rows of the test tracks, from 1: the infrared ones
 
-Tracks of fewer than 12 frames are left out of training and test, as in the readers of published methods. The
-counts below are those of such a reader. A camera has one number in both modalities.
+Tracks of fewer than 12 frames are left out of training and test, as in the readers of published methods: the
+lists have 11,061 and 10,802 tracks (5,159 infrared, 5,643 visible). The counts below are those of such a reader. A
+camera has one number in both modalities.
 
 Protocol: all infrared tracks query all visible ones, and the reverse; a query does not see its own identity
 in its own camera; the CMC counts tracks.

@@ -13,6 +13,7 @@ from sdcl.data.normalization import IMAGENET, Normalization
 from sdcl.models.backbone import Backbone
 from sdcl.models.factory import build_model
 from sdcl.models.vit import DualBranchViT
+from sdcl.models.weight_files import CONFIGS
 from sdcl.models.weight_formats import LoadReport, load_weights
 from sdcl.runtime.errors import SettingError, WeightError
 
@@ -118,10 +119,16 @@ def normalization_of(settings: Settings, report: LoadReport | None = None) -> tu
     of_file = report.normalization if report else None
     stated = report is not None and report.stated
     if report and chosen and of_file and stated and not chosen.close_to(of_file):
+        beside = Path(report.path).with_name(report.source)
+        correct = (
+            f"correct mean and std in {beside}"
+            if report.source in CONFIGS
+            else "save its tensors alone in another file, as safetensors without metadata, and name that with "
+            "--pretrained; a config beside the file does not overrule it"
+        )
         raise WeightError(
-            f"weight file {report.path} was trained with pixels of {of_file}, as it or the config beside it says, and "
-            f"--mean and --std say {chosen}: leave --mean and --std out to take the file's, or correct mean and std in "
-            "its metadata or config.json"
+            f"weight file {report.path} was trained with pixels of {of_file}, as {report.source} says, and --mean and "
+            f"--std say {chosen}: leave --mean and --std out to take the file's, or, if they are wrong there, {correct}"
         )
     if of_file and (stated or not chosen):
         return of_file, f"  pixels: {of_file}, {'as the file says' if stated else 'of files of this format'}"

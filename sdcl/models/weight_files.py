@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from sdcl.runtime.errors import WeightError
 WRAPPERS = ("state_dict", "model", "module", "teacher", "student", "target_encoder")
 PREFIXES = ("module.", "backbone.", "encoder_q.", "visual.trunk.")
 CONFIGS = ("config.json", "open_clip_config.json")  # beside the weight, as the Hugging Face hub lays them out
+# parts of names in files that neither timm nor open_clip write: ICS stems, two stems
+NOT_THEIRS = ("patch_embed.conv.", "patch_embed2.", "stems.", "visible_module.")
 # Values, not code, that trainers save beside their tensors: DINO its argparse settings; ADCA, GUR and SDCL
 # their best score, a NumPy number whose constructor NumPy 1 and 2 name differently.
 _SCALAR = np.float64(0).__reduce__()[0]
@@ -187,7 +190,7 @@ def _config(path: Path, metadata: Mapping[str, str], tensors: dict[str, Tensor])
             values = json.loads(text) if text else None
         except ValueError:
             continue
-        if isinstance(values, dict) and _belongs(values, tensors):
+        if isinstance(values, dict) and (source not in CONFIGS or _belongs(values, tensors)):
             config = _config_of(source, values)
             if config is not None:
                 return config
@@ -195,8 +198,17 @@ def _config(path: Path, metadata: Mapping[str, str], tensors: dict[str, Tensor])
 
 
 def _belongs(values: dict[str, Any], tensors: dict[str, Tensor]) -> bool:
-    """Whether a config may be of these tensors: they have its number of features, if it names one."""
-    features = values.get("num_features")
+    """Whether a config that lies beside a file may be of its tensors: they are of its trainer's form, and have its
+    number of features and its side of a patch, if it names them. Folders hold several weights.
+    """
+    if any(part in name for name in tensors for part in NOT_THEIRS):
+        return False
+    if "preprocess_cfg" in values:  # open_clip
+        return any("class_embedding" in name or name.startswith("norm_pre.") for name in tensors)
+    features, kernel = values.get("num_features"), tensors.get("patch_embed.proj.weight")
+    patch = re.search(r"patch(\d+)", str(values.get("architecture")))
+    if patch and kernel is not None and int(patch[1]) != kernel.shape[-1]:
+        return False
     return features is None or any(features in tensor.shape for tensor in tensors.values())
 
 

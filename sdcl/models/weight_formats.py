@@ -5,6 +5,8 @@ Which formats are read: the table in `weight_names.py`, and docs/weights.md.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from torch import Tensor
 from sdcl.data.normalization import Normalization
 from sdcl.models.backbone import Backbone
 from sdcl.models.factory import ARCHS, build_model
-from sdcl.models.resnet import ResNetShape
+from sdcl.models.resnet import DualStemResNet, ResNetShape
 from sdcl.models.vit import DualBranchViT, grid_of_count, resize_pos_embed
 from sdcl.models.weight_files import WeightFile, read_tensors, read_weight_file
 from sdcl.models.weight_names import Format, format_of, grid_of_file
@@ -35,7 +37,7 @@ class LoadReport:
         mismatched: tensors of the same name and another shape.
         ignored: tensors of the file that the network does not have.
         normalization: of the pixels that the weights were trained with; None: the file does not say.
-        stated: whether the file, or a config beside it, says so, and not its format alone.
+        source: what says so, for people: the file itself or a config beside it; "": its format alone.
         notes: sentences on what the file leaves open.
     """
 
@@ -47,8 +49,13 @@ class LoadReport:
     mismatched: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     normalization: Normalization | None = None
-    stated: bool = False
+    source: str = ""
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def stated(self) -> bool:
+        """Whether the file, or a config beside it, says its normalisation, and not its format alone."""
+        return bool(self.source)
 
     @property
     def share(self) -> float:
@@ -134,10 +141,13 @@ def _match(
     mapped, ignored = form.mapped(file, model)
     report = LoadReport(path, form.description, ignored=ignored)
     stated = stated_normalization(file)
-    report.normalization, report.stated = stated or form.normalization, stated is not None
-    if file.config and stated and not file.recorded:
+    report.normalization = stated or form.normalization
+    if file.recorded:
+        report.source = "the file itself"
+    elif file.config and stated:
+        report.source = file.config.source
         report.notes.append(f"mean and deviation are those of {file.config.source}")
-    elif form.note and not stated:
+    elif form.note:
         report.notes.append(form.note)
     state = model.state_dict()
     embedding = mapped.get("pos_embed")
@@ -192,6 +202,7 @@ def _resized(
 
 CLASS_TOKENS = ("cls_token", "class_embedding")  # ends of names
 PARTS = {".ls1.gamma": "LayerScale", "norm_pre.": "a norm before the first block"}
+BLOCK = re.compile(r"(blocks|layer[1-4])\.(\d+)\.")
 
 
 def _misfits(model: Backbone, file: WeightFile, mapped: dict[str, Tensor], report: LoadReport) -> list[str]:
@@ -203,10 +214,10 @@ def _misfits(model: Backbone, file: WeightFile, mapped: dict[str, Tensor], repor
     )
     if first is not None and first.ndim == 4 and first.shape[1] != 3:
         return [f"its first convolution takes {first.shape[1]} channels, and images have 3"]
+    misfits = _deeper(model, (*mapped, *report.ignored))
     kernel = mapped.get(f"{stem}proj.weight")
     if not isinstance(model, DualBranchViT) or kernel is None or kernel.ndim != 4:
-        return []
-    misfits = []
+        return misfits
     stem_kind = "ics" if f"{stem}conv.0.weight" in mapped else "plain"
     patch = kernel.shape[-1] * (2 if stem_kind == "ics" else 1)
     kinds = {"ics": "an ICS stem", "plain": "plain patches"}
@@ -231,6 +242,24 @@ def _misfits(model: Backbone, file: WeightFile, mapped: dict[str, Tensor], repor
         elif quick != (model.shape.activation == "quick_gelu"):
             misfits.append(f"its activation is {'QuickGELU' if quick else 'GELU'}, as its config says")
     return misfits
+
+
+def _deeper(model: Backbone, names: Iterable[str]) -> list[str]:
+    """Stages of which a file has more blocks than the network, whose last ones would be lost."""
+    ours: dict[str, int] = {}
+    if isinstance(model, DualStemResNet):
+        ours = {f"layer{stage}": count for stage, count in enumerate(model.shape.layers, start=1)}
+    elif isinstance(model, DualBranchViT):
+        ours = {"blocks": model.shape.depth}
+    theirs = dict.fromkeys(ours, 0)
+    for match in filter(None, map(BLOCK.match, names)):
+        if match[1] in theirs:
+            theirs[match[1]] = max(theirs[match[1]], int(match[2]) + 1)
+    return [
+        f"it has {theirs[stage]} blocks{'' if stage == 'blocks' else f' in {stage}'}, the network {count}"
+        for stage, count in ours.items()
+        if theirs[stage] > count
+    ]
 
 
 def _remedy(file: WeightFile, form: Format, min_share: float) -> str:

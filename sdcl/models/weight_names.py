@@ -207,10 +207,12 @@ def _single_stem(file: WeightFile) -> dict[str, Tensor]:
 def _lacks_class_position(file: WeightFile, embedding: Tensor) -> bool:
     """Whether a position embedding (1, n, D) is of patches alone, as in timm's ViTs with registers and DeiT III."""
     n, grid = embedding.shape[1], grid_of_file(file)
+    if PRETRAINED_HERE in file.metadata:  # of any grid: 12 x 4 patches and the class token are 7 x 7
+        return False
     if grid is not None:
         return n == grid[0] * grid[1]
     if _is_grid(n) and _is_grid(n - 1):  # 9, 50, 289
-        return "reg_token" in file.tensors and PRETRAINED_HERE not in file.metadata
+        return "reg_token" in file.tensors
     return _is_grid(n)
 
 

@@ -37,7 +37,10 @@ def initial_model(settings: Settings, data: str = "") -> tuple[Backbone, str]:
         return pretrained_model(settings)
     model = model_of(settings)
     prepare_blocks(model, settings)
-    if settings.run.resume and run_state.newest_state(settings.run_dir)[0] is not None:
+    state = run_state.newest_state(settings.run_dir)[0] if settings.run.resume else None
+    if state is not None:
+        before, chosen = run_state.normalization_of(state), chosen_normalization(settings)
+        model.normalization = before if chosen is None or chosen.close_to(before) else chosen
         return model, f"the checkpoint in {settings.run_dir} goes before --from-run {settings.model.from_run}"
     source = end_of_stage(settings, method, stage, data)
     model.load_state_dict(source.model.state_dict())

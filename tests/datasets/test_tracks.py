@@ -128,10 +128,15 @@ def test_buptcampus_lists_choose_the_tracks(buptcampus):
 
 
 def test_short_tracks_of_vcm_are_left_out(vcm):
-    before = open_dataset("vcm", vcm, allow_incomplete=True).train["infrared"]
-    edited(vcm / "info/track_train_info.txt", 2, "1 13 23 1 1")  # 11 frames
-    after = open_dataset("vcm", vcm, allow_incomplete=True).train["infrared"]
-    assert {s.track for s in before} - {s.track for s in after} == {2}
+    """In training and in the test, as in the readers of published methods."""
+    before = open_dataset("vcm", vcm, allow_incomplete=True)
+    for split in ("train", "test"):
+        path = vcm / f"info/track_{split}_info.txt"
+        kind, first, last, *who = path.read_text().splitlines()[1].split()
+        edited(path, 2, " ".join((kind, first, str(int(last) - 1), *who)))  # 11 frames
+    after = open_dataset("vcm", vcm, allow_incomplete=True)
+    for was, now in ((before.train, after.train), (before.test, after.test)):
+        assert {s.track for s in was["infrared"]} - {s.track for s in now["infrared"]} == {2}
 
 
 def test_a_name_file_shorter_than_its_track_table_is_refused(vcm):

@@ -9,7 +9,8 @@ import pytest
 import timm
 import torch
 import torchvision
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from sdcl.config import resolve
 from sdcl.data.normalization import CLIP, HALF, IMAGENET, KEY, LUPERSON, Normalization, to_metadata
@@ -24,6 +25,11 @@ from sdcl.runtime.errors import WeightError
 
 def mini(**kwargs):
     return build_model("vit_mini", height=96, width=48, **kwargs)
+
+
+def resnet_mini():
+    """torchvision's tensors of the shape of --arch resnet_mini."""
+    return ResNet(BasicBlock, [1, 1, 1, 1]).state_dict()
 
 
 @pytest.mark.parametrize(
@@ -117,18 +123,16 @@ def test_checkpoint_of_this_project(tmp_path):
 
 
 def test_other_architecture_is_refused_and_leaves_the_model_alone(tmp_path):
-    from torchvision.models import resnet18
-
-    torch.save(resnet18(weights=None).state_dict(), tmp_path / "r18.pth")
-    torch.save(single_stem_backbone("vit_tiny", 96, 48).state_dict(), tmp_path / "tiny.pth")
+    torch.save(resnet_mini(), tmp_path / "r.pth")
+    torch.save(single_stem_backbone("vit_mini", 96, 48).state_dict(), tmp_path / "mini.pth")
     for arch, file, kind in (
-        ("vit_mini", "r18.pth", "ResNet"),
-        ("vit_mini", "tiny.pth", "ViT"),
-        ("resnet50", "tiny.pth", "ViT"),
+        ("vit_mini", "r.pth", "ResNet"),
+        ("vit_tiny", "mini.pth", "ViT"),
+        ("resnet50", "mini.pth", "ViT"),
     ):
         model = build_model(arch, height=96, width=48)
         before = {k: v.clone() for k, v in model.state_dict().items()}
-        fitting = {"r18.pth": "resnet_mini", "tiny.pth": "vit_tiny"}[file]
+        fitting = {"r.pth": "resnet_mini", "mini.pth": "vit_mini"}[file]
         with pytest.raises(
             ValueError,
             match=rf"(?s){file}.*--min-loaded.*{kind}.*fills 100% of --arch {fitting};.*--pretrained",
@@ -223,8 +227,29 @@ def test_flags_that_contradict_the_file_are_refused(tmp_path):
         pretrained_model(resolve(settings | given)[0])
     settings = weight_of(tmp_path / "w.safetensors", None, "vit_mini_plain")
     (tmp_path / "config.json").write_text(json.dumps(HALF_CONFIG))
-    with pytest.raises(WeightError, match=r"pixels of mean 0\.5 0\.5 0\.5.*say mean 0\.3525 .*config\.json"):
+    with pytest.raises(
+        WeightError,
+        match=r"pixels of mean 0\.5 0\.5 0\.5.*as config\.json says.*say mean 0\.3525 .*correct .*config\.json",
+    ):
         pretrained_model(resolve(settings | given)[0])
+    (tmp_path / "config.json").write_text(json.dumps(LUPERSON_CONFIG))  # as it says
+    assert pretrained_model(resolve(settings | given)[0])[0].normalization == LUPERSON
+
+
+def test_a_config_in_the_file_is_not_overruled_by_one_beside_it(tmp_path):
+    """The message says so, and what it advises helps."""
+    settings = weight_of(tmp_path / "w.safetensors", None, "vit_mini_plain")
+    inside = {"pretrained_cfg": json.dumps(HALF_CONFIG["pretrained_cfg"])}
+    save_file(load_file(tmp_path / "w.safetensors"), tmp_path / "w.safetensors", metadata=inside)
+    (tmp_path / "config.json").write_text(json.dumps(LUPERSON_CONFIG))
+    given = {"mean": LUPERSON.mean, "std": LUPERSON.std}
+    with pytest.raises(
+        WeightError, match=r"as the metadata of w\.safetensors says.*save its tensors alone.*not overrule"
+    ):
+        pretrained_model(resolve(settings | given)[0])
+    save_file(load_file(tmp_path / "w.safetensors"), tmp_path / "alone.safetensors")
+    alone = {"pretrained": str(tmp_path / "alone.safetensors")}
+    assert pretrained_model(resolve(settings | given | alone)[0])[0].normalization == LUPERSON
 
 
 def test_a_normalisation_that_cannot_be_is_refused(tmp_path):
@@ -240,6 +265,9 @@ HALF_CONFIG = {
     "num_features": 192,
     "pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "input_size": [3, 96, 96]},
 }
+
+
+LUPERSON_CONFIG = {**HALF_CONFIG, "pretrained_cfg": LUPERSON.plain()}
 
 
 def single_stem(arch="vit_mini_plain", height=96, width=48):
@@ -261,6 +289,22 @@ def test_normalization_of_timms_config_beside_the_file(tmp_path):
         assert load_weights(model, tmp_path / "model.safetensors").normalization is None
     (tmp_path / "config.json").write_text("{")
     assert load_weights(model, tmp_path / "model.safetensors").normalization is None
+
+
+@pytest.mark.parametrize(
+    ("arch", "config"),
+    [
+        ("vit_mini", HALF_CONFIG),  # timm has no ICS stem
+        ("vit_mini_plain", {**HALF_CONFIG, "architecture": "vit_mini_patch14_224"}),
+        ("vit_mini_plain", {"model_cfg": {}, "preprocess_cfg": HALF_CONFIG["pretrained_cfg"]}),  # of a CLIP
+    ],
+)
+def test_a_config_of_another_weight_in_the_same_folder_is_not_read(tmp_path, arch, config):
+    torch.save(single_stem(arch), tmp_path / "w.pth")
+    name = "open_clip_config.json" if "preprocess_cfg" in config else "config.json"
+    (tmp_path / name).write_text(json.dumps(config))
+    report = load_weights(build_model(arch, height=96, width=48), tmp_path / "w.pth")
+    assert report.normalization in (IMAGENET, None) and not report.stated
 
 
 def test_normalization_of_timms_config_in_the_metadata(tmp_path):
@@ -287,9 +331,7 @@ def test_a_config_says_the_grid_where_the_number_does_not(tmp_path):
 )
 def test_normalization_of_resnets(tmp_path, prefix, classifier, expected):
     """MoCo's wrapper is LUPerson's, ImageNet's classes are torchvision's or timm's; flat names alone do not tell."""
-    from torchvision.models import resnet18
-
-    state = {f"{prefix}{k}": v for k, v in resnet18(weights=None).state_dict().items() if k[:3] != "fc."}
+    state = {f"{prefix}{k}": v for k, v in resnet_mini().items() if k[:3] != "fc."}
     if classifier:
         state["fc.weight"] = torch.zeros(classifier, 512)
     torch.save(state, tmp_path / "r.pth")
@@ -327,6 +369,30 @@ def test_another_form_of_vit_is_refused_by_its_parts(tmp_path, arch, theirs, cau
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("arch", "name", "cause"),
+    [
+        ("resnet_mini", "layer3.1.conv1.weight", "it has 2 blocks in layer3, the network 1"),
+        ("vit_mini_plain", "blocks.4.norm1.weight", "it has 5 blocks, the network 4"),
+    ],
+)
+def test_a_deeper_network_is_refused(tmp_path, arch, name, cause):
+    """ResNet-101 fills all of a ResNet-50, without its last blocks."""
+    state = resnet_mini() if arch == "resnet_mini" else single_stem(arch)
+    torch.save({**state, name: torch.zeros(192)}, tmp_path / "w.pth")
+    with pytest.raises(WeightError, match=rf"{cause}\. No --arch has this form"):
+        load_weights(build_model(arch, height=96, width=48), tmp_path / "w.pth")
+
+
+def test_positions_of_a_narrow_grid_that_was_pretrained_here(tmp_path):
+    """12 x 4 patches and the class token are as many as 7 x 7 patches."""
+    state = single_stem(height=192, width=64)
+    save_file(state, tmp_path / "w.safetensors", metadata={"sdcl.pretrain": "{}"})
+    model = build_model("vit_mini_plain", height=192, width=64)
+    assert not load_weights(model, tmp_path / "w.safetensors").resized
+    assert torch.equal(model.pos_embed, state["pos_embed"])
+
+
 def test_registers_need_an_architecture_with_as_many(tmp_path):
     state = single_stem("dinov2_mini", 84, 42)
     torch.save({**state, "reg_token": torch.zeros(1, 4, 192)}, tmp_path / "w.pth")
@@ -362,9 +428,7 @@ def test_grid_of_a_number_of_patches(n, grid):
 
 @pytest.mark.parametrize("arch", ["vit_mini_plain", "vit_mini", "resnet_mini"])
 def test_a_stem_of_four_channels(tmp_path, arch):
-    from torchvision.models import resnet18
-
-    state = resnet18(weights=None).state_dict() if arch == "resnet_mini" else single_stem(arch)
+    state = resnet_mini() if arch == "resnet_mini" else single_stem(arch)
     first = {"resnet_mini": "conv1.weight", "vit_mini": "patch_embed.conv.0.weight"}
     name = first.get(arch, "patch_embed.proj.weight")
     torch.save({**state, name: state[name].repeat(1, 2, 1, 1)[:, :4]}, tmp_path / "w.pth")

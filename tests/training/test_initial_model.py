@@ -9,6 +9,7 @@ from helpers.small_runs import state
 from sdcl import train as train_program
 from sdcl.cli import doctor
 from sdcl.config import flat, resolve
+from sdcl.data.normalization import HALF, IMAGENET, KEY
 from sdcl.inference.trained_model import TrainedModel
 from sdcl.models.pretrained import model_of
 from sdcl.runtime import checkpoint
@@ -18,7 +19,16 @@ from sdcl.training.initial_model import initial_model
 NETWORK = {"arch": "vit_mini", "height": 32, "width": 16}
 
 
-def write(folder, stage="contrast", epoch=29, name=checkpoint.LAST, seed=0, data="abc", **given):
+def write(
+    folder,
+    stage="contrast",
+    epoch=29,
+    name=checkpoint.LAST,
+    seed=0,
+    data="abc",
+    normalization=IMAGENET,
+    **given,
+):
     """A checkpoint of a run, SDCL's unless `given` says otherwise. Returns its weights."""
     settings, _ = resolve(NETWORK | given)
     torch.manual_seed(seed)
@@ -26,6 +36,7 @@ def write(folder, stage="contrast", epoch=29, name=checkpoint.LAST, seed=0, data
     folder.mkdir(parents=True, exist_ok=True)
     rows = [{"epoch": epoch, "stage": stage}]
     saved = {"model": weights, "settings": flat(settings), "epoch": epoch, "rows": rows, "data": data}
+    saved[KEY] = normalization.plain()
     checkpoint.save(folder, name, saved)
     return weights
 
@@ -103,6 +114,14 @@ def test_a_folder_that_is_not_there_or_holds_no_run_is_refused(tmp_path):
     (tmp_path / "stage_contrast.pt").write_bytes(b"broken")
     with pytest.raises(CheckpointError, match=r"--from-run .*stage_contrast.pt is damaged"):
         start(tmp_path)
+
+
+def test_a_continued_run_keeps_the_pixels_of_its_checkpoint(tmp_path):
+    """Also where --mean and --std name them: the other run, which says them too, need not be there any more."""
+    half = {"mean": HALF.mean, "std": HALF.std}
+    write(tmp_path / "run_hil", method="hil", normalization=HALF, **half)
+    for given in ({}, half):
+        assert start(tmp_path / "run", **given)[0].normalization == HALF
 
 
 @pytest.mark.long
