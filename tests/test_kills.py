@@ -17,7 +17,7 @@ from helpers.small_runs import ROOT, rows, state
 
 KILLS = int(os.environ.get("SDCL_KILLS", "3"))
 METHODS = (
-    ("sdcl", "gur", "adca", "dccl", "pgm", "hil", "bmil", "baseline")
+    ("sdcl", "gur", "adca", "dccl", "pgm", "hil", "bmil", "taa", "baseline")
     if "SDCL_KILLS" in os.environ
     else ("sdcl",)
 )

@@ -146,8 +146,8 @@ class AugmentSettings:
     )
     jitter_views: str = setting(
         "all",
-        "what --color-jitter changes: all training images, the channel-exchanged views alone (exchanged), or "
-        "these and infrared images before a method's second stage (first-stage)",
+        "what --color-jitter changes: all training images, the second views of visible images alone (exchanged), or "
+        "these and, until the method begins a second stage with a new optimiser, infrared images (first-stage)",
         choices=("all", "exchanged", "first-stage"),
     )
     pad: int = setting(10, "zero padding before the random crop, in pixels", bounds=AT_LEAST_0)

@@ -17,6 +17,7 @@ def hybrid_contrast(
     hard: Tensor,
     temperature: float = 0.05,
     margin: float = 0.2,
+    whole: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """1/2 [CE_hard + max(0, CE_mean - margin)], CE the cluster contrast with one kind of rows.
 
@@ -25,7 +26,13 @@ def hybrid_contrast(
 
     Args:
         features: (B, D), any norm. labels: int64 (B,), rows of the memory. mean, hard: (C, D) unit rows.
+        whole: features and labels of the batch of which these are an equal share: its mean is compared with the
+            margin, so that the mean over the shares is the loss of the batch. None: these are the batch.
     """
     to_mean = cluster_contrast(features, labels, mean, temperature)
     to_hard = cluster_contrast(features, labels, hard, temperature)
-    return 0.5 * (to_hard + (to_mean - margin).clamp_min(0))
+    if whole is None:
+        above = (to_mean - margin).clamp_min(0)
+    else:
+        above = (to_mean - margin) * (cluster_contrast(*whole, mean, temperature) > margin)
+    return 0.5 * (to_hard + above)

@@ -128,10 +128,14 @@ class HIL:
         require_clusters(pseudo, self.cluster.eps, epoch)
         infrared = pseudo["infrared"]
         centroids = memory.centroids(joined["infrared"], infrared.ids)
-        ids = association.transfer_labels(
-            joined["visible"], pseudo["visible"].ids, centroids, self.hil.transfer_threshold
+        transferred = once(
+            lambda: PseudoLabels(
+                association.transfer_labels(
+                    joined["visible"], pseudo["visible"].ids, centroids, self.hil.transfer_threshold
+                ),
+                infrared.num_clusters,
+            )
         )
-        transferred = once(lambda: PseudoLabels(ids, infrared.num_clusters))
         require_links(transferred, f"--transfer-threshold {self.hil.transfer_threshold}", "--epochs", epoch)
         labels = {"visible": transferred.ids, "infrared": infrared.ids}
         source = parts.joint_source(features, labels)

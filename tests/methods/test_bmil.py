@@ -12,7 +12,7 @@ from sdcl.config import resolve
 from sdcl.memory import Prototypes
 from sdcl.methods import parts
 from sdcl.methods.bmil import BMIL
-from sdcl.methods.interface import NoClusters
+from sdcl.methods.interface import Batch, NoClusters
 
 RATES = {"lr35e5": 3.5e-4, "lr1e2": 0.01}
 
@@ -144,3 +144,35 @@ def test_fewer_prototypes_than_selected_are_told(monkeypatch, selected, told):
     (stage,) = method.stages(50, lambda: features, lambda make: make())
     assert len(stage.alternate.notes) == told and stage.notes == ()
     assert all(f"--selected-prototypes {selected}" in note for note in stage.alternate.notes)
+
+
+@pytest.mark.parametrize(("margin", "above"), [(0.2, True), (9.0, False)])
+def test_the_margin_is_of_the_whole_batch_on_any_number_of_processes(margin, above):
+    """Processes average their terms and gradients; here only one half's mean loss is above the margin."""
+    method = BMIL(resolve({"method": "bmil", "margin": margin})[0])
+    rows, labels = torch.eye(4), {m: np.array([0, 1, 2, 3, 1, 2]) for m in SHORT}
+    deep = torch.eye(4)[[0, 1, 2, 1, 0, 3]] + 0.1  # the second half is wrong
+    whole = {m: {"deep": deep} for m in SHORT}
+
+    def share(part):
+        sources = {m: ({"deep": rows}, np.arange(4)) for m in SHORT}
+        contrast = parts.HybridContrast(sources, method.memory, method.bmil.margin, first=False)
+        for m in SHORT:
+            contrast.memory(m).hard.copy_(rows.roll(1, 0))
+        live = {m: {"deep": deep[part].clone().requires_grad_()} for m in SHORT}
+        terms = contrast(live, whole, Batch(labels, labels, dict.fromkeys(SHORT, part)))
+        sum(terms.values()).backward()
+        return terms, torch.cat([live[m]["deep"].grad for m in SHORT], 1)
+
+    one, gradient = share(slice(6))
+    halves = [share(part) for part in (slice(3), slice(3, 6))]
+    for name, term in one.items():
+        torch.testing.assert_close(sum(terms[name] for terms, _ in halves) / 2, term)
+    torch.testing.assert_close(torch.cat([g for _, g in halves]) / 2, gradient)
+    means = [
+        torch.nn.functional.cross_entropy(
+            torch.nn.functional.normalize(deep[part]) @ rows.T / 0.05, t(labels["visible"][part])
+        )
+        for part in (slice(3), slice(3, 6), slice(6))
+    ]
+    assert means[0] < margin < means[1] and (means[2] > margin) == above

@@ -52,14 +52,19 @@ class HybridContrast(nn.Module):
         terms = {}
         for branch in self.memories:
             for m in MODALITIES:
-                memory, live = self.memory(m, branch), features[m][branch]
+                memory, live, whole = self.memory(m, branch), features[m][branch], gathered[m][branch]
                 mean, hard = memory()
-                labels = torch.as_tensor(batch.labels[m][batch.local[m]], device=live.device)
-                mean, hard = memory()
+                labels = torch.as_tensor(batch.labels[m], device=live.device)
                 terms[f"hybrid_{m}_{branch}"] = hybrid_contrast(
-                    live, labels, mean, hard, self.settings.temp, self.margin
+                    live,
+                    labels[batch.local[m]],
+                    mean,
+                    hard,
+                    self.settings.temp,
+                    self.margin,
+                    whole=None if len(whole) == len(live) else (whole, labels),
                 )
-                memory.update(gathered[m][branch], batch.labels[m], self.momentum)
+                memory.update(whole, batch.labels[m], self.momentum)
         return terms
 
 
