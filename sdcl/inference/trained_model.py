@@ -27,11 +27,12 @@ from sdcl.datasets import MODALITIES
 from sdcl.inference.extract import extract_features, flip_averaged, joined
 from sdcl.models.backbone import Backbone
 from sdcl.models.pretrained import model_of
+from sdcl.models.weight_files import EXPORTED
 from sdcl.runtime import checkpoint
 from sdcl.runtime.devices import choose_device, uses_bf16
 from sdcl.runtime.errors import CheckpointError, UserError, WeightError
 
-METADATA = "sdcl"  # key of the JSON text in the metadata of exported files
+METADATA = EXPORTED
 Images = Tensor | np.ndarray | Sequence[str | Path | Image.Image | np.ndarray]
 
 

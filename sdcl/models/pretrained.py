@@ -70,8 +70,9 @@ def pretrained_model(settings: Settings) -> tuple[Backbone, str]:
 
     Raises:
         SettingError: unknown architecture.
-        WeightError: a missing weight file, one that fills less of the network than --min-loaded, or one whose mean
-            and deviation are others than those of --mean and --std.
+        WeightError: a missing weight file, one that fills less of the network than --min-loaded, one whose mean
+            and deviation are others than those of --mean and --std, or one of a run that has read identities,
+            which this run would not say of itself.
     """
     m, model = settings.model, model_of(settings)
     prepare_blocks(model, settings)
@@ -92,6 +93,11 @@ def pretrained_model(settings: Settings) -> tuple[Backbone, str]:
             "--pretrained none"
         )
     report = load_weights(model, path, min_share=m.min_loaded)
+    if report.labels not in ("none", settings.run.labels):
+        raise WeightError(
+            f"--pretrained {path} is of a run with --labels {report.labels}, and what starts from it is "
+            f"semi-supervised too: give --labels {report.labels}, so that its tables say so, or another file"
+        )
     model.normalization, pixels = normalization_of(settings, report)
     return model, f"{note}{report.summary()}\n{pixels}"
 

@@ -25,6 +25,7 @@ from sdcl.runtime.errors import WeightError
 
 WRAPPERS = ("state_dict", "model", "module", "teacher", "student", "target_encoder")
 PREFIXES = ("module.", "backbone.", "encoder_q.", "visual.trunk.")
+EXPORTED = "sdcl"  # key of the JSON text in the metadata of exported files
 CONFIGS = ("config.json", "open_clip_config.json")  # beside the weight, as the Hugging Face hub lays them out
 # parts of names in files that neither timm nor open_clip write: ICS stems, two stems
 NOT_THEIRS = ("patch_embed.conv.", "patch_embed2.", "stems.", "visible_module.")
@@ -68,6 +69,7 @@ class WeightFile:
         metadata: of a safetensors file.
         config: what timm or open_clip wrote about it.
         recorded: normalisation that checkpoints, exports and pretraining of this project write into the file.
+        labels: value of --labels of the run that such a file is from, "none" of every other file.
     """
 
     tensors: dict[str, Tensor]
@@ -75,6 +77,7 @@ class WeightFile:
     metadata: Mapping[str, str] = field(default_factory=dict)
     config: WeightConfig | None = None
     recorded: Normalization | None = None
+    labels: str = "none"
 
     def has(self, *names: str) -> bool:
         """Whether there is a tensor of each name."""
@@ -97,7 +100,7 @@ def read_weight_file(path: Path) -> WeightFile:
         WeightError: no weight file, a damaged one, a pickle that would run code, or a TorchScript archive.
     """
     content, metadata = _content(path)
-    recorded = _recorded(path, content, metadata)
+    recorded, labels = _recorded(path, content, metadata), _labels(content, metadata)
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -110,7 +113,8 @@ def read_weight_file(path: Path) -> WeightFile:
     dual_stem = any("patch_embed2." in k for k in stored)
     prefixes = PREFIXES if dual_stem else (*PREFIXES, "base.")
     tensors = {_strip(k, prefixes): v for k, v in stored.items()}
-    return WeightFile(tensors, frozenset(stored), metadata, _config(path, metadata, tensors), recorded)
+    config = _config(path, metadata, tensors)
+    return WeightFile(tensors, frozenset(stored), metadata, config, recorded, labels)
 
 
 def _content(path: Path) -> tuple[Any, dict[str, str]]:
@@ -149,6 +153,15 @@ def _recorded(path: Path, content: Any, metadata: dict[str, str]) -> Normalizati
         return from_metadata(metadata)
     except ValueError as error:
         raise WeightError(f"weight file {path}: its normalisation cannot be used: {error}") from None
+
+
+def _labels(content: Any, metadata: Mapping[str, str]) -> str:
+    """--labels of the run whose checkpoint or export a file is; "none" where it does not say."""
+    try:
+        about = json.loads(metadata[EXPORTED]) if EXPORTED in metadata else content
+        return str(about["settings"]["labels"])
+    except (ValueError, TypeError, KeyError, IndexError):
+        return "none"
 
 
 def _is_torchscript(path: Path) -> bool:

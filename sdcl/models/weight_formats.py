@@ -39,6 +39,7 @@ class LoadReport:
         normalization: of the pixels that the weights were trained with; None: the file does not say.
         source: what says so, for people: the file itself or a config beside it; "": its format alone.
         notes: sentences on what the file leaves open.
+        labels: value of --labels of the run that the file is from.
     """
 
     path: str
@@ -51,6 +52,7 @@ class LoadReport:
     normalization: Normalization | None = None
     source: str = ""
     notes: list[str] = field(default_factory=list)
+    labels: str = "none"
 
     @property
     def stated(self) -> bool:
@@ -139,7 +141,7 @@ def _match(
 ) -> tuple[LoadReport, dict[str, Tensor], list[str]]:
     """The report, the tensors that fit under their names in the network, and `_misfits`."""
     mapped, ignored = form.mapped(file, model)
-    report = LoadReport(path, form.description, ignored=ignored)
+    report = LoadReport(path, form.description, ignored=ignored, labels=file.labels)
     stated = stated_normalization(file)
     report.normalization = stated or form.normalization
     if file.recorded:
