@@ -160,7 +160,7 @@ def embedded_chunks(
     Once an image cannot be decoded, and may not be skipped, the rest is only decoded, to name them all.
 
     Args:
-        guard: held while the model computes, for programs that use it in several threads.
+        guard: held while the model computes a batch, for programs that use it in several threads.
     """
     if batch_size < 1 or workers < 1:
         raise SettingError(f"--batch-size and --workers must be above 0, got {batch_size} and {workers}")
@@ -174,9 +174,22 @@ def embedded_chunks(
         kept = [] if refused else [path for i, path in enumerate(chunk) if i not in errors]
         rows = np.empty((0, dim), np.float32)
         if kept:
-            with guard or nullcontext():
-                rows = trained.embed(pixels, modality, batch_size=batch_size, precision=precision)
+            batches = range(0, len(pixels), batch_size)
+            parts = [_embed(trained, pixels[i : i + batch_size], modality, precision, guard) for i in batches]
+            rows = np.concatenate(parts)
         yield Chunk(kept, rows, list(errors.values()))
+
+
+def _embed(
+    trained: TrainedModel,
+    pixels: np.ndarray,
+    modality: str,
+    precision: str,
+    guard: AbstractContextManager[Any] | None,
+) -> np.ndarray:
+    """float32 (n, D) of one batch of decoded images, uint8 (n, H, W, 3)."""
+    with guard or nullcontext():
+        return trained.embed(pixels, modality, batch_size=len(pixels), precision=precision)
 
 
 def about_embedding(trained: TrainedModel, root: Path, modality: str, precision: str) -> dict[str, Any]:

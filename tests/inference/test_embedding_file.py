@@ -94,6 +94,20 @@ def test_a_stopped_run_continues(models, images, tmp_path, monkeypatch, embedded
     assert not (tmp_path / "e.npz.parts").exists()
 
 
+def test_two_at_once_leave_one_whole_file(models, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding_file, "PART", 3)
+    file = tmp_path / "e.npz"
+
+    def let_another_finish(done, total):
+        if done == 3:  # it removes the parts, the first one's among them
+            update_embeddings(models[0], images, "visible", file)
+
+    result = update_embeddings(models[0], images, "visible", file, progress=let_another_finish)
+    assert result.paths == load_embeddings(file).paths and len(result.paths) == COUNT
+    assert (result.rows == load_embeddings(file).rows).all()
+    assert not (tmp_path / "e.npz.parts").exists()
+
+
 def test_a_damaged_file_or_part_is_made_again(models, images, tmp_path):
     file = tmp_path / "e.npz"
     whole = update_embeddings(models[0], images, "visible", file)
