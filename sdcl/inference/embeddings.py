@@ -39,6 +39,7 @@ from sdcl.runtime.errors import DataError, SettingError, UserError
 from sdcl.runtime.files import printable, write_bytes
 
 EMBEDDING_SUFFIXES = (".npz", ".safetensors")
+UNPACKED = 10  # times its size that a file may unpack to; this program does not compress
 CHUNK = 1024  # decoded images held in memory
 COMPARABLE = ("weights", "height", "width", "resize", KEY)  # facts that two sets must share to be compared
 RECORDED = {"root", "modality", *COMPARABLE} - {KEY}
@@ -274,6 +275,9 @@ def load_embeddings(path: Path) -> Embeddings:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
+                unpacked = sum(member.file_size for member in file.zip.infolist())
+                if unpacked > UNPACKED * path.stat().st_size + 2**26:
+                    raise ValueError(f"it unpacks to {unpacked:,} bytes")
                 rows, paths, about = (
                     file["embeddings"],
                     file["paths"].tolist(),

@@ -117,6 +117,13 @@ def test_a_damaged_file_or_part_is_made_again(models, images, tmp_path):
     assert (update_embeddings(models[0], images, "visible", file).rows == whole.rows).all()
 
 
+def test_a_file_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path):
+    file = tmp_path / "bomb.npz"
+    np.savez_compressed(file, embeddings=np.zeros((2**25, 1), np.float32))
+    with pytest.raises(DataError, match="unpacks to"):
+        load_embeddings(file)
+
+
 def test_unreadable_images_are_named_and_the_rest_is_kept(models, images, tmp_path, embedded, capsys):
     (images / "5.png").write_bytes(b"no image")
     file = tmp_path / "e.npz"
