@@ -292,8 +292,8 @@ function showThreshold() {
   if (costs.images === 0) $("costs").textContent = costs.note || "What the line costs is not known: start with --reference, images of people who are not in the gallery or, with --labelled, of named people.";
   else {
     const genuine = costs.true_accepts[index];
-    const found = genuine === null ? "" : ` ${percent(genuine)} of the reference images with their person in the gallery find them above it.`;
-    $("costs").textContent = `By ${costs.images} reference images: at most ${percent(costs.false_accepts[index])} of the people who are not there are said to be there.${found}`;
+    const found = genuine === null ? "" : ` ${percent(genuine)} of the reference images whose person is in the gallery find that person above the line.`;
+    $("costs").textContent = `By ${costs.images} reference images: at most ${percent(costs.false_accepts[index])} of the people who are not in the gallery are wrongly accepted.${found}`;
   }
   if (!answer) return;
   const there = answer.best > at;
@@ -307,7 +307,7 @@ function showThreshold() {
     if (below && first === null) first = item;
     if (!below) above += 1;
   }
-  if (first && !$("rerank").checked) first.before(element("li", { className: "cut", textContent: `threshold ${at.toFixed(3)}: ${above} above, the rest is not similar enough` }));
+  if (first && !$("rerank").checked) first.before(element("li", { className: "cut", textContent: `threshold ${at.toFixed(3)}: ${above} above, the rest below` }));
 }
 
 // ---------------------------------------------------------------- run
