@@ -34,7 +34,7 @@ from sdcl.inference.trained_model import TrainedModel
 from sdcl.runtime.errors import DataError, UserError
 from sdcl.runtime.files import printable
 
-PART = 64  # images between two saves
+PART = 128  # images between two saves, and at most in a batch
 Progress = Callable[[int, int], None]  # images done, images to do; may raise to stop
 Stamp = tuple[int, int]  # size, modification time in ns
 
