@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sdcl.app.workspace import Workspace
+from sdcl.app.workspace import Stopped, Workspace
 from sdcl.config import Settings
 from sdcl.config.registry import method_class
 from sdcl.datasets import MODALITIES, UNKNOWN, Dataset, Sample
@@ -54,6 +54,7 @@ class RunWalk:
         self.dataset, self.model = self._images(data_dir)
         self._neighbours: dict[str, dict[str, Embeddings]] = {}  # of a model: modality -> its rows
         self._state = {"state": "none", "done": 0, "total": 0, "message": ""}
+        self._note = ""  # why there are no neighbours before training
 
     def _images(self, data_dir: str) -> tuple[Dataset | None, TrainedModel | None]:
         """The data set and the model, None where they cannot be opened; the reason joins the notes."""
@@ -223,13 +224,17 @@ class RunWalk:
             lists.append({"name": name, "images": images})
         total = len(self.samples(other))
         counts = {"among": len(compared(total)), "total": total}
-        return {"state": "ready", "modality": other, "lists": lists} | counts
+        return {"state": "ready", "modality": other, "lists": lists, "note": self._note} | counts
 
     def _models(self) -> dict[str, TrainedModel]:
-        """Name -> model, before and after training."""
+        """Name -> model, before (where its weights can be opened) and after training."""
         assert self.model is not None
-        before = self._untrained(self.model.settings).to(self.model.device)
-        return {BEFORE: before, f"after epoch {self.model.epoch}": self.model}
+        after = {f"after epoch {self.model.epoch}": self.model}
+        try:
+            return {BEFORE: self._untrained(self.model.settings).to(self.model.device)} | after
+        except UserError as error:
+            self._note = f"none before training: {error}"
+            return after
 
     def _untrained(self, settings: Settings) -> TrainedModel:
         """The weights that training started from."""
@@ -260,6 +265,8 @@ class RunWalk:
                     self._neighbours[name][m] = self.workspace.embedded(model, root, m, progress, paths)
                     finished += len(rows)
             self._state["state"] = "ready"
+        except Stopped:  # the program ends
+            pass
         except Exception as error:  # the page shows it; the thread must live on
             self._neighbours = {}
             message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

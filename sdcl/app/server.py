@@ -133,14 +133,15 @@ class _Guard:
     def answer(self, request: Request) -> Response | None:
         """A refusal or a redirection; None: the request may pass."""
         host = request.headers.get("host", "")
-        if urlsplit(f"//{host}").hostname not in LOCAL:
+        name, port = _host(host)
+        if name not in LOCAL:
             return PlainTextResponse("this page answers on this machine only, as 127.0.0.1 or localhost", 400)
         origin = request.headers.get("origin")
         if request.method not in ("GET", "HEAD") and origin != f"http://{host}":
             return PlainTextResponse("the request does not come from this page", 403)
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return PlainTextResponse("the request does not come from this page", 403)
-        cookie = f"sdcl-{urlsplit(f'//{host}').port or 80}"
+        cookie = f"sdcl-{port}"
         if self._same(request.cookies.get(cookie, "")):
             return None
         if self._same(request.query_params.get("token", "")):
@@ -151,6 +152,15 @@ class _Guard:
 
     def _same(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())
+
+
+def _host(header: str) -> tuple[str | None, int]:
+    """Name and port of a Host header; (None, 0) of one that is none."""
+    try:
+        address = urlsplit(f"//{header}")
+        return address.hostname, address.port or 80
+    except ValueError:
+        return None, 0
 
 
 # ------------------------------------------------------------------ the page

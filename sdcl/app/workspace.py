@@ -1,8 +1,9 @@
 """What the search page asks for: galleries, queries, ranked images, threshold costs, attention.
 
 One model serves all requests; `Workspace.lock` is held while it computes. Galleries are embedded one after
-another in a thread, into files of `update_embeddings`, so that searches go on meanwhile and a stopped
-program continues. Uploaded images live in memory, for one request.
+another in a thread, into files of `update_embeddings`, so that a stopped program continues. That thread gives
+the lock away after each batch, which is small on a CPU, so that a query waits for one batch at most. Uploaded
+images live in memory, for one request.
 
 G gallery images, H height, W width.
 """
@@ -49,12 +50,33 @@ MOST_LISTED = 200  # results of a search
 RERANKED = 300  # images of a search that are re-ranked among themselves
 QUERIES_LISTED = 60  # images of the query folder on one page of the list
 STEPS = 200  # positions of the threshold
+CPU_BATCH = 8  # gallery images embedded at once on a CPU: a query waits for so many
+PAUSE = 0.001  # seconds in which a waiting query takes the lock; a lock is not handed over in turn
 THUMBNAIL, PREVIEW = 192, 320  # pixels high
 WAITING, EMBEDDING, READY, FAILED = "waiting", "embedding", "ready", "failed"
 
 
 class Stopped(Exception):
-    """A gallery was taken away while it was embedded."""
+    """A gallery was taken away, or the program was ended, while images were embedded."""
+
+
+class _Turn:
+    """Held while the background thread computes one batch; leaves the model to waiting queries after it.
+
+    Raises Stopped, before a batch, once one of the events is set.
+    """
+
+    def __init__(self, lock: threading.Lock, *events: threading.Event):
+        self.lock, self.events = lock, events
+
+    def __enter__(self) -> None:
+        if any(event.is_set() for event in self.events):
+            raise Stopped
+        self.lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.lock.release()
+        time.sleep(PAUSE)
 
 
 @dataclass(eq=False)
@@ -66,6 +88,7 @@ class Gallery:
         role: "gallery" or "reference".
         state: waiting, embedding, ready or failed; message: why it failed.
         done, total: images embedded so far, and all of them.
+        version: how often its embeddings were loaded; the row of an image may change with it.
     """
 
     number: int
@@ -76,6 +99,7 @@ class Gallery:
     message: str = ""
     done: int = 0
     total: int = 0
+    version: int = 0
     embeddings: Embeddings | None = None
     removed: threading.Event = field(default_factory=threading.Event)
 
@@ -87,7 +111,7 @@ class Gallery:
     def facts(self) -> dict[str, Any]:
         """For the page."""
         count = len(self.embeddings.paths) if self.embeddings else None
-        names = ("number", "name", "modality", "role", "state", "message", "done", "total")
+        names = ("number", "name", "modality", "role", "state", "message", "done", "total", "version")
         return {name: getattr(self, name) for name in names} | {"images": count, "path": printable(self.path)}
 
 
@@ -118,7 +142,9 @@ class Workspace:
         self._numbers = itertools.count(1)
         self._changing = threading.Lock()  # held while galleries are added or removed
         self._worker = ThreadPoolExecutor(1, "embed")
-        self._costs: dict[tuple[int, ...], ThresholdCosts] = {}
+        self._closing = threading.Event()
+        self._measuring = threading.Lock()  # held while the costs of a threshold are computed
+        self._costs: dict[tuple[tuple[int, int], ...], ThresholdCosts] = {}  # of (number, version), ...
         self.query_root, self.query_paths = Path(), list[str]()
         if queries is not None:
             self.query_root, self.query_paths = images_below(folders.require(queries))
@@ -126,8 +152,7 @@ class Workspace:
 
     def close(self) -> None:
         """Stop embedding; what is done stays on disk."""
-        for gallery in self.galleries.values():
-            gallery.removed.set()
+        self._closing.set()
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     # ------------------------------------------------------------------ galleries
@@ -184,20 +209,21 @@ class Workspace:
         modality: str,
         progress: Callable[[int, int], None],
         paths: Sequence[str] | None = None,
+        stop: threading.Event | None = None,
     ) -> Embeddings:
-        """The embeddings of images below a folder, from the store or computed now."""
+        """The embeddings of images below a folder, from the store or computed now.
+
+        Raises Stopped when the program ends, or `stop` is set.
+        """
         key = [str(root), modality, self.options.precision, *(paths or ())]
         digest = hashlib.sha256("\0".join(key).encode(errors="surrogateescape")).hexdigest()
         file = self.store / f"{trained.fingerprint}_{modality}_{digest[:16]}.npz"
+        keywords = self.options.keywords()
+        if trained.device.type == "cpu":
+            keywords["batch_size"] = min(keywords["batch_size"], CPU_BATCH)
+        turn = _Turn(self.lock, self._closing, *([stop] if stop else []))
         return update_embeddings(
-            trained,
-            root,
-            modality,
-            file,
-            paths=paths,
-            progress=progress,
-            guard=self.lock,
-            **self.options.keywords(),
+            trained, root, modality, file, paths=paths, progress=progress, guard=turn, **keywords
         )
 
     def _prepare(self, gallery: Gallery) -> None:
@@ -207,7 +233,7 @@ class Workspace:
                 return
             gallery.state = EMBEDDING
             gallery.embeddings = self._load(gallery)
-            self._costs = {key: costs for key, costs in self._costs.items() if gallery.number not in key}
+            gallery.version += 1
             gallery.state = READY
         except Stopped:
             pass
@@ -227,10 +253,8 @@ class Workspace:
 
         def progress(done: int, total: int) -> None:
             gallery.done, gallery.total = done, total
-            if gallery.removed.is_set():
-                raise Stopped
 
-        return self.embedded(self.trained, gallery.path, gallery.modality, progress)
+        return self.embedded(self.trained, gallery.path, gallery.modality, progress, stop=gallery.removed)
 
     def _sample(self) -> Embeddings:
         """Embeddings of no image: what a file must be comparable with."""
@@ -341,20 +365,22 @@ class Workspace:
 
         `images` is 0 without a reference; rates are None where nothing is known.
         """
-        chosen = self.chosen(numbers)
         references = [g for g in list(self.galleries.values()) if g.role == "reference"]
+        # versions are read before embeddings: costs of newer ones under an older version are never asked for
+        key = tuple((g.number, g.version) for g in [*references[:1], *map(self._gallery, numbers)])
+        chosen = self.chosen(numbers)
         ready = [g for g in references if g.embeddings is not None]
         if not ready:
             note = next((g.message or "the reference is being embedded" for g in references), "")
             positions = np.linspace(-1, 1, STEPS + 1)
             return {"images": 0, "note": note, "labelled": False, "default": None} | _curves(positions, None)
-        key = (ready[0].number, *(g.number for g, _ in chosen))
-        if key not in self._costs:
-            reference = ready[0].embeddings
-            assert reference is not None
-            sets = [embeddings for _, embeddings in chosen]
-            self._costs[key] = threshold_costs(reference, sets, labelled=self.labelled)
-        costs = self._costs[key]
+        reference = ready[0].embeddings
+        assert reference is not None
+        sets = [embeddings for _, embeddings in chosen]
+        with self._measuring:
+            if key not in self._costs:
+                self._costs[key] = threshold_costs(reference, sets, labelled=self.labelled)
+            costs = self._costs[key]
         if not len(costs.impostor):
             raise DataError("no reference image shows a person whom the galleries do not show alone")
         scores = np.concatenate([costs.impostor, costs.genuine])

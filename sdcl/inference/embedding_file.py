@@ -4,6 +4,7 @@
     FILE.parts/     while images are embedded: what is done so far, in files of the same format
 
 Rows are taken over only where the weights, the preprocessing, the precision and the image file are the same.
+Two processes may work on one file: both compute, each writes parts of its own name, the file is always whole.
 
 N images, D dimensions.
 """
@@ -30,10 +31,10 @@ from sdcl.inference.embeddings import (
     save_embeddings,
 )
 from sdcl.inference.trained_model import TrainedModel
-from sdcl.runtime.errors import DataError, UserError, writing
+from sdcl.runtime.errors import DataError, UserError
 from sdcl.runtime.files import printable
 
-PART = 256  # images between two saves
+PART = 128  # images between two saves, and at most in a batch
 Progress = Callable[[int, int], None]  # images done, images to do; may raise to stop
 Stamp = tuple[int, int]  # size, modification time in ns
 
@@ -61,7 +62,7 @@ def update_embeddings(
         anew: take nothing over.
         paths: of images below the folder; None: all.
         progress: called after each part; what it raises ends the work, and the next call continues it.
-        guard: held while the model computes.
+        guard: held while the model computes a batch; what it raises ends the work as well.
 
     Raises:
         DataError: no images, or unreadable ones (each is named) without `skip_unreadable`; parts stay.
@@ -97,7 +98,8 @@ def update_embeddings(
             rows |= dict(zip(chunk.paths, chunk.rows))
             if chunk.paths:
                 kept = np.array([stamps[path] for path in chunk.paths], np.int64)
-                save_embeddings(parts / f"{number:06d}.npz", Embeddings(chunk.rows, chunk.paths, about, kept))
+                part = parts / f"{number:06d}_{os.getpid()}.npz"
+                save_embeddings(part, Embeddings(chunk.rows, chunk.paths, about, kept))
             bar.update(len(chunk.paths) + len(chunk.errors))
             if progress:
                 progress(len(rows) + len(unreadable), len(listed))
@@ -149,11 +151,11 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _next_number(parts: Path) -> int:
-    numbers = [int(part.stem) for part in parts.glob("*.npz") if part.stem.isdecimal()]
+    stems = [part.stem.split("_")[0] for part in parts.glob("*.npz")]
+    numbers = [int(stem) for stem in stems if stem.isdecimal()]
     return max(numbers, default=-1) + 1
 
 
 def _remove(parts: Path) -> None:
-    if parts.is_dir():
-        with writing(printable(parts)):
-            shutil.rmtree(parts)
+    """Remove the parts; one that another process writes meanwhile may stay, and is read the next time."""
+    shutil.rmtree(parts, ignore_errors=True)

@@ -39,6 +39,7 @@ from sdcl.runtime.errors import DataError, SettingError, UserError
 from sdcl.runtime.files import printable, write_bytes
 
 EMBEDDING_SUFFIXES = (".npz", ".safetensors")
+UNPACKED = 10  # times its size that a file may unpack to; this program does not compress
 CHUNK = 1024  # decoded images held in memory
 COMPARABLE = ("weights", "height", "width", "resize", KEY)  # facts that two sets must share to be compared
 RECORDED = {"root", "modality", *COMPARABLE} - {KEY}
@@ -160,7 +161,7 @@ def embedded_chunks(
     Once an image cannot be decoded, and may not be skipped, the rest is only decoded, to name them all.
 
     Args:
-        guard: held while the model computes, for programs that use it in several threads.
+        guard: held while the model computes a batch, for programs that use it in several threads.
     """
     if batch_size < 1 or workers < 1:
         raise SettingError(f"--batch-size and --workers must be above 0, got {batch_size} and {workers}")
@@ -174,9 +175,22 @@ def embedded_chunks(
         kept = [] if refused else [path for i, path in enumerate(chunk) if i not in errors]
         rows = np.empty((0, dim), np.float32)
         if kept:
-            with guard or nullcontext():
-                rows = trained.embed(pixels, modality, batch_size=batch_size, precision=precision)
+            batches = range(0, len(pixels), batch_size)
+            parts = [_embed(trained, pixels[i : i + batch_size], modality, precision, guard) for i in batches]
+            rows = np.concatenate(parts)
         yield Chunk(kept, rows, list(errors.values()))
+
+
+def _embed(
+    trained: TrainedModel,
+    pixels: np.ndarray,
+    modality: str,
+    precision: str,
+    guard: AbstractContextManager[Any] | None,
+) -> np.ndarray:
+    """float32 (n, D) of one batch of decoded images, uint8 (n, H, W, 3)."""
+    with guard or nullcontext():
+        return trained.embed(pixels, modality, batch_size=len(pixels), precision=precision)
 
 
 def about_embedding(trained: TrainedModel, root: Path, modality: str, precision: str) -> dict[str, Any]:
@@ -261,6 +275,9 @@ def load_embeddings(path: Path) -> Embeddings:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
+                unpacked = sum(member.file_size for member in file.zip.infolist())
+                if unpacked > UNPACKED * path.stat().st_size + 2**26:
+                    raise ValueError(f"it unpacks to {unpacked:,} bytes")
                 rows, paths, about = (
                     file["embeddings"],
                     file["paths"].tolist(),

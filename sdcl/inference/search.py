@@ -36,6 +36,7 @@ from sdcl.runtime.errors import DataError, SettingError
 from sdcl.runtime.files import printable
 
 CHUNK = 256  # queries compared at once
+BLOCK = 8192  # gallery images compared at once with a reference, in float64
 
 
 @dataclass(frozen=True)
@@ -267,17 +268,19 @@ def _best_scores(reference: Embeddings, gallery: Embeddings, labelled: bool) -> 
     (n,) each.
     """
     reference_people, gallery_people = (_people(e) if labelled else None for e in (reference, gallery))
-    impostor, genuine = np.empty(len(reference.rows)), np.full(len(reference.rows), -np.inf)
-    columns = gallery.rows.astype(np.float64).T
-    for first in range(0, len(impostor), CHUNK):
-        chunk = slice(first, first + CHUNK)
-        similarity = reference.rows[chunk].astype(np.float64) @ columns  # (q, G)
-        if reference_people is None or gallery_people is None:
-            impostor[chunk] = similarity.max(1)
-            continue
-        same = reference_people[chunk, None] == gallery_people[None]
-        impostor[chunk] = np.where(same, -np.inf, similarity).max(1)
-        genuine[chunk] = np.where(same, similarity, -np.inf).max(1)
+    impostor, genuine = (np.full(len(reference.rows), -np.inf) for _ in range(2))
+    for start in range(0, len(gallery.rows), BLOCK):
+        block = slice(start, start + BLOCK)
+        columns = gallery.rows[block].astype(np.float64).T
+        for first in range(0, len(impostor), CHUNK):
+            chunk = slice(first, first + CHUNK)
+            similarity = reference.rows[chunk].astype(np.float64) @ columns  # (q, g)
+            if reference_people is not None and gallery_people is not None:
+                same = reference_people[chunk, None] == gallery_people[None, block]
+                found = np.where(same, similarity, -np.inf).max(1)
+                genuine[chunk] = np.maximum(genuine[chunk], found)
+                similarity = np.where(same, -np.inf, similarity)
+            impostor[chunk] = np.maximum(impostor[chunk], similarity.max(1))
     return impostor, genuine
 
 

@@ -130,6 +130,21 @@ def test_a_second_gallery_and_none(page, images):
     page.get_by_role("checkbox", name="in/visible").check()
 
 
+def test_costs_that_cannot_be_measured_leave_the_results(page, images):
+    """With --labelled, and a gallery whose paths name nobody."""
+    pick(page, images)
+    page.locator("#costs", has_text="12 reference images").wait_for()
+    page.get_by_text("Add a gallery").click()
+    page.get_by_label("Folder of images").fill(str(images / "in" / "visible" / "03"))
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_text("14 images ranked").wait_for()
+    page.locator("#costs", has_text="lies in no folder that names its person").wait_for()
+    assert page.locator("#results figure").count() == 14 and page.get_by_role("alert").is_hidden()
+    page.get_by_role("button", name="Remove visible/03").click()
+    page.get_by_text("12 images ranked").wait_for()
+    page.locator("#costs", has_text="12 reference images").wait_for()
+
+
 def test_an_empty_gallery_and_one_outside(page, images):
     page.get_by_text("Add a gallery").click()
     field = page.get_by_label("Folder of images")

@@ -54,3 +54,5 @@ def test_images_that_are_links_to_elsewhere_are_refused(place):
     folders.require_images(place / "inside", ["deep/a.png"])
     with pytest.raises(DataError, match="outside"):
         folders.require_images(place / "inside", ["deep/a.png", "link.png"])
+    with pytest.raises(DataError, match="outside"):
+        folders.require_images(place / "inside", ["door/secret.png"])

@@ -100,6 +100,46 @@ def test_neighbours_before_and_after_training(client):
     assert found["lists"][0]["images"] != found["lists"][1]["images"]
 
 
+def neighbours(workspace, walk):
+    walk.neighbours("visible", 1)
+    workspace.wait()
+    return walk.neighbours("visible", 1)
+
+
+@pytest.fixture
+def after_sdcl(data, tmp_path):
+    """A run of HIL and the SDCL run that it says it started from."""
+    facts = {"cache_dir": tmp_path / "cache", "data_dir": data["sysu"]}
+    start = write_run(tmp_path / "start", **facts)
+    state = checkpoint.load(start / "last.pt")
+    state["rows"] = [{"epoch": 1, "stage": "contrast"}]
+    state["model"] = {name: value + 0.05 * (value.ndim > 1) for name, value in state["model"].items()}
+    checkpoint.save(start, checkpoint.LAST, state)
+    return start, write_run(tmp_path / "hil", **facts, method="hil", from_run=str(start))
+
+
+def test_before_training_of_from_run_is_the_end_of_that_run(after_sdcl, data, tmp_path):
+    start, run = after_sdcl
+    workspace = opened(run, tmp_path, data["sysu"], start)
+    found = neighbours(workspace, RunWalk(run, workspace))
+    assert [one["name"] for one in found["lists"]] == ["before training", "after epoch 1"] and not found[
+        "note"
+    ]
+    workspace.close()
+    workspace = opened(start, tmp_path, data["sysu"])
+    there = neighbours(workspace, RunWalk(start, workspace))["lists"][-1]["images"]
+    assert found["lists"][0]["images"] == there != found["lists"][1]["images"]
+    workspace.close()
+
+
+def test_without_the_weights_before_training_those_after_it_are_shown(after_sdcl, data, tmp_path):
+    run = after_sdcl[1]
+    workspace = opened(run, tmp_path, data["sysu"])  # the folder of --from-run was not given
+    found = neighbours(workspace, RunWalk(run, workspace))
+    assert [one["name"] for one in found["lists"]] == ["after epoch 1"] and "--allow DIR" in found["note"]
+    workspace.close()
+
+
 @pytest.mark.parametrize(
     "address",
     [

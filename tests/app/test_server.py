@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import time
 import zlib
 
 import pytest
@@ -245,6 +246,8 @@ def test_only_this_page_on_this_machine_is_answered(client, filled):
     assert client.get(good).status_code == 200
     assert client.get(good, headers={"host": "evil.example"}).status_code == 400  # DNS rebinding
     assert client.get(good, headers={"host": "127.0.0.1.evil.example:8050"}).status_code == 400
+    for no_host in ("", "[", "127.0.0.1:99999", "127.0.0.1@evil.example"):
+        assert client.get(good, headers={"host": no_host}).status_code == 400
     assert client.get(good, headers={"sec-fetch-site": "cross-site"}).status_code == 403
     assert client.get("/static/app.js", headers={"sec-fetch-site": "same-site"}).status_code == 403
     for origin in ("http://evil.example", "http://127.0.0.1:9999", "null", ""):
@@ -293,3 +296,36 @@ def test_a_gallery_taken_away_stops_and_continues_later(client, workspace, image
     workspace.wait()
     assert seen == [4, 4, 4] and workspace.galleries[2].state == "ready"
     assert workspace.galleries[2].facts()["state"] == workspace_module.READY
+
+
+@pytest.fixture
+def slow(workspace, images, monkeypatch):
+    """The sizes of what the model embeds, in this order; a gallery of 12 images is being embedded, 2 at a time."""
+    workspace.add(images / "in" / "infrared", "infrared")
+    workspace.wait()
+    monkeypatch.setattr(workspace_module, "CPU_BATCH", 2)
+    embed, seen = workspace.trained.embed, []
+
+    def slowly(pixels, *rest, **more):
+        seen.append(len(pixels))
+        time.sleep(0.05)
+        return embed(pixels, *rest, **more)
+
+    monkeypatch.setattr(workspace.trained, "embed", slowly)
+    workspace.add(images / "in" / "visible", "visible")
+    while not seen:
+        time.sleep(0.001)
+    return seen
+
+
+def test_a_query_waits_for_one_batch_of_a_gallery(workspace, slow):
+    before = len(slow)
+    workspace.search(*workspace.query_image(0), "infrared", [1], top=5, rerank=False)
+    assert slow.index(1) <= before + 1
+    workspace.wait()
+    assert slow.count(2) == 6 and workspace.galleries[2].state == "ready"
+
+
+def test_closing_stops_after_a_batch(workspace, slow):
+    workspace.close()
+    assert slow.count(2) < 6 and workspace.galleries[2].state == "embedding"

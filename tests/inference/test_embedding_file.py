@@ -94,6 +94,20 @@ def test_a_stopped_run_continues(models, images, tmp_path, monkeypatch, embedded
     assert not (tmp_path / "e.npz.parts").exists()
 
 
+def test_two_at_once_leave_one_whole_file(models, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedding_file, "PART", 3)
+    file = tmp_path / "e.npz"
+
+    def let_another_finish(done, total):
+        if done == 3:  # it removes the parts, the first one's among them
+            update_embeddings(models[0], images, "visible", file)
+
+    result = update_embeddings(models[0], images, "visible", file, progress=let_another_finish)
+    assert result.paths == load_embeddings(file).paths and len(result.paths) == COUNT
+    assert (result.rows == load_embeddings(file).rows).all()
+    assert not (tmp_path / "e.npz.parts").exists()
+
+
 def test_a_damaged_file_or_part_is_made_again(models, images, tmp_path):
     file = tmp_path / "e.npz"
     whole = update_embeddings(models[0], images, "visible", file)
@@ -101,6 +115,13 @@ def test_a_damaged_file_or_part_is_made_again(models, images, tmp_path):
     (tmp_path / "e.npz.parts").mkdir()
     (tmp_path / "e.npz.parts" / "000000.npz").write_bytes(b"cut off")
     assert (update_embeddings(models[0], images, "visible", file).rows == whole.rows).all()
+
+
+def test_a_file_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path):
+    file = tmp_path / "bomb.npz"
+    np.savez_compressed(file, embeddings=np.zeros((2**25, 1), np.float32))
+    with pytest.raises(DataError, match="unpacks to"):
+        load_embeddings(file)
 
 
 def test_unreadable_images_are_named_and_the_rest_is_kept(models, images, tmp_path, embedded, capsys):

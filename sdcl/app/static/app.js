@@ -7,8 +7,10 @@ const percent = (share) => (100 * share).toFixed(share < 0.1 ? 1 : 0) + " %";
 let query = null; // {file} or {row}, with name
 let galleries = [];
 let unchosen = new Set(); // numbers of galleries that are not searched
-let answer = null, costs = null, asked = 0, polling = 0;
-let searched = ""; // the galleries of the last search
+let answer = null, asked = 0, polling = 0;
+let costs = unknownCosts(""); // of each position of the threshold
+let moved = null; // the threshold that the person chose
+let searched = ""; // the galleries of the last search, with their versions
 
 // ---------------------------------------------------------------- small parts
 
@@ -84,12 +86,14 @@ async function loadGalleries() {
   const before = JSON.stringify(galleries);
   galleries = (await call("/api/galleries")).galleries;
   if (JSON.stringify(galleries) !== before || !galleries.length) showGalleries();
-  if (ready().length && ready().join() !== searched) again();
+  if (ready().length && versions() !== searched) again();
   clearTimeout(polling);
   polling = setTimeout(() => loadGalleries().catch(complain), galleries.some((g) => g.state === "embedding" || g.state === "waiting") ? 700 : 5000);
 }
 
-const ready = () => galleries.filter((g) => g.role === "gallery" && g.state === "ready" && !unchosen.has(g.number)).map((g) => g.number);
+const readyOnes = () => galleries.filter((g) => g.role === "gallery" && g.state === "ready" && !unchosen.has(g.number));
+const ready = () => readyOnes().map((g) => g.number);
+const versions = () => readyOnes().map((g) => `${g.number}.${g.version}`).join();
 
 async function change(number, method) {
   try {
@@ -97,7 +101,7 @@ async function change(number, method) {
     galleries = (await call(`/api/galleries/${number}`, { method })).galleries;
     showGalleries();
     await loadGalleries();
-    if (ready().join() !== searched) again();
+    if (versions() !== searched) again();
   } catch (error) { complain(error); }
 }
 
@@ -164,21 +168,16 @@ async function search() {
   $("status").textContent = "Searching…";
   $("go").disabled = true;
   const numbers = ready().join(), began = performance.now();
-  searched = numbers;
+  searched = versions();
   try {
     const found = await post("/api/search", { modality: modality(), galleries: numbers, top: $("top").value, rerank: $("rerank").checked });
     if (mine !== asked) return;
-    const key = numbers + galleries.map((g) => g.state).join();
-    if (!costs || costs.key !== key) {
-      const fetched = await call(`/api/costs?galleries=${numbers}`);
-      if (mine !== asked) return;
-      const old = costs && costs.thresholds[$("threshold").value];
-      costs = fetched;
-      costs.key = key;
-      placeThreshold(old, found);
-    }
     answer = found;
+    const key = searched + galleries.map((g) => g.state + g.version).join();
+    const known = costs.key === key;
+    if (!known) placeThreshold(unknownCosts("Measuring what the line costs…"));
     showAnswer(performance.now() - began);
+    if (!known) measureCosts(numbers, key, mine);
   } catch (error) {
     if (mine !== asked) return;
     answer = null;
@@ -188,6 +187,18 @@ async function search() {
   } finally {
     if (mine === asked) $("go").disabled = false;
   }
+}
+
+async function measureCosts(numbers, key, mine) { // after the results: many reference images take a while
+  let found;
+  try {
+    found = await call(`/api/costs?galleries=${numbers}`);
+  } catch (error) {
+    found = unknownCosts(`What the line costs is not known: ${error.message}`);
+  }
+  if (mine !== asked || !answer) return;
+  placeThreshold(Object.assign(found, { key }));
+  showThreshold();
 }
 
 function showAnswer(milliseconds) {
@@ -235,14 +246,17 @@ async function showAttention(fetchMaps, title) {
 
 // ---------------------------------------------------------------- threshold
 
-function placeThreshold(old, found) {
-  const { thresholds } = costs, nearest = (value) => {
-    let best = 0;
-    thresholds.forEach((t, i) => { if (Math.abs(t - value) < Math.abs(thresholds[best] - value)) best = i; });
-    return best;
-  };
+function unknownCosts(note) {
+  const thresholds = Array.from({ length: 201 }, (_, i) => i / 100 - 1), unknown = thresholds.map(() => null);
+  return { images: 0, note, default: null, thresholds, false_accepts: unknown, true_accepts: unknown, key: null };
+}
+
+function placeThreshold(found) { // where the person left it; else where the calibration says, or below the best
+  const { thresholds } = found;
+  const nearest = (value) => thresholds.reduce((best, t, i) => (Math.abs(t - value) < Math.abs(thresholds[best] - value) ? i : best), 0);
+  costs = found;
   $("threshold").max = thresholds.length - 1;
-  $("threshold").value = old !== null && old !== undefined ? nearest(old) : costs.default !== null ? costs.default : nearest(found.best - 0.1);
+  $("threshold").value = moved !== null ? nearest(moved) : costs.default !== null ? costs.default : nearest(answer.best - 0.1);
   drawCurves();
 }
 
@@ -278,8 +292,8 @@ function showThreshold() {
   if (costs.images === 0) $("costs").textContent = costs.note || "What the line costs is not known: start with --reference, images of people who are not in the gallery or, with --labelled, of named people.";
   else {
     const genuine = costs.true_accepts[index];
-    const found = genuine === null ? "" : ` ${percent(genuine)} of the reference images with their person in the gallery find them above it.`;
-    $("costs").textContent = `By ${costs.images} reference images: at most ${percent(costs.false_accepts[index])} of the people who are not there are said to be there.${found}`;
+    const found = genuine === null ? "" : ` ${percent(genuine)} of the reference images whose person is in the gallery find that person above the line.`;
+    $("costs").textContent = `By ${costs.images} reference images: at most ${percent(costs.false_accepts[index])} of the people who are not in the gallery are wrongly accepted.${found}`;
   }
   if (!answer) return;
   const there = answer.best > at;
@@ -293,7 +307,7 @@ function showThreshold() {
     if (below && first === null) first = item;
     if (!below) above += 1;
   }
-  if (first && !$("rerank").checked) first.before(element("li", { className: "cut", textContent: `threshold ${at.toFixed(3)}: ${above} above, the rest is not similar enough` }));
+  if (first && !$("rerank").checked) first.before(element("li", { className: "cut", textContent: `threshold ${at.toFixed(3)}: ${above} above, the rest below` }));
 }
 
 // ---------------------------------------------------------------- run
@@ -374,6 +388,7 @@ async function showNeighbours(of, row) {
       if (found.state === "failed") throw new Error(found.message);
       if (found.state === "ready") {
         $("neighbours-about").textContent = `Nearest ${found.modality} images of ${of} image ${row}, among ${found.among} of ${found.total}.`;
+        if (found.note) $("neighbours-about").textContent += ` (${found.note})`;
         const query = element("figure", {}, element("img", { src: `/api/run/images/${of}/${row}`, alt: `${of} image ${row}` }), element("figcaption", { textContent: "this image" }));
         $("neighbours").replaceChildren(element("div", { className: "strip" }, query), ...found.lists.flatMap((list) => [
           element("h3", { textContent: list.name }),
@@ -413,7 +428,7 @@ for (const name of ["dragleave", "drop"]) addEventListener(name, (event) => { ev
 addEventListener("drop", (event) => takeFile(event.dataTransfer.files[0]));
 $("search-form").onsubmit = (event) => { event.preventDefault(); search().then(reveal); };
 for (const one of [...document.querySelectorAll("input[name=modality]"), $("rerank"), $("top")]) one.onchange = again;
-$("threshold").oninput = showThreshold;
+$("threshold").oninput = () => { moved = costs.thresholds[$("threshold").value]; showThreshold(); };
 $("query-attention").onclick = () => showAttention(() => post("/api/attention", { modality: answer.query.modality }), "the query");
 $("add").onclick = addGallery;
 $("path").onkeydown = (event) => { if (event.key === "Enter") { event.preventDefault(); addGallery(); } };
