@@ -77,7 +77,7 @@ SETTINGS: dict[str, Any] = {
     "eval_step": 1000,
     # every part of each method within the epochs
     "unify_from": 2,
-    "cra_k": 5,
+    "cra_k": 3,
     "aggregate_from": 1,
     "camera_eps": 0.5,
     "camera_iters": 2,
