@@ -20,6 +20,7 @@ from pathlib import Path
 
 import common
 
+from sdcl.config import METHODS
 from sdcl.models.pretrained import ASSETS
 
 HERE = Path(__file__).parent
@@ -120,8 +121,21 @@ def main() -> int:
         by_row[row].append(values)
     table = to_markdown(by_row)
     print(table)
-    out.write_text(introduction(weights) + table, encoding="utf-8")
+    out.write_text(introduction(weights) + table + notes(), encoding="utf-8")
     return 0
+
+
+NOTES = """
+- BMIL takes two steps an iteration in its second stage: 27 iterations an epoch, 243 steps in all. HIL's three epochs
+  follow the three of SDCL's first stage with the same seed.
+- TAA is semi-supervised: visible identities.
+"""
+
+
+def notes() -> str:
+    """What a reader of the table must know of its rows: budgets, and the status of methods."""
+    status = {name: getattr(METHODS[name], "status", "") for name in METHODS}
+    return NOTES + "".join(f"- `{name}`: {text}.\n" for name, text in status.items() if text)
 
 
 def run_folder(work: Path, weights: Path, row: str, seed: int) -> Path:
@@ -168,7 +182,8 @@ def introduction(weights: Path) -> str:
         f"Made by `sh benchmarks/methods.sh{flags}`: the medium set (SYSU layout, difficulty medium, seed 0), "
         f"`vit_mini` from `{weights.name}`, {settings['epochs']} epochs of {STEPS} steps in every row, Adam "
         f"{settings['lr']}, settings in `benchmarks/methods.json`. All search, single-shot, ten draws, last epoch; "
-        "percent, mean and standard deviation over the seeds. Rendered images, not SYSU-MM01.\n\n"
+        f"percent, mean and standard deviation over the seeds. {settings['precision']}, but in rows that say "
+        "float32. Rendered images, not SYSU-MM01.\n\n"
     )
 
 

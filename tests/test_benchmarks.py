@@ -122,6 +122,12 @@ def test_methods_table_gives_mean_and_deviation(methods):
     ]
 
 
+def test_the_page_says_which_rows_are_readings_and_which_read_identities(methods):
+    notes = methods.notes()
+    assert all(config.METHODS[name].status in notes for name in ("dccl", "taa"))
+    assert "semi-supervised: visible identities" in notes
+
+
 @pytest.fixture
 def backbones(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))

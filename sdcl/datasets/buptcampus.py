@@ -25,7 +25,7 @@ from typing import Any
 from sdcl.datasets.base import Dataset, Protocol, ProtocolOptions
 from sdcl.datasets.published import PublishedSource
 from sdcl.datasets.raw_lists import read_lines
-from sdcl.datasets.sample import MODALITIES, Sample, Split, identities_of
+from sdcl.datasets.sample import MODALITIES, Sample, Split, in_both_splits
 from sdcl.datasets.tracks import track_protocols
 from sdcl.runtime.errors import DataError
 
@@ -128,10 +128,7 @@ def compare(train: Split, test: Split) -> list[str]:
         queries = len({s.track for s in test[m] if s.query})
         if queries != expected:
             lines.append(f"query.txt: expected {expected} {m} tracks, found {queries}")
-    both = identities_of(train) & identities_of(test)
-    if both:
-        lines.append(f"{len(both)} identities are in the training and in the test split: {sorted(both)[:10]}")
-    return lines
+    return lines + in_both_splits(train, test)
 
 
 def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:

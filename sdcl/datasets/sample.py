@@ -69,3 +69,9 @@ def by_identity_and_camera(samples: Sequence[Sample], cameras: Iterable[int]) ->
 def identities_of(split: Split) -> set[int]:
     """All known identities of a split."""
     return {s.identity for samples in split.values() for s in samples} - {UNKNOWN}
+
+
+def in_both_splits(train: Split, test: Split) -> list[str]:
+    """A sentence on identities that are in both splits; none if there are none."""
+    both = sorted(identities_of(train) & identities_of(test))
+    return [f"{len(both)} identities are in the training and in the test split: {both[:10]}"] if both else []

@@ -26,7 +26,7 @@ from sdcl.datasets.base import (
 )
 from sdcl.datasets.published import PublishedSource
 from sdcl.datasets.raw_lists import folder_samples, read_ids, without_images
-from sdcl.datasets.sample import Sample, Split, by_identity_and_camera, identities_of
+from sdcl.datasets.sample import Sample, Split, by_identity_and_camera, in_both_splits
 from sdcl.runtime.errors import DataError
 
 CAMERAS = {"visible": (1, 2, 4, 5), "infrared": (3, 6)}
@@ -85,10 +85,7 @@ def compare(train: Split, test: Split) -> list[str]:
         size = len({(s.identity, s.camera) for s in test["visible"] if s.camera in GALLERY_CAMERAS[mode]})
         if size != expected:
             lines.append(f"{mode}-search gallery: expected {expected} images a draw, found {size}")
-    both = identities_of(train) & identities_of(test)
-    if both:
-        lines.append(f"{len(both)} identities are in the training and in the test split: {sorted(both)[:10]}")
-    return lines
+    return lines + in_both_splits(train, test)
 
 
 # ------------------------------------------------------------------ protocol

@@ -24,7 +24,7 @@ from pathlib import Path
 from sdcl.datasets.base import Dataset, Protocol, ProtocolOptions, same_identity_and_camera
 from sdcl.datasets.published import PublishedSource
 from sdcl.datasets.raw_lists import read_lines, read_numbers
-from sdcl.datasets.sample import Sample, Split, identities_of
+from sdcl.datasets.sample import Sample, Split, in_both_splits
 from sdcl.datasets.tracks import track_protocols
 from sdcl.runtime.errors import DataError
 
@@ -109,16 +109,6 @@ def _queries_differ(path: Path, infrared: set[int]) -> list[str]:
     ]
 
 
-def compare(train: Split, test: Split) -> list[str]:
-    """A sentence about identities of both splits, if there are any."""
-    both = identities_of(train) & identities_of(test)
-    return (
-        [f"{len(both)} identities are in the training and in the test split: {sorted(both)[:10]}"]
-        if both
-        else []
-    )
-
-
 def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:
     """Tracks and single frames, in both directions."""
     return track_protocols(
@@ -140,7 +130,7 @@ SOURCE = PublishedSource(
     read=read,
     find=find,
     known=KNOWN,
-    compare=compare,
+    compare=in_both_splits,
     expects="Train and Test with a folder per person, and info with its five lists",
     every=8,
 )
