@@ -21,6 +21,8 @@ ARCHS: dict[str, ViTShape | ResNetShape] = {
     "vit_tiny": ViTShape(192, 12, 3),
     "vit_mini": ViTShape(192, 4, 3, stem_width=32),  # for a CPU and images of 96 x 48
     "vit_mini_plain": ViTShape(192, 4, 3, stem="plain"),
+    # for a CPU and images of 64 x 32: convolutions learn in fewer steps
+    "vit_mini_hybrid": ViTShape(256, 2, 4, stem="hybrid"),
     "deit3_small": ViTShape(384, 12, 6, stem="plain", layer_scale=True),
     "deit3_base": ViTShape(768, 12, 12, stem="plain", layer_scale=True),
     "dinov2_small": DINOV2,

@@ -30,6 +30,7 @@ PRETRAINED_WEIGHTS = {
         f"{TRANSREID_SSL} publishes it as ViT-S/16+ICS, self-supervised on LUPerson",
     ),
     "vit_mini": (ASSETS / "vit_mini.safetensors", "it comes with this package"),
+    "vit_mini_hybrid": (ASSETS / "vit_mini_hybrid_identity.safetensors", "it comes with this package"),
     "resnet50": (
         Path("weights/resnet50-19c8e357.pth"),
         "torchvision publishes it (ImageNet); --pretrained torchvision downloads its weights",

@@ -25,13 +25,16 @@ from timm.layers import QuickGELU
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from sdcl.data.normalization import IMAGENET, Normalization
 from sdcl.datasets import MODALITIES
 from sdcl.models.backbone import Backbone
 from sdcl.models.layers import IBN, bn_neck, initialise
+from sdcl.models.resnet import ResNetStem
 from sdcl.runtime.errors import SettingError, WeightError
 
+HYBRID_CHANNELS = 256  # of the third stage of a ResNet of basic blocks
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "quick_gelu": QuickGELU}
 
 
@@ -41,7 +44,8 @@ class ViTShape:
 
     Args:
         dim, depth, heads: D, number of blocks, attention heads of each.
-        stem: "ics" (three convolutions with IBN, TransReID-SSL) or "plain" (one patch convolution).
+        stem: "ics" (three convolutions with IBN, TransReID-SSL), "plain" (one patch convolution) or "hybrid"
+            (the first layers of a ResNet; its stages, which both modalities share, make the patches).
         stem_width: channels of the convolutions of an "ics" stem.
         patch: side of a patch in pixels.
         layer_scale: a learnt factor per dimension on what each half of a block adds (DINOv2, DeiT III).
@@ -95,6 +99,33 @@ class Stem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.proj(self.conv(images)).flatten(2).transpose(1, 2)
+
+
+class HybridStages(nn.Module):
+    """Maps of a ResNet's stem (B, 64, H / 4, W / 4) -> patch tokens (B, P, D), row by row.
+
+    Three stages of one basic block each, then a linear map. Source: the hybrid architecture of Dosovitskiy et
+    al., An Image is Worth 16x16 Words, ICLR 2021, Sec. 3.1.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        network = ResNet(BasicBlock, [1, 1, 1, 1])
+        self.layer1, self.layer2, self.layer3 = network.layer1, network.layer2, network.layer3
+        self.proj = nn.Conv2d(HYBRID_CHANNELS, dim, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.proj(self.layer3(self.layer2(self.layer1(maps)))).flatten(2).transpose(1, 2)
+
+
+def make_stem(shape: ViTShape) -> tuple[nn.Module, nn.Module]:
+    """(the layers that each modality has of its own, those after them that all images share).
+
+    The first map images (B, 3, H, W) to what the second map to patch tokens (B, P, D).
+    """
+    if shape.stem == "hybrid":
+        return ResNetStem(ResNet(BasicBlock, [1, 1, 1, 1]), ibn=False), HybridStages(shape.dim)
+    return Stem(shape), nn.Identity()
 
 
 class ClassTokenBlock(Block):
@@ -262,9 +293,9 @@ class DualBranchViT(Backbone):
         super().__init__()
         self.shape, self.grid = shape, grid_of(shape, height, width)
         self.branches, self.feature_dim = tuple(branches), shape.dim
-        stem = Stem(shape)
+        stem, self.stages = make_stem(shape)
         blocks = make_blocks(shape, drop_path)
-        for part in (stem, blocks):
+        for part in (stem, self.stages, blocks):
             initialise(part)
         self.stems = nn.ModuleDict({m: copy.deepcopy(stem) for m in MODALITIES})
         self.recompute = False  # whether the backward pass recomputes the blocks' activations
@@ -290,7 +321,7 @@ class DualBranchViT(Backbone):
         each.
         """
         present = [m for m in MODALITIES if m in images]
-        patches = torch.cat([self.stems[m](images[m]) for m in present])  # (B, P, D)
+        patches = self.stages(torch.cat([self.stems[m](images[m]) for m in present]))  # (B, P, D)
         tokens = first_tokens(patches, self.cls_token, self.reg_token, self.pos_embed)  # (B, N, D)
         trunk = tokens = self.norm_pre(tokens)
         recompute = self.recompute and self.training and torch.is_grad_enabled()
@@ -315,7 +346,7 @@ class SingleStemViT(nn.Module):
         super().__init__()
         grid = grid_of(shape, height, width)
         self.shape, self.grid, self.feature_dim = shape, grid, shape.dim
-        self.patch_embed = Stem(shape)
+        self.patch_embed, self.stages = make_stem(shape)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid[0] * grid[1], shape.dim))
         self.blocks = make_blocks(shape, drop_path)
@@ -333,7 +364,7 @@ class SingleStemViT(nn.Module):
 
         For images of another size the position embedding is resampled.
         """
-        patches = self.patch_embed(images)
+        patches = self.stages(self.patch_embed(images))
         grid = grid_of(self.shape, *images.shape[2:])
         pos_embed = self.pos_embed if grid == self.grid else resize_pos_embed(self.pos_embed, grid, self.grid)
         tokens = self.norm_pre(first_tokens(patches, self.cls_token, self.reg_token, pos_embed))

@@ -113,6 +113,7 @@ def _single_stem_rules(model: Backbone) -> Rules:
     """timm's names. One stem fills both, the last block and norm fill every head."""
     return [
         (r"patch_embed\.", BOTH_STEMS),
+        (r"stages\.", ["stages."]),  # of a hybrid
         *_trunk_rules(model, ""),
         (rf"blocks\.{_last_block(model)}\.", [f"heads.{b}.block." for b in model.branches]),
         (r"norm\.", [f"heads.{b}.norm." for b in model.branches]),
@@ -310,7 +311,7 @@ FORMATS = (
     ),
     Format(
         "a single-stem ViT of `sdcl pretrain`",
-        lambda file: _is_vit(file) and PRETRAINED_HERE in file.metadata,
+        lambda file: file.has("pos_embed") and PRETRAINED_HERE in file.metadata,
         _single_stem_rules,
         _single_stem,
         IMAGENET,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from sdcl.data.normalization import Normalization
 from sdcl.models.factory import single_stem_backbone
 from sdcl.models.vit import SingleStemViT
 from sdcl.pretraining import weights
@@ -54,7 +55,9 @@ def pretrain(settings: PretrainSettings) -> dict[str, float]:
     torch.manual_seed(settings.seed)
     # fails before any rendering
     backbone = single_stem_backbone(settings.arch, settings.height, settings.width)
-    history = weights.load_initial(backbone, Path(settings.init)) if settings.init else {}
+    chosen = Normalization.of({"mean": settings.mean, "std": settings.std}) if settings.mean else None
+    backbone.normalization = chosen or backbone.normalization
+    history = weights.load_initial(backbone, Path(settings.init), chosen) if settings.init else {}
     crops = make_crops(settings, rendering, device)
     objective = make_objective(settings, backbone, crops, processes.count).to(device)
     groups = parameter_groups(settings, objective)

@@ -19,6 +19,7 @@ from sdcl.config.fields import (
     fields_of,
     setting,
 )
+from sdcl.config.settings import check_normalization
 from sdcl.runtime.errors import SettingError
 from sdcl.synthetic.person import DIFFICULTIES
 
@@ -40,6 +41,15 @@ class PretrainSettings:
     )
     init: str = setting("", "weights of an earlier pretraining to start from")
     arch: str = setting("vit_mini", "ViT of sdcl.models.factory.ARCHS")
+    mean: tuple[float, ...] = setting(
+        (),
+        "mean of red, green and blue pixels in 0 .. 1 that images are normalised with, three numbers; together with "
+        "--std; without both: those of --init, or ImageNet's",
+        bounds=SHARE,
+    )
+    std: tuple[float, ...] = setting(
+        (), "deviation of red, green and blue pixels, as --mean", bounds=Bounds(0, 1, low_included=False)
+    )
     objective: str = setting("tracks", "training objective: tracks, dino or identity", choices=OBJECTIVES)
     height: int = setting(96, "image height in pixels", bounds=AT_LEAST_1)
     width: int = setting(48, "image width in pixels", bounds=AT_LEAST_1)
@@ -75,9 +85,7 @@ class PretrainSettings:
         "weight decay at the last step, along half a cosine; biases and norms have none (dino)",
         bounds=AT_LEAST_0,
     )
-    difficulty: str = setting(
-        "medium", "difficulty of the rendered images: easy, medium or hard", choices=DIFFICULTIES
-    )
+    difficulty: str = setting("medium", "difficulty of the rendered images", choices=DIFFICULTIES)
     precision: str = setting(
         "auto", "auto: bf16 autocast where the hardware has it, else fp32", choices=("auto", "fp32", "bf16")
     )
@@ -103,8 +111,8 @@ def parse(argv: Sequence[str] | None, description: str) -> PretrainSettings:
     """Settings from the command line.
 
     Raises:
-        SettingError: a value out of its bounds, no --out, --dataset without its folder, or fewer identities
-            than tracks of a camera.
+        SettingError: a value out of its bounds, no --out, --dataset without its folder, --mean without --std, or
+            fewer identities than tracks of a camera.
     """
     parser = new_parser("sdcl pretrain", description)
     add_arguments(parser, PretrainSettings)
@@ -117,6 +125,7 @@ def checked(settings: PretrainSettings) -> PretrainSettings:
         raise SettingError("--out FILE is required: the safetensors file to write")
     if settings.dataset and len(settings.images) != 1:
         raise SettingError(f"--dataset {settings.dataset} needs its folder, one: --images DIR")
+    check_normalization(settings.mean, settings.std)
     renders_tracks = settings.objective != "identity" and not settings.images
     if renders_tracks and settings.people < settings.tracks:
         raise SettingError(

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sdcl.data.image_cache import content_fingerprint
-from sdcl.data.normalization import IMAGENET, to_metadata
+from sdcl.data.normalization import IMAGENET, Normalization, to_metadata
 from sdcl.models.vit import SingleStemViT
 from sdcl.models.weight_files import read_weight_file
 from sdcl.models.weight_formats import stated_normalization
@@ -26,11 +26,15 @@ from sdcl.runtime.files import atomic, printable
 METADATA = "sdcl.pretrain"  # key of the safetensors metadata
 
 
-def load_initial(backbone: SingleStemViT, path: Path) -> dict[str, Any]:
+def load_initial(backbone: SingleStemViT, path: Path, chosen: Normalization | None = None) -> dict[str, Any]:
     """Load weights of an earlier pretraining, and their normalisation. Returns their metadata under the key "after".
 
+    Args:
+        chosen: what --mean and --std say; None without them.
+
     Raises:
-        WeightError: the file cannot be read, or is of another architecture or image size.
+        WeightError: the file cannot be read, is of another architecture or image size, or states another
+            normalisation than the chosen one.
     """
     file = read_weight_file(path)
     tensors = {n: t.float() if t.is_floating_point() else t for n, t in file.tensors.items()}
@@ -41,7 +45,13 @@ def load_initial(backbone: SingleStemViT, path: Path) -> dict[str, Any]:
         raise WeightError(
             f"--init {printable(path)} does not fit --arch, --height and --width: {reason}"
         ) from None
-    backbone.normalization = stated_normalization(file) or format_of(file).normalization or IMAGENET
+    stated = stated_normalization(file)
+    if stated and chosen and not chosen.close_to(stated):
+        raise WeightError(
+            f"--init {printable(path)} states pixels of {stated}, and --mean and --std say {chosen}: leave --mean and "
+            "--std out"
+        )
+    backbone.normalization = stated or chosen or format_of(file).normalization or IMAGENET
     about = file.metadata.get(METADATA)
     return {"after": json.loads(about) if about else {"out": path.name}}
 
@@ -82,8 +92,8 @@ def resume(
         CheckpointError: other settings or images, or a damaged file.
     """
     saved = checkpoint.read(path)
-    saved_settings = saved.get("settings", {})
-    differing = [name for name, value in state["settings"].items() if saved_settings.get(name) != value]
+    saved_settings = {**asdict(PretrainSettings()), **saved.get("settings", {})}  # it may lack newer ones
+    differing = [name for name, value in state["settings"].items() if saved_settings[name] != value]
     if differing or saved.get("crops") != state["crops"]:
         names = ", ".join(differing) or "images"
         message = f"{printable(path)} belongs to a run with other settings ({names})"

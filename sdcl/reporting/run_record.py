@@ -179,7 +179,8 @@ def changed_settings(settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """
     method = settings.get("method")
     fields = fields_by_name(method if method in METHODS else None)
-    known = {name: one.default for name, one in fields.items()}
+    # config.json holds lists where fields have tuples
+    known = {n: list(f.default) if isinstance(f.default, tuple) else f.default for n, f in fields.items()}
     return {
         n: (v, known.get(n, "unknown to this version"))
         for n, v in settings.items()

@@ -33,7 +33,7 @@ from sdcl.synthetic.plan import LAYOUTS, SETS, SYSU_INFRARED, Shot, cameras, pla
 from sdcl.synthetic.renderer import benchmark_person, random_camera, random_person, render
 from sdcl.synthetic.scene import Camera
 
-VERSION = "synthetic-v1"
+VERSIONS = {"reference": "synthetic-v2"}  # of sets; all others keep the bytes of synthetic-v1
 MANIFEST, SETTINGS = "synthetic.json", "synthetic.settings.json"
 REGDB_SIZE = (128, 64)
 CHUNK = 48  # images of one task of a worker process
@@ -63,7 +63,7 @@ def build(
     if difficulty not in DIFFICULTIES:
         raise SettingError(f"--difficulty must be one of {', '.join(DIFFICULTIES)}, got {difficulty!r}")
     settings = {
-        "version": VERSION,
+        "version": VERSIONS.get(set_name, "synthetic-v1"),
         "set": set_name,
         "difficulty": difficulty,
         "seed": seed,
@@ -205,7 +205,11 @@ def argument_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--layout", choices=LAYOUTS, default="sysu", help="data set whose raw folder layout is written")
     add(
-        "--set", choices=SETS, default="quick", dest="set_name", help="size; sysu: the counts of the real set"
+        "--set",
+        choices=SETS,
+        default="quick",
+        dest="set_name",
+        help="size; sysu: the counts of the real set; reference: the benchmark of docs/methods/reference.md",
     )
     add("--difficulty", choices=DIFFICULTIES, default="medium", help="variation in pose, light and occlusion")
     add("--seed", type=int, default=0, help="seed of identities, cameras and images")

@@ -19,7 +19,7 @@ import numpy as np
 RGB = tuple[float, float, float]
 
 PRETRAINING, BENCHMARK, IMAGE, SCENE = 0x50524554, 0x42454E43, 0x494D4147, 0x5343454E  # seed namespaces
-DIFFICULTIES = ("easy", "medium", "hard")
+DIFFICULTIES = ("clear", "easy", "medium", "hard")
 
 # Body parts of a label map, below 32: the three bits above carry the shade.
 SKIN, HAIR, UPPER, UPPER2, INNER, LOWER, LOWER2, SHOE = range(1, 9)
@@ -32,8 +32,18 @@ UPPER_PATTERNS = (
 )
 LOWER_PATTERNS = ("horizontal", "vertical", "checks", "plaid", "dots", "seam", "patches", "knee")
 HAIR_STYLES = ("bald", "short", "short", "crop", "bob", "long", "ponytail", "bun", "afro")
-PLAIN_PROBABILITY = {"easy": (0.15, 0.45), "medium": (0.25, 0.6), "hard": (0.45, 0.8)}  # upper, lower garment
-BODY_VARIATION = {"easy": 1.15, "medium": 1.0, "hard": 0.75}  # factor on the range of body proportions
+PLAIN_PROBABILITY = {  # upper, lower garment
+    "clear": (0.05, 0.2),
+    "easy": (0.15, 0.45),
+    "medium": (0.25, 0.6),
+    "hard": (0.45, 0.8),
+}
+BODY_VARIATION = {
+    "clear": 1.4,
+    "easy": 1.15,
+    "medium": 1.0,
+    "hard": 0.75,
+}  # factor on the range of body proportions
 
 
 def generator(namespace: int, seed: Iterable[int]) -> np.random.Generator:

@@ -16,12 +16,17 @@ from sdcl.synthetic.scene import Camera, benchmark_camera
 Rng = np.random.Generator
 Cells = dict[tuple[int, int], int]  # (camera, identity) -> number of images
 LAYOUTS = ("sysu", "regdb", "llcm", "vcm", "buptcampus")  # in this order: the index is part of the seeds
-SETS = ("quick", "medium", "sysu")
+SETS = ("quick", "medium", "sysu", "reference")  # in this order, too; reference: SYSU's layout alone
 TRIALS = tuple(range(1, 11))
 # Training identities, test identities, images per identity and camera (None: the counts of the real set);
 # sets of tracks: frames per track.
 SIZES: dict[str, dict[str, tuple[int, int, int | None]]] = {
-    "sysu": {"quick": (40, 16, 6), "medium": (120, 60, 8), "sysu": (395, 96, None)},
+    "sysu": {
+        "quick": (40, 16, 6),
+        "medium": (120, 60, 8),
+        "sysu": (395, 96, None),
+        "reference": (1000, 60, 4),
+    },
     "regdb": {"quick": (24, 24, 10), "medium": (80, 80, 10), "sysu": (206, 206, 10)},
     "llcm": {"quick": (40, 16, 4), "medium": (120, 60, 4), "sysu": (713, 351, None)},
     "vcm": {"quick": (40, 16, 12), "medium": (120, 60, 12), "sysu": (500, 427, 24)},
@@ -77,8 +82,8 @@ def plan(
     Raises:
         SettingError: unknown layout or set, fewer than 4 identities, no image, or tracks that are too short.
     """
-    if layout not in LAYOUTS or set_name not in SETS:
-        choices = f"layouts are {', '.join(LAYOUTS)}, sets are {', '.join(SETS)}"
+    if set_name not in SIZES.get(layout, {}):
+        choices = f"layouts are {', '.join(LAYOUTS)}, sets are {', '.join(SIZES.get(layout, SETS))}"
         raise SettingError(f"no set {set_name!r} in layout {layout!r}; {choices}")
     if identities is not None and identities < 4:
         raise SettingError(f"--identities must be at least 4, got {identities}")

@@ -46,7 +46,12 @@ __all__ = [
 ]
 
 Rng = np.random.Generator
-STRENGTH = {"easy": 0.55, "medium": 1.0, "hard": 1.5}  # of pose, crop, light, occlusion and clutter
+STRENGTH = {
+    "clear": 0.35,
+    "easy": 0.55,
+    "medium": 1.0,
+    "hard": 1.5,
+}  # of pose, crop, light, occlusion and clutter
 OVERSAMPLING = 2
 
 

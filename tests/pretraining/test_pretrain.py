@@ -18,6 +18,7 @@ from sdcl.pretraining import run, weights
 from sdcl.pretraining.crops import RenderSettings, rendered_tracks
 from sdcl.pretraining.pretrain import main
 from sdcl.pretraining.settings import parse
+from sdcl.runtime.errors import CheckpointError
 
 SMALL = [
     "--height",
@@ -89,6 +90,32 @@ def test_the_pixels_of_an_initial_weight_are_kept(tmp_path):
     weights.write(backbone, tmp_path / "out.safetensors", {})
     report = load_weights(build_model("vit_mini", height=32, width=16), tmp_path / "out.safetensors")
     assert report.normalization == CLIP
+
+
+def test_chosen_pixels_are_written_and_may_not_contradict_the_initial_weight(tmp_path, capsys):
+    first, then = tmp_path / "first.safetensors", tmp_path / "then.safetensors"
+    chosen = [str(v) for v in ("--mean", *CLIP.mean, "--std", *CLIP.std)]
+    assert main(["--out", str(first), "--objective", "identity", *SMALL, *chosen]) == 0
+    report = load_weights(build_model("vit_mini", height=32, width=16), first)
+    assert report.stated and report.normalization == CLIP
+    half = "--mean 0.5 0.5 0.5 --std 0.5 0.5 0.5".split()
+    assert main(["--out", str(then), "--init", str(first), *SMALL, *half]) == 2
+    assert "(CLIP), and --mean and --std say" in capsys.readouterr().err
+    weights.load_initial(single_stem_backbone("vit_mini", 32, 16), first, CLIP)  # they agree
+
+
+def test_a_checkpoint_without_newer_settings_continues(tmp_path):
+    objective = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(objective.parameters())
+    settings = weights.recorded(parse(["--out", "w"], ""))
+    state = {"settings": settings, "crops": 1, "step": 3, "seconds": 0.0}
+    older = {name: value for name, value in settings.items() if name not in ("mean", "std")}
+    weights.save_checkpoint(tmp_path / "w", objective, optimizer, {**state, "settings": older})
+    path = tmp_path / "w.unfinished"
+    assert weights.resume(path, {**state, "step": 0}, objective, optimizer)["step"] == 3
+    state["settings"] = {**settings, "mean": CLIP.mean, "std": CLIP.std}
+    with pytest.raises(CheckpointError, match="mean, std"):
+        weights.resume(path, state, objective, optimizer)
 
 
 @pytest.mark.long

@@ -16,6 +16,8 @@ from sdcl.runtime.errors import SettingError
         ["--frozen", "2"],
         ["--prototypes", "1"],
         ["--jobs", "0"],
+        ["--mean", "0.5", "0.5", "0.5"],  # without --std
+        ["--std", "0.5", "0", "0.5", "--mean", "0.5", "0.5", "0.5"],
     ],
 )
 def test_values_out_of_bounds_are_refused(flags):

@@ -114,7 +114,7 @@ def test_values_of_other_kinds():
         and math.isnan(run_record.as_number(True))
     )
     assert run_record.stage_name({"stage": ["cameras", "joint"]}) == "cameras + joint"
-    assert run_record.changed_settings({"eps": 0.6, "k1": 15, "new": 1}) == {
+    assert run_record.changed_settings({"eps": 0.6, "mean": [], "k1": 15, "new": 1}) == {
         "k1": (15, 30),
         "new": (1, "unknown to this version"),
     }

@@ -14,6 +14,7 @@ from sdcl.synthetic.plan import LAYOUTS, SETS, SYSU_TRAIN, cameras, plan, random
 DIGESTS = {
     ("sysu", "quick"): "621848e90f45f1c1",
     ("sysu", "medium"): "0ebfc8d361b756a7",
+    ("sysu", "reference"): "132564b9db21b0d1",
     ("sysu", "sysu"): "f48f23229278e4b5",
     ("regdb", "quick"): "6e83232fa2c58cf0",
     ("regdb", "medium"): "4bffe2439580909d",
@@ -98,6 +99,7 @@ def test_no_two_sets_share_a_camera_and_cameras_2_and_3_share_a_room():
     [
         ("market", "quick"),
         ("sysu", "huge"),
+        ("regdb", "reference"),
         ("sysu", "quick", 3, None),
         ("sysu", "quick", None, 0),
         ("vcm", "quick", None, 11),  # readers leave such short tracks out
