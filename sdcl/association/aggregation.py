@@ -4,7 +4,7 @@ Yang et al., Augmented Dual-Contrastive Aggregation Learning, ACM MM 2022,
 https://doi.org/10.1145/3503161.3548198.
 
 Legend: Nv, Nr visible and infrared images, Cv, Cr clusters, D dimensions. Work is chunked: nothing Nv x Nr is
-held.
+held. Ranks that wait in `once` take chunks, see `sdcl.runtime.work_sharing`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sdcl.runtime.validation import as_features, as_labels
+from sdcl.runtime.work_sharing import Share, chunks_of_shard, with_idle_ranks
 
 CHUNK = 1024  # images
 
@@ -25,6 +26,8 @@ def count_matches(
     visible_labels: np.ndarray,
     infrared_labels: np.ndarray,
     threshold: float = 0.5,
+    *,
+    share: Share = with_idle_ranks,
 ) -> np.ndarray:
     """Number of similar pairs of images for every pair of clusters.
 
@@ -32,6 +35,8 @@ def count_matches(
         visible, infrared: (Nv, D), (Nr, D), compared by their dot products without normalisation.
         visible_labels, infrared_labels: int (Nv,), (Nr,), -1 being an outlier.
         threshold: smallest dot product that counts, inclusive.
+        share: who compares the chunks of visible images: within `once` the waiting ranks take part. The
+            table does not depend on it.
 
     Returns:
         int64 (P, 3): visible label, infrared label, count; most frequent first, of equally frequent ones the
@@ -49,21 +54,43 @@ def count_matches(
     infrared_class = (
         torch.as_tensor(as_labels("infrared_labels", infrared_labels, len(infrared)), device=device) + 1
     )
-    size = int(visible_class.max()) + 1, int(infrared_class.max()) + 1
-    counts = torch.zeros(size, dtype=torch.int64, device=device)
-    nearest = torch.full(size, -torch.inf, device=device)
-    member = torch.nn.functional.one_hot(infrared_class, size[1]).float()  # (Nr, Cr + 1)
-    for part in torch.arange(len(visible), device=device).split(CHUNK):
-        similarity = visible[part] @ infrared.T  # (c, Nr)
-        reached = (similarity >= threshold).float() @ member  # (c, Cr + 1), exact: integers below 2^24
-        counts.index_add_(0, visible_class[part], reached.long())
-        best = torch.full((len(part), size[1]), -torch.inf, device=device)
-        best.scatter_reduce_(1, infrared_class.expand(len(part), -1), similarity, "amax")
-        nearest.scatter_reduce_(0, visible_class[part][:, None].expand(-1, size[1]), best, "amax")
+    shards = share(_counted, visible, infrared, visible_class, infrared_class, threshold)
+    counts, nearest = shards[0]
+    for other_counts, other_nearest in shards[1:]:
+        counts, nearest = counts + other_counts, torch.maximum(nearest, other_nearest)
     pairs = counts.nonzero().cpu().numpy()  # (P, 2)
     frequency, largest = (table.cpu().numpy()[tuple(pairs.T)] for table in (counts, nearest))
     order = np.lexsort((-largest, -frequency))
     return np.column_stack([pairs - 1, frequency])[order].astype(np.int64)
+
+
+@torch.no_grad()
+def _counted(
+    visible: Tensor,
+    infrared: Tensor,
+    visible_class: Tensor,
+    infrared_class: Tensor,
+    threshold: float,
+    shard: int,
+    shards: int,
+) -> tuple[Tensor, Tensor]:
+    """Similar pairs of a shard's chunks of visible images, and the largest dot product, by pair of classes.
+
+    -> int64 and float32 (Cv + 1, Cr + 1)
+    """
+    size = int(visible_class.max()) + 1, int(infrared_class.max()) + 1
+    counts = torch.zeros(size, dtype=torch.int64, device=visible.device)
+    nearest = torch.full(size, -torch.inf, device=visible.device)
+    for chunk in chunks_of_shard(len(visible), CHUNK, shard, shards):
+        similarity, rows = visible[chunk] @ infrared.T, visible_class[chunk]  # (c, Nr), (c,)
+        columns = infrared_class.expand(len(rows), -1)  # (c, Nr)
+        reached = torch.zeros(len(rows), size[1], dtype=torch.int32, device=visible.device)
+        reached.scatter_add_(1, columns, (similarity >= threshold).int())
+        counts.index_add_(0, rows, reached.long())
+        best = torch.full((len(rows), size[1]), -torch.inf, device=visible.device)
+        best.scatter_reduce_(1, columns, similarity, "amax")
+        nearest.scatter_reduce_(0, rows[:, None].expand(-1, size[1]), best, "amax")
+    return counts, nearest
 
 
 def one_to_one(table: np.ndarray) -> np.ndarray:

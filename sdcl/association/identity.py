@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sdcl.association.unification import association_embedding
+from sdcl.runtime.devices import upload
 from sdcl.runtime.validation import as_labels
 
 
@@ -30,7 +30,7 @@ def identity_descriptions(
     """
     cameras = as_labels("cameras", cameras, len(prototypes))
     memories = [
-        prototypes[torch.as_tensor(np.flatnonzero(cameras == camera), device=prototypes.device)]
+        prototypes[upload(np.flatnonzero(cameras == camera), prototypes.device)]
         for camera in np.unique(cameras)
     ]
     return F.normalize(association_embedding(features, memories, scale=1 / temperature))

@@ -4,11 +4,12 @@ Yang et al., Towards Grand Unified Representation Learning for Unsupervised Visi
 Re-Identification, ICCV 2023, https://doi.org/10.1109/ICCV51070.2023.01016.
 
 Legend: N images, Nq queries, Nk keys, D dimensions, C clusters. Work is chunked: nothing Nq x Nk is held.
+Ranks that wait in `once` take chunks of CMLU, see `sdcl.runtime.work_sharing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sdcl.runtime.validation import as_features, as_labels, at_least_one
+from sdcl.runtime.work_sharing import Share, chunks_of_shard, with_idle_ranks
 
 CHUNK = 1024  # images
 
@@ -87,24 +89,53 @@ def heterogeneous_scores(queries: Tensor, keys: Tensor, key_labels: np.ndarray, 
     Raises:
         ValueError: no key, not one label for each key, or k below 1.
     """
+    units, classes, k = _key_classes(keys, key_labels, k)
+    return torch.cat(list(_scores_of_chunks(queries, units, classes, k, 0, 1)))
+
+
+def _key_classes(keys: Tensor, key_labels: np.ndarray, k: int) -> tuple[Tensor, Tensor, int]:
+    """Unit keys (Nk, D), their classes int64 (Nk,), labels counted from 1, and k cut to Nk."""
     at_least_one(k=k)
     units = F.normalize(as_features("keys", keys))
     classes = torch.as_tensor(as_labels("key_labels", key_labels, len(units)), device=units.device) + 1
-    count, k = int(classes.max()) + 1, min(k, len(classes))
-    scores = []
-    for part in F.normalize(queries.float()).split(CHUNK):
+    return units, classes, min(k, len(classes))
+
+
+def _scores_of_chunks(
+    queries: Tensor, units: Tensor, classes: Tensor, k: int, shard: int, shards: int
+) -> Iterator[Tensor]:
+    """`heterogeneous_scores` (c, C + 1) of a shard's chunks of queries, one after another."""
+    count = int(classes.max()) + 1
+    for chunk in chunks_of_shard(len(queries), CHUNK, shard, shards):
+        part = F.normalize(queries[chunk].float())
         weight, nearest = (part @ units.T).softmax(1).topk(k, dim=1)  # (c, k)
         empty = torch.zeros(len(part), count, device=units.device)
-        scores.append(empty.scatter_add_(1, classes[nearest], weight))
-    return torch.cat(scores)
+        yield empty.scatter_add_(1, classes[nearest], weight)
 
 
-def propagate_labels(queries: Tensor, keys: Tensor, key_labels: np.ndarray, k: int = 20) -> np.ndarray:
+@torch.no_grad()
+def propagate_labels(
+    queries: Tensor, keys: Tensor, key_labels: np.ndarray, k: int = 20, *, share: Share = with_idle_ranks
+) -> np.ndarray:
     """CMLU: the key cluster with the largest heterogeneous affinity, of equal ones the first.
 
     Arguments and errors as those of `heterogeneous_scores`.
 
+    Args:
+        share: who scores the chunks of queries: within `once` the waiting ranks take part. The labels do not
+            depend on it.
+
     Returns:
         int64 (Nq,), labels of the key clusters or -1.
     """
-    return (heterogeneous_scores(queries, keys, key_labels, k).argmax(1) - 1).cpu().numpy()
+    shards = share(_best_classes, queries, *_key_classes(keys, key_labels, k))
+    return torch.cat([classes for (classes,) in shards]).cpu().numpy() - 1
+
+
+@torch.no_grad()
+def _best_classes(
+    queries: Tensor, units: Tensor, classes: Tensor, k: int, shard: int, shards: int
+) -> tuple[Tensor]:
+    """The class with the largest score for each query of a shard. -> int64"""
+    scores = _scores_of_chunks(queries, units, classes, k, shard, shards)
+    return (torch.cat([part.argmax(1) for part in scores]),)

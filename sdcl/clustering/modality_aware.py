@@ -14,15 +14,13 @@ modality.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 
-import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from sdcl.clustering import modality_aware_cpu, modality_aware_gpu
+from sdcl.clustering import modality_aware_cpu, modality_aware_gpu, neighbors_faiss
 from sdcl.clustering.density import dbscan_of_pairs
 from sdcl.clustering.jaccard import (
     distance_matrix,
@@ -34,8 +32,8 @@ from sdcl.clustering.jaccard import (
 from sdcl.clustering.labels import PseudoLabels
 from sdcl.clustering.neighbors import BACKENDS, CPU_BYTES, MAX_STRIP, MERGED_ROWS, MIN_STRIP, exact_float32
 from sdcl.clustering.sparse import NearPairs, SparseMatrix
-from sdcl.runtime.errors import SettingError, TrainingError
-from sdcl.runtime.validation import as_features
+from sdcl.runtime.errors import SettingError
+from sdcl.runtime.validation import as_features, require_finite
 from sdcl.runtime.work_sharing import Share, with_idle_ranks
 
 Lists = tuple[Tensor, Tensor]  # similarity, descending, float32 (N, k); images, int64 (N, k)
@@ -96,8 +94,7 @@ def modality_aware_distance(
         k1: length of the merged rank lists, at least 2; an odd one loses its last entry. k2: images of each
             modality in the query expansion; 1 switches it off. Lists are shorter where a modality has fewer
             images.
-        backend: "torch" (any device) or "faiss" (flat inner-product index, exact too; on the CPU, an optional
-            dependency).
+        backend: as `nearest_neighbors`, by dot products; faiss has an index of each modality.
         share: who searches the neighbours: within `once` the waiting ranks take part.
 
     Returns:
@@ -144,10 +141,7 @@ def joint_weights(
             f"--k1 must be at least 2, an image of each modality, and --k2 at least 1, got {k1} and {k2}"
         )
     features = torch.cat((as_features("visible", visible), as_features("infrared", infrared)))
-    if not bool(torch.isfinite(features).all()):
-        raise TrainingError(
-            "features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32"
-        )
+    require_finite(features)
     nearest = nearest_of_each_modality(features, len(visible), k1 // 2, backend=backend, share=share)
     similarity, images = (torch.cat(column, 1) for column in zip(*nearest))
     ranks = _best(similarity, images)[1]  # (N, 2K)
@@ -195,8 +189,8 @@ def nearest_of_each_modality(
     Raises:
         SettingError: the backend is unknown or not installed.
     """
-    if backend == "faiss":
-        return _faiss_lists(features, num_visible, k)
+    if neighbors_faiss.is_faiss(backend):
+        return _faiss_lists(features, num_visible, k, backend)
     if backend != "torch":
         raise SettingError(f"--knn must be one of {BACKENDS}, got {backend!r}")
     shards = share(partial_lists, features, num_visible, k, chunk or _strip_rows(features))
@@ -270,17 +264,10 @@ def _best(similarity: Tensor, images: Tensor, k: int | None = None) -> Lists:
     return best, ranks
 
 
-def _faiss_lists(features: Tensor, num_visible: int, k: int) -> list[Lists]:
-    if importlib.util.find_spec("faiss") is None:
-        raise SettingError("--knn faiss needs faiss: pip install 'sdcl[faiss]', or use --knn torch")
-    import faiss
-
-    array, lists = np.ascontiguousarray(features.cpu().numpy()), []
-    for first, last in ((0, num_visible), (num_visible, len(array))):
-        index = faiss.IndexFlatIP(array.shape[1])
-        index.add(array[first:last])
-        similarity, images = (
-            torch.from_numpy(a).to(features.device) for a in index.search(array, min(k, last - first))
-        )
-        lists.append((similarity, images + first))
+def _faiss_lists(features: Tensor, num_visible: int, k: int, backend: str) -> list[Lists]:
+    lists = []
+    for first, last in ((0, num_visible), (num_visible, len(features))):
+        images, size = features[first:last], min(k, last - first)
+        similarity, nearest = neighbors_faiss.nearest(images, features, size, backend, inner_product=True)
+        lists.append((similarity, nearest + first))
     return lists

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
+from sdcl.runtime import work_sharing
 from sdcl.runtime.devices import choose_device, uses_bf16
 from sdcl.runtime.errors import SettingError
 from sdcl.runtime.work_sharing import Shard, Work, sharing_through
@@ -145,7 +146,7 @@ def assert_equal(tensors: list[Tensor], when: str) -> None:
 
 
 class _Outcome(NamedTuple):
-    """How the computation in `once` ended on rank 0."""
+    """How a computation ended on a rank."""
 
     value: Any
     error: Exception | None
@@ -166,55 +167,98 @@ def once(make: Callable[[], T]) -> T:
     if rank:
         outcome = _compute_shards_until_outcome()
     else:
-        try:
-            with sharing_through(_share):
-                outcome = _Outcome(make(), None)
-        except Exception as error:  # goes to every rank, so that none waits for ever
-            outcome = _Outcome(None, error)
+        with sharing_through(_share):
+            outcome = _attempt(make)  # an error goes to every rank, so that none waits for ever
         _broadcast_object(outcome)
     if outcome.error is not None:
         raise outcome.error
     return outcome.value
 
 
-def _share(work: Work, rows: Tensor, *arguments: Any) -> list[Shard]:
+def _attempt(compute: Callable[[], Any]) -> _Outcome:
+    try:
+        return _Outcome(compute(), None)
+    except Exception as error:
+        return _Outcome(None, error)
+
+
+class _Outline(NamedTuple):
+    """What a rank must know of a tensor to receive it."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+
+    def allocate(self) -> Tensor:
+        return torch.empty(self.shape, dtype=self.dtype, device=_exchange_device())
+
+
+def _share(work: Work, *arguments: Any) -> list[Shard]:
     """On rank 0, while the others listen: compute one shard of the job on each rank. Returns all shards."""
-    if rows.device.type != _exchange_device().type:  # the backend cannot send such rows
-        return [work(rows, *arguments, 0, 1)]
-    _broadcast_object((work, rows.shape, rows.dtype, arguments))
-    return _compute_shards(work, rows, arguments)
+    values = [a.contiguous() if isinstance(a, Tensor) else a for a in arguments]
+    if any(isinstance(v, Tensor) and v.device.type != _exchange_device().type for v in values):
+        return work_sharing.alone(work, *arguments)  # the backend cannot send such tensors
+    _broadcast_object((work, [_Outline(v.shape, v.dtype) if isinstance(v, Tensor) else v for v in values]))
+    return _compute_shards(work, values)
 
 
 def _compute_shards_until_outcome() -> _Outcome:
     """On the other ranks: compute a shard of every job that rank 0 shares, until it has its value."""
     while not isinstance(message := _broadcast_object(), _Outcome):
-        work, shape, dtype, arguments = message
         try:
-            _compute_shards(work, torch.empty(shape, dtype=dtype, device=_exchange_device()), arguments)
+            _compute_shards(*message)
         except RuntimeError:
             continue  # rank 0 raises it as well, and its outcome follows
     return message
 
 
-def _compute_shards(work: Work, rows: Tensor, arguments: tuple) -> list[Shard]:
-    """Compute this rank's shard of the job and gather those of all ranks.
+def _compute_shards(work: Work, arguments: list[Any]) -> list[Shard]:
+    """Compute this rank's shard of the job, and collect the shards of all ranks on rank 0.
+
+    Memory is allocated before the ranks agree to exchange, so that none waits for one that has no room.
+
+    Args:
+        arguments: of the job; on the other ranks with an outline in the place of each tensor.
 
     Raises:
         RuntimeError: a rank failed; raised on every rank.
     """
     rank, count = _rank_and_count()
-    dist.broadcast(rows, src=0)
-    shard: Shard = ()
-    error = None
-    try:
-        shard = work(rows, *arguments, rank, count)
-    except Exception as failure:
-        error = f"{type(failure).__name__}: {failure}"
-    errors: list[Any] = [None] * count
-    dist.all_gather_object(errors, error)
+    arguments = _on_every_rank(lambda: [a.allocate() if isinstance(a, _Outline) else a for a in arguments])
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            dist.broadcast(argument, src=0)
+    shard = _on_every_rank(lambda: work(*arguments, shard=rank, shards=count))
+    outlines: list[Any] = [None] * count
+    dist.all_gather_object(outlines, [_Outline(tensor.shape, tensor.dtype) for tensor in shard])
+    others = outlines[1:] if rank == 0 else []
+    received = _on_every_rank(lambda: [tuple(o.allocate() for o in outline) for outline in others])
+    for position, tensor in enumerate(shard):
+        if rank:
+            _exchange([(dist.isend, tensor.contiguous(), 0)])
+        else:
+            _exchange([(dist.irecv, other[position], source) for source, other in enumerate(received, 1)])
+    return [shard, *received]
+
+
+def _on_every_rank(compute: Callable[[], T]) -> T:
+    """Compute something on each rank, and go on only if no rank failed.
+
+    Raises:
+        RuntimeError: some failed; raised on every rank.
+    """
+    value, error = _attempt(compute)
+    errors: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(errors, error and f"{type(error).__name__}: {error}")
     if any(errors):
         raise RuntimeError("; ".join(f"process {r}: {e}" for r, e in enumerate(errors) if e))
-    return list(zip(*(gather_rows(tensor[None]) for tensor in shard)))
+    return value
+
+
+def _exchange(transfers: list[tuple[Callable, Tensor, int]]) -> None:
+    """Send or receive tensors, (isend or irecv, tensor, other rank); empty ones need no transfer."""
+    operations = [dist.P2POp(*transfer) for transfer in transfers if transfer[1].numel()]
+    for request in dist.batch_isend_irecv(operations) if operations else ():
+        request.wait()
 
 
 def _broadcast_object(message: Any = None) -> Any:
@@ -251,6 +295,11 @@ def share_of(count: int) -> slice:
     """This rank's share of `count` items: contiguous, in rank order; sizes differ by at most one."""
     rank, ranks = _rank_and_count()
     return slice(count * rank // ranks, count * (rank + 1) // ranks)
+
+
+def largest_share(count: int) -> int:
+    """Items in the largest `share_of(count)` of any rank."""
+    return -(-count // _rank_and_count()[1])
 
 
 def gather_shares(rows: Tensor, count: int) -> Tensor:

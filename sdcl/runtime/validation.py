@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdcl.runtime.errors import TrainingError
+
 
 def as_features(name: str, value: Tensor | np.ndarray) -> Tensor:
     """Features as a float32 matrix (N, D) with N and D of at least 1; a float32 tensor is returned as it is.
@@ -20,6 +22,18 @@ def as_features(name: str, value: Tensor | np.ndarray) -> Tensor:
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"{name} must be a non-empty (N, D) matrix, got shape {tuple(features.shape)}")
     return features.float()
+
+
+def require_finite(features: Tensor) -> None:
+    """Check that no entry of a non-empty tensor is NaN or infinite, without a copy of its size.
+
+    Raises:
+        TrainingError: one is.
+    """
+    if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(features)):  # NaN is handed through
+        raise TrainingError(
+            "features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32"
+        )
 
 
 def as_labels(name: str, value: np.ndarray | Tensor, count: int) -> np.ndarray:

@@ -83,6 +83,12 @@ def test_brute_force(form, rule, distinct, queries, gallery, people, levels):
     assert abs(ours.mAP - mAP) <= 1e-12 and abs(ours.mINP - mINP) <= 1e-12
 
 
+def test_a_chunk_of_queries_without_a_match(form, monkeypatch):
+    monkeypatch.setattr(M, "CHUNK_ELEMENTS", 1)  # a query a chunk
+    ours = M.rank_metrics(np.array([[0.1, 0.9], [0.8, 0.3]]), [7, 1], [1, 2], distinct_identities=False)
+    assert (ours.num_valid, ours.num_queries, ours.mAP) == (1, 2, 1.0)
+
+
 def small_precision(arrays, queries, gallery):
     """Whether the first queries and gallery images have the mean average precision of "regdb_small"."""
     ids, known = arrays["regdb_q_pids"][:queries], arrays["regdb_g_pids"][:gallery]

@@ -29,11 +29,11 @@ def normalised(layer, x):
     return out.detach(), x.grad
 
 
-def scaled_rows(rows, factor, part, parts):
-    """Rows of this part, for `with_idle_ranks`; a factor of 0 fails on the second process."""
-    if factor == 0 and part == 1:
+def scaled_rows(rows, factor, shard, shards):
+    """Rows of this shard, for `with_idle_ranks`; a factor of 0 fails on the second process."""
+    if factor == 0 and shard == 1:
         raise MemoryError("full")
-    return rows[part::parts] * factor, torch.full((1,), part)
+    return rows[shard::shards] * factor, torch.full((1,), shard)
 
 
 def work_together():
