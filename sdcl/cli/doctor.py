@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sdcl.clustering import neighbors_faiss
 from sdcl.config import Settings, parser, resolve
 from sdcl.datasets import Dataset, open_dataset
 from sdcl.datasets.inspection import (
@@ -111,10 +112,7 @@ def examine_machine(settings: Settings) -> list[Finding]:
         except ImportError:
             versions.append(f"{name} missing")
     findings = [Finding(NOTE, ", ".join(versions))]
-    if "faiss missing" in versions and settings.cluster.knn == "faiss":
-        findings.append(
-            Finding(ERROR, "--knn faiss, but faiss is not installed", (), "install it, or choose --knn torch")
-        )
+    findings += examine_search(settings.cluster.knn)
     if torch.cuda.is_available():
         bf16 = "with" if torch.cuda.is_bf16_supported() else "without"
         return [
@@ -130,6 +128,15 @@ def examine_machine(settings: Settings) -> list[Finding]:
         ]
     precision = "bf16" if Processes(0, 1, 0, torch.device("cpu")).bf16(settings.run.precision) else "float32"
     return [*findings, Finding(NOTE, f"no GPU: training runs on the CPU in {precision}")]
+
+
+def examine_search(knn: str) -> list[Finding]:
+    """Whether faiss is there if the run searches with it, and can use the GPU if there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return [Finding(NOTE, note) for note in neighbors_faiss.notes(knn, device)]
+    except UserError as error:
+        return [Finding(ERROR, f"--knn {knn}, but faiss is not installed", (), str(error))]
 
 
 def examine_cost(settings: Settings, dataset: Dataset) -> list[Finding]:

@@ -1,15 +1,14 @@
-"""Exact k nearest neighbours by squared Euclidean distance, in strips, on the device of the features.
+"""k nearest neighbours by squared Euclidean distance, exact and in strips, on the device of the features.
 
 The N x N matrix of products is computed strip by strip and only above its diagonal: each product enters the
 lists of both of its images (`neighbors_cpu.py`, `neighbors_gpu.py`). Ranks that wait in `once` compute strips
-as well, see `sdcl.runtime.work_sharing`.
+as well, see `sdcl.runtime.work_sharing`. faiss is the other engine, exact or approximate (`neighbors_faiss.py`).
 
 Legend: N images, D dimensions, k entries of a list.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,15 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.clustering import neighbors_cpu, neighbors_gpu
-from sdcl.runtime.errors import SettingError, TrainingError
-from sdcl.runtime.validation import as_features
+from sdcl.clustering import neighbors_cpu, neighbors_faiss, neighbors_gpu
+from sdcl.runtime.errors import SettingError
+from sdcl.runtime.validation import as_features, require_finite
 from sdcl.runtime.work_sharing import Share, with_idle_ranks
 
-BACKENDS = ("torch", "faiss")
+BACKENDS = ("torch", *neighbors_faiss.ENGINES)
 CPU_BYTES = 2**29  # of the products held at once in main memory
 MIN_STRIP, MAX_STRIP = 128, 2048  # rows; merging the lists of narrow strips would cost more than the products
-MERGED_ROWS = 2**16  # rows whose partial lists are merged at once
+MERGED_ROWS = 2**16  # rows that are squared, or whose partial lists are merged, at once
 
 
 def nearest_neighbors(
@@ -41,8 +40,9 @@ def nearest_neighbors(
     Args:
         features: float32 (N, D), any norm.
         k: list length; cut to N when there are fewer images.
-        backend: "torch" (any device) or "faiss" (flat L2 index, exact too; on the CPU, an optional
-            dependency).
+        backend: "torch", "faiss" (flat index, exact too), or "faiss-ivf" (inverted lists, approximate, also
+            with its settings: a string of `neighbors_faiss.InvertedLists`). faiss is an optional dependency
+            and searches on the GPU if it has a GPU part, else on the CPU.
         chunk: rows of the distance matrix held at once; None chooses them by the available memory.
         share: who computes the strips of the "torch" backend. The default lets ranks that wait in `once` take
             part, which makes the call a collective operation there; outside of `once` it is the same as
@@ -53,7 +53,7 @@ def nearest_neighbors(
 
     Raises:
         ValueError: features are not a non-empty matrix, or k is below 1.
-        SettingError: the backend is unknown or not installed.
+        SettingError: the backend is unknown or not installed, or there are too few images for its lists.
         TrainingError: features are not finite.
         RuntimeError: another rank failed at its strips.
     """
@@ -76,13 +76,10 @@ def rank_lists(
     """
     if k < 1:
         raise ValueError(f"a list of neighbours has at least one entry, got k = {k}")
-    if not bool(torch.isfinite(features).all()):
-        raise TrainingError(
-            "features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32"
-        )
+    require_finite(features)
     k = min(k, len(features))
-    if backend == "faiss":
-        return _faiss_lists(features, k)
+    if neighbors_faiss.is_faiss(backend):
+        return _with_image_first(neighbors_faiss.nearest(features, features, k, backend)[1])
     if backend != "torch":
         raise SettingError(f"--knn must be one of {BACKENDS}, got {backend!r}")
     return merge_lists(share(partial_lists, features, k, chunk or _strip_rows(features)))
@@ -121,7 +118,7 @@ def partial_lists(
         empty entry. int64 (N, k), the listed images.
     """
     count, kernels = len(features), neighbors_cpu if features.device.type == "cpu" else neighbors_gpu
-    squared = features.square().sum(1)  # (N,)
+    squared = torch.cat([part.square().sum(1) for part in features.split(MERGED_ROWS)])  # (N,)
     best = torch.full((count, k), torch.inf, device=features.device)
     ranks = torch.zeros(count, k, dtype=torch.long, device=features.device)
     buffer = torch.empty(min(chunk, count) * count, device=features.device)  # allocated once for all strips
@@ -148,21 +145,9 @@ def merge_lists(shards: Sequence[tuple[Tensor, ...]]) -> Tensor:
     return torch.cat(lists)
 
 
-def _faiss_lists(features: Tensor, k: int) -> Tensor:
-    if importlib.util.find_spec("faiss") is None:
-        raise SettingError("--knn faiss needs faiss: pip install 'sdcl[faiss]', or use --knn torch")
-    import faiss
-
-    array = np.ascontiguousarray(features.float().cpu().numpy())
-    index = faiss.IndexFlatL2(array.shape[1])
-    index.add(array)
-    ranks = torch.from_numpy(index.search(array, k)[1])
-    return _with_image_first(ranks).to(features.device)
-
-
 def _with_image_first(ranks: Tensor) -> Tensor:
     """Move each image to the front of its list, if duplicates at the same distance pushed it back or out."""
-    image = torch.arange(len(ranks))[:, None]
+    image = torch.arange(len(ranks), device=ranks.device)[:, None]
     # the position of the image goes last
     others = (ranks == image).to(torch.int8).sort(dim=1, stable=True).indices
     return torch.cat((image, ranks.gather(1, others)[:, :-1]), 1)

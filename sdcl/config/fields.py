@@ -58,8 +58,8 @@ class Setting:
         dataset: read only by data sets that name it in their `reads`.
         arch: read only by architectures whose names begin with one of these, such as `VITS`.
         method_attribute: read only by methods whose class has this attribute, such as "starts_from".
-        needs: settings of the same run that must have these values for this one to be read, such as {"cra":
-            True}.
+        needs: settings of the same run that must have these values, or lie in these bounds, for this one to be
+            read, such as {"cra": True}.
         of_model: describes the trained network, so a test takes it from the checkpoint.
         repetition: differs between repetitions of one experiment (seed, trial).
         resumable: may change between a checkpoint and its continuation although it affects results (epochs).

@@ -149,6 +149,7 @@ class AugmentSettings:
         "what --color-jitter changes: all training images, the second views of visible images alone (exchanged), or "
         "these and, until the method begins a second stage with a new optimiser, infrared images (first-stage)",
         choices=("all", "exchanged", "first-stage"),
+        needs={"color_jitter": POSITIVE},
     )
     pad: int = setting(10, "zero padding before the random crop, in pixels", bounds=AT_LEAST_0)
     flip: float = setting(0.5, "probability of a horizontal flip", bounds=SHARE)
@@ -256,7 +257,25 @@ class ClusterSettings:
     )
     k1: int = setting(30, "length of the k-reciprocal rank lists", bounds=AT_LEAST_1)
     k2: int = setting(6, "neighbours of the local query expansion; 1: off", bounds=AT_LEAST_1)
-    knn: str = setting("torch", "engine of the exact neighbour search", choices=("torch", "faiss"))
+    knn: str = setting(
+        "torch",
+        "neighbour search: torch and faiss are exact, faiss-ivf (inverted lists) is approximate, for sets of "
+        "hundreds of thousands of images",
+        choices=("torch", "faiss", "faiss-ivf"),
+    )
+    knn_lists: int = setting(
+        0,
+        "inverted lists of the approximate search; 0: four times the square root of the number of images, "
+        "fewer where a list would have less than 39 images",
+        bounds=AT_LEAST_0,
+        needs={"knn": "faiss-ivf"},
+    )
+    knn_probes: int = setting(
+        32,
+        "inverted lists that each image is compared with; more find more true neighbours and take longer",
+        bounds=AT_LEAST_1,
+        needs={"knn": "faiss-ivf"},
+    )
     eps_backoff: int = setting(
         3,
         "how often eps is moved if there are fewer than two clusters: up for outliers, down for one cluster",

@@ -17,6 +17,7 @@ from sdcl.config.fields import (
     EVALUATION,
     OUTPUT,
     SPEED,
+    Bounds,
     NamedField,
     check_values,
     fields_of,
@@ -202,16 +203,20 @@ def check(settings: Settings) -> None:
             f"--batch-size {batch.batch_size} and --batch-size-visible {batch.batch_size_visible} must be "
             f"multiples of --num-instances {batch.num_instances}: a batch holds whole clusters"
         )
-    mean, std = settings.model.mean, settings.model.std
-    if not (len(mean) == len(std) == 3 or mean == std == ()):
-        raise SettingError(
-            "--mean and --std are given together, three numbers each (red, green, blue), got --mean "
-            f"{spelled(mean) or 'nothing'} and --std {spelled(std) or 'nothing'}"
-        )
+    check_normalization(settings.model.mean, settings.model.std)
     if settings.model.shallow and "shallow" not in method_class(settings.run.method).branches:
         raise SettingError(
             f"--method {settings.run.method} trains one feature per image and would leave a shallow branch "
             "untrained: add --no-shallow"
+        )
+
+
+def check_normalization(mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """Refuse one of --mean and --std without the other, or not three numbers. Raises SettingError."""
+    if not (len(mean) == len(std) == 3 or mean == std == ()):
+        raise SettingError(
+            "--mean and --std are given together, three numbers each (red, green, blue), got --mean "
+            f"{spelled(mean) or 'nothing'} and --std {spelled(std) or 'nothing'}"
         )
 
 
@@ -240,7 +245,7 @@ def why_unread(name: str, settings: Settings) -> str:
         return f"--arch {settings.model.arch} does not use it; an architecture {about.arch[0]}_... or another ViT would read it"
     values = flat(settings)
     for needed, wanted in about.needs.items():
-        if values[needed] != wanted:
+        if not (wanted.hold(values[needed]) if isinstance(wanted, Bounds) else values[needed] == wanted):
             return f"it needs {_spelled(needed, wanted)}, and this run has {_spelled(needed, values[needed])}"
     return ""
 

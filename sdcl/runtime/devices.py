@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from sdcl.runtime.errors import SettingError
 
@@ -58,6 +60,21 @@ def require_precision(precision: str, device: torch.device) -> None:
             f"--precision tf32 is arithmetic of NVIDIA GPUs from Ampere on, and this run is on {device}; use "
             "--precision fp32, which is what it would be here, or bf16"
         )
+
+
+def upload(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers that the CPU has, as a tensor on a device, without waiting for a GPU.
+
+    `torch.as_tensor(values, device=device)` copies from ordinary memory and waits for all that the GPU has
+    still to do; from pinned memory the copy takes its turn like any operation.
+
+    Args:
+        values: an array, nested sequences of numbers, or a tensor on the CPU.
+    """
+    tensor = torch.as_tensor(values, dtype=dtype)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,13 @@ class RunLog:
 def environment(device: torch.device, processes: int, data: str) -> dict[str, Any]:
     """Versions, commit and hardware of a run, and the fingerprint of its training images."""
     import numpy
-    import sklearn
     import timm
     import torchvision
 
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    versions = {m.__name__: m.__version__ for m in (torch, torchvision, timm, numpy, sklearn)}
+    versions = {m.__name__: m.__version__ for m in (torch, torchvision, timm, numpy)}
+    versions["sklearn"] = version("scikit-learn")  # without its import, which takes most of a second
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return {
         "python": platform.python_version(),

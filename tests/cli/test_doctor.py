@@ -74,6 +74,22 @@ def test_weights(tree, tmp_path, monkeypatch):
     assert examine(tree, tmp_path, "--weights", "none")[0] == 1
 
 
+def test_a_search_that_faiss_cannot_do(monkeypatch):
+    """faiss missing is an error; faiss without its GPU part beside a GPU is a remark."""
+    pytest.importorskip("faiss", reason="faiss is an extra; the torch search is the default")
+    assert doctor.examine_search("faiss") == doctor.examine_search("torch") == []
+    monkeypatch.setattr(doctor.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(doctor.neighbors_faiss, "has_gpu_part", lambda faiss: False)
+    (note,) = doctor.examine_search("faiss")
+    assert note.severity == doctor.NOTE and "searches on the CPU" in note.what
+    monkeypatch.setattr(doctor.neighbors_faiss.importlib.util, "find_spec", lambda name: None)
+    (error,) = doctor.examine_search("faiss-ivf")
+    assert (
+        error.severity == doctor.ERROR and "--knn faiss-ivf" in error.what and "sdcl[faiss]" in error.remedy
+    )
+    assert doctor.examine_search("torch") == []
+
+
 def test_regdb_and_nothing_there(tmp_path):
     tree = raw_trees.regdb(tmp_path / "r", trials=(1,))
     assert not has(examine(tree, tmp_path, dataset="regdb")[1], "error", "split")

@@ -1,4 +1,4 @@
-"""Exact neighbour lists against brute force, in strips, in shards, and among duplicates."""
+"""Neighbour lists against brute force, in strips, in shards, and among duplicates."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,14 @@ from helpers.brute_force import degenerate, squared_distances
 from sdcl.clustering import jaccard_distance, nearest_neighbors, neighbors, neighbors_gpu
 from sdcl.runtime.work_sharing import alone, sharing_through
 
-SEARCHES = [("torch", None), ("torch", 1), ("torch", 7), ("torch", 64), ("faiss", None)]
+SEARCHES = [("torch", None), ("torch", 1), ("torch", 7), ("torch", 64), ("faiss", None), ("faiss-ivf", None)]
 
 
 @pytest.mark.parametrize("backend,chunk", SEARCHES)
 @pytest.mark.parametrize("name", ["random", "duplicates", "crowd", "norms", "zeros", "5"])
 def test_neighbors_are_the_nearest(backend, chunk, name):
     """The distances of a list are the k smallest ones, the image itself comes first, no image twice."""
-    if backend == "faiss":
+    if backend.startswith("faiss"):
         pytest.importorskip("faiss", reason="faiss is an extra; the torch search is the default")
     array = degenerate(name)
     ranks = nearest_neighbors(torch.from_numpy(array), 12, backend=backend, chunk=chunk)
@@ -86,10 +86,10 @@ def test_neighbors_ignore_the_precision_of_the_surrounding_training():
     np.testing.assert_array_equal(plain.toarray(), jaccard_distance(features).toarray())
 
 
-@pytest.mark.parametrize("backend", ["torch", "faiss"])
+@pytest.mark.parametrize("backend", ["torch", "faiss", "faiss-ivf"])
 def test_an_image_leads_its_own_list_among_duplicates(backend):
     """Forty copies of each of three points: rounding may not decide that an image has no neighbour at all."""
-    if backend == "faiss":
+    if backend.startswith("faiss"):
         pytest.importorskip("faiss", reason="faiss is an extra; the torch search is the default")
     points = torch.nn.functional.normalize(torch.randn(3, 24, generator=torch.Generator().manual_seed(1)))
     features = points.repeat_interleave(40, 0) + 1e-8
@@ -101,8 +101,11 @@ def test_an_image_leads_its_own_list_among_duplicates(backend):
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="NaN"):
-        nearest_neighbors(torch.full((4, 2), float("nan")), 2)
+    for bad in ("nan", "inf", "-inf"):
+        features = torch.ones(4, 2)
+        features[2, 1] = float(bad)
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            nearest_neighbors(features, 2)
     with pytest.raises(ValueError, match="non-empty"):
         nearest_neighbors(torch.zeros(0, 4), 2)
     with pytest.raises(ValueError, match="--knn"):

@@ -26,7 +26,7 @@ from sdcl.config import (
 )
 from sdcl.config import settings as settings_module
 from sdcl.config.command_line import differences_from_recipe
-from sdcl.config.fields import setting
+from sdcl.config.fields import Bounds, setting
 from sdcl.config.settings import (
     groups,
     known_values,
@@ -100,7 +100,9 @@ def context(method, one):
     if one.about.arch and method != "sdcl":
         flags += ["-a", "vit_base"]
     for name, value in one.about.needs.items():
-        if flat(parse(flags, "x", "")[0])[name] != value:
+        if isinstance(value, Bounds):
+            assert value.hold(flat(parse(flags, "x", "")[0])[name])
+        elif flat(parse(flags, "x", "")[0])[name] != value:
             flags += as_flags(name, value)
     return flags
 
@@ -159,6 +161,8 @@ def test_mean_and_deviation_that_no_weight_has_are_refused(flags, part):
         (["--no-cnl", "--cnl-threshold", "0.5"], "--cnl"),
         (["--method", "gur", "-d", "regdb", "--camera-eps", "0.5"], "--intra-camera"),
         (["--method", "adca", "--optimizer-momentum", "0.5"], "--optimizer sgd"),
+        (["--color-jitter", "0", "--jitter-views", "all"], "--jitter-views .* needs --color-jitter above 0"),
+        (["--method", "adca", "--jitter-views", "exchanged"], "--jitter-views .* has --color-jitter 0.0"),
         (["--from-run", "logs/sdcl_sysu"], "--method hil would read it"),
         (["--method", "hil", "--from-run", "a", "--pretrained", "b"], "--pretrained .* needs no --from-run"),
         (["--method", "hil", "--from-run", "a", "--min-loaded", "1"], "--min-loaded .* needs no --from-run"),

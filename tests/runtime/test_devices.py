@@ -1,9 +1,11 @@
 """`--precision`: what it needs, and what it switches on for how long."""
 
+import numpy as np
 import pytest
 import torch
+from helpers.imitated_gpu import CUDA, ImitatedGPU
 
-from sdcl.runtime.devices import require_precision, tf32_products
+from sdcl.runtime.devices import require_precision, tf32_products, upload
 from sdcl.runtime.errors import SettingError
 
 
@@ -38,3 +40,26 @@ def test_tf32_is_refused_where_it_would_change_nothing(monkeypatch, device, capa
         return
     with pytest.raises(SettingError, match=f"--precision tf32 .* on {device}; use --precision fp32"):
         require_precision(precision, torch.device(device))
+
+
+@pytest.mark.parametrize(
+    ("work", "kind"),
+    [
+        (lambda x: x.sum().item(), "item"),
+        (lambda x: x.tolist(), "tolist"),
+        (lambda x: x[x > 1], "boolean index"),
+        (lambda x: x.nonzero(), "nonzero"),
+        (lambda x: x.unique(), "unique"),
+        (lambda x: x.cpu(), "copy to the CPU"),
+        (lambda x: x[torch.tensor([1])], "copy from the CPU"),
+        (lambda x: torch.as_tensor(np.arange(3), device=CUDA), "copy from the CPU"),
+        (lambda x: x.new_tensor([1.0]), "copy from the CPU"),
+    ],
+)
+def test_what_waits_for_the_imitated_gpu(work, kind):
+    with ImitatedGPU() as gpu:
+        x = upload([1.0, 2.0, 3.0], CUDA)
+        x[upload(np.array([0]), x.device)] = 4.0  # none of this waits
+        assert gpu.waits == [] and x.is_cuda
+        work(x)
+    assert [wait.kind for wait in gpu.waits][:1] == [kind]
