@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from sdcl.clustering import LabelSet, PseudoLabels
@@ -69,6 +68,8 @@ def label_churn(
     in_both, unchanged = (old >= 0) & (ids >= 0), (old >= 0) == (ids >= 0)
     churn = {}
     if in_both.sum() > 1:
+        from sklearn.metrics import adjusted_rand_score  # slow to import, and of no use before an epoch's end
+
         churn["churn"] = 1.0 - float(adjusted_rand_score(old[in_both], ids[in_both]))
     churn["outlier_churn"] = float((~unchanged).mean()) if len(ids) else 0.0
     return churn

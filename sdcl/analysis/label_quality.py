@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import adjusted_rand_score
 
 from sdcl.clustering import LabelSet
 from sdcl.datasets.sample import UNKNOWN, Sample
@@ -50,6 +49,8 @@ class LabelQuality:
         if labels.eps is not None:
             summary["eps"] = labels.eps
         if not (identities == UNKNOWN).any():
+            from sklearn.metrics import adjusted_rand_score  # slow to import, of no use before an epoch's end
+
             # a cluster for each outlier
             single = np.where(kept, ids, labels.num_clusters + np.arange(len(ids)))
             summary |= {

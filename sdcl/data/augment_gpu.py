@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sdcl.data.normalization import Normalization
 from sdcl.data.pixels import ERASE_FILL, LUMINANCE, UNCHANGED
+from sdcl.runtime.devices import upload
 
 if TYPE_CHECKING:
     from sdcl.data.augment_draws import Augmentation, Draw
@@ -42,15 +43,15 @@ def to_unit(images: Tensor) -> Tensor:
 
 def standardize(images: Tensor, normalization: Normalization) -> Tensor:
     """(B, 3, H, W) in [0, 1] less the mean, over the deviation."""
-    mean, std = images.new_tensor((normalization.mean, normalization.std)).view(2, 3, 1, 1)
+    mean, std = upload((normalization.mean, normalization.std), images.device, images.dtype).view(2, 3, 1, 1)
     return (images - mean).div_(std)
 
 
 def apply_channel(images: Tensor, codes: Sequence[int]) -> Tensor:
     """(B, 3, H, W) with channel 0, 1 or 2, or (3) luminance in all three, by image; -1: unchanged."""
     _check_count("channel codes", codes, images)
-    table = images.new_tensor([(1, 0, 0), (0, 1, 0), (0, 0, 1), LUMINANCE, (0, 0, 0)])  # row -1 is never used
-    code = torch.tensor(codes, device=images.device)
+    rows = [(1, 0, 0), (0, 1, 0), (0, 0, 1), LUMINANCE, (0, 0, 0)]  # row -1 is never used
+    table, code = upload(rows, images.device, images.dtype), upload(codes, images.device)
     # (B, 1, H, W); x * 1 + y * 0 + z * 0 is x exactly
     source = (images * table[code][:, :, None, None]).sum(1, keepdim=True)
     return torch.where((code == UNCHANGED)[:, None, None, None], images, source)
@@ -59,14 +60,14 @@ def apply_channel(images: Tensor, codes: Sequence[int]) -> Tensor:
 def apply_erasing(images: Tensor, boxes: Sequence[tuple[int, int, int, int]]) -> Tensor:
     """(B, 3, H, W) with `ERASE_FILL` in B rectangles (top, left, height, width)."""
     _check_count("rectangles", boxes, images)
-    box = torch.tensor(boxes, device=images.device).view(-1, 4, 1)
+    box = upload(boxes, images.device).view(-1, 4, 1)
     top, left, height, width = box.unbind(1)  # (B, 1) each
     rows = torch.arange(images.shape[2], device=images.device)
     columns = torch.arange(images.shape[3], device=images.device)
     inside_rows = (rows >= top) & (rows < top + height)  # (B, H)
     inside_columns = (columns >= left) & (columns < left + width)  # (B, W)
     inside = (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]  # (B, 1, H, W)
-    return torch.where(inside, images.new_tensor(ERASE_FILL).view(3, 1, 1), images)
+    return torch.where(inside, upload(ERASE_FILL, images.device, images.dtype).view(3, 1, 1), images)
 
 
 def apply_crop_flip(
@@ -82,8 +83,8 @@ def apply_crop_flip(
     """
     batch, channels, height, width = images.shape
     device = images.device
-    top, left = (torch.tensor(corners, device=device).view(-1, 2, 1) - pad).unbind(1)  # (B, 1) each
-    flip = torch.tensor(flipped, device=device).view(-1, 1)
+    top, left = (upload(corners, device).view(-1, 2, 1) - pad).unbind(1)  # (B, 1) each
+    flip = upload(flipped, device).view(-1, 1)
     rows = torch.arange(height, device=device) + top  # (B, H) source rows
     columns = torch.arange(width, device=device)
     columns = torch.where(flip, width - 1 - columns, columns) + left  # (B, W) source columns
@@ -107,12 +108,11 @@ def apply_jitter(
         factors: B rows of one factor per operation.
     """
     images = images.clone()
-    factor = images.new_tensor(factors)  # (B, 4)
-    order = torch.tensor(orders)  # (B, 4) on the CPU, where the group sizes are needed
-    for position in range(order.shape[1]):
-        rows = order[:, position].argsort(stable=True)
-        sizes = order[:, position].bincount(minlength=len(JITTER_OPERATIONS)).tolist()
-        groups = rows.to(images.device).split(sizes)  # one transfer for the four groups
+    factor = upload(factors, images.device, images.dtype)  # (B, 4)
+    order = torch.tensor(orders).T  # (4, B) on the CPU, where the group sizes are needed
+    rows = upload(order.argsort(dim=1, stable=True), images.device)  # (4, B), one copy for all groups
+    for turn, of_turn in zip(order, rows, strict=True):
+        groups = of_turn.split(turn.bincount(minlength=len(JITTER_OPERATIONS)).tolist())
         for operation, (group, adjust) in enumerate(zip(groups, JITTER_OPERATIONS, strict=True)):
             if len(group):
                 images[group] = adjust(images[group], factor[group, operation].view(-1, 1, 1, 1))
@@ -148,7 +148,9 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     scale = chroma.clamp_min(torch.finfo(chroma.dtype).tiny)
     hue = torch.where(value == green, (blue - red) / scale + 2, (red - green) / scale + 4)
     hue = torch.where(value == red, (green - blue) / scale, hue) + 6 * shift.squeeze(1)
-    k = (hue[:, None] + images.new_tensor((5, 3, 1)).view(3, 1, 1)).remainder_(6)  # (b, 3, H, W)
+    k = (hue[:, None] + upload((5, 3, 1), images.device, images.dtype).view(3, 1, 1)).remainder_(
+        6
+    )  # (b, 3, H, W)
     fraction = torch.minimum(k, 4 - k).clamp_(0, 1)
     return (value[:, None] - chroma[:, None] * fraction).clamp_(0, 1)
 

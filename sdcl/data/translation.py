@@ -24,6 +24,7 @@ from torch import Tensor
 
 from sdcl.data.image_cache import ImageCache
 from sdcl.data.pixels import LUMINANCE
+from sdcl.runtime.devices import upload
 from sdcl.runtime.errors import DataError
 from sdcl.runtime.files import printable
 from sdcl.runtime.seeds import derive_seeds
@@ -66,7 +67,7 @@ class Translation:
             chosen = np.array([g.randrange(len(self.infrared)) for g in generators])
             shares = [g.uniform(*FOURIER_SHARES) for g in generators]
             return with_amplitudes(images, self.infrared.take(chosen), shares)
-        channels = torch.tensor([g.randrange(3) for g in generators], device=images.device)
+        channels = upload([g.randrange(3) for g in generators], images.device)
         return images.gather(3, channels[:, None, None, None].expand_as(images))
 
 
@@ -91,7 +92,7 @@ class TranslatedImages:
 
 def gray(images: Tensor) -> Tensor:
     """The luminance in all three channels: uint8 (B, H, W, 3) -> the same."""
-    luminance = (images.float() * torch.tensor(LUMINANCE, device=images.device)).sum(3, keepdim=True)
+    luminance = (images.float() * upload(LUMINANCE, images.device)).sum(3, keepdim=True)
     return luminance.round().to(torch.uint8).expand(images.shape)
 
 
@@ -108,7 +109,7 @@ def with_amplitudes(images: Tensor, references: Tensor, shares: Sequence[float])
     height, width = images.shape[1:3]
     own, other = (torch.fft.fft2(x.permute(0, 3, 1, 2).float()) for x in (images, references))
     vertical, horizontal = (torch.fft.fftfreq(n, 1 / n, device=images.device).abs() for n in (height, width))
-    reach = torch.tensor([int(share * min(height, width)) for share in shares], device=images.device)
+    reach = upload([int(share * min(height, width)) for share in shares], images.device)
     low = (vertical[None, :, None] <= reach[:, None, None]) & (
         horizontal <= reach[:, None, None]
     )  # (B, H, W)

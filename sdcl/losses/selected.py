@@ -82,9 +82,8 @@ def camera_contrast(
     logits = similarity(F.normalize(features.float()), proxies) / temperature
     positive = clusters[:, None] == proxy_clusters
     counted = positive.any(1)
-    loss = selected_contrast(
-        logits, positive | ~counted[:, None], torch.tensor(negatives, device=logits.device), negatives
-    )
+    most = torch.full((), negatives, device=logits.device)  # torch.tensor would wait for the GPU
+    loss = selected_contrast(logits, positive | ~counted[:, None], most, negatives)
     if sharing is None:  # images of the same camera
         sharing = torch.bincount(cameras[counted], minlength=int(cameras.max()) + 1)[cameras]
     return (loss * counted / sharing.clamp_min(1)).sum()

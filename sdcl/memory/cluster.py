@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sdcl.memory.hybrid import least_similar
 from sdcl.memory.momentum import sequential_update
+from sdcl.runtime.devices import upload
 from sdcl.runtime.validation import as_features, as_labels, as_rows
 
 
@@ -77,8 +79,7 @@ class ClusterMemory(nn.Module):
         values = F.normalize(features.to(self.rows.dtype))
         labels = as_rows("labels of a memory's update", labels, len(values), len(self.rows))
         if hardest:
-            picked = self._hardest(values, labels)
-            values, labels = values[torch.as_tensor(picked, device=values.device)], labels[picked]
+            values, labels = self._hardest(values, labels)
         sequential_update(self.rows, values, labels, momentum)
 
     @torch.no_grad()
@@ -92,9 +93,11 @@ class ClusterMemory(nn.Module):
             raise ValueError(f"prototypes must be {tuple(self.rows.shape)}, got {tuple(prototypes.shape)}")
         self.rows.copy_(prototypes)
 
-    def _hardest(self, values: Tensor, labels: np.ndarray) -> np.ndarray:
-        """Indexes of the least similar sample of each label in the batch; of equal ones the first."""
-        rows = self.rows[torch.as_tensor(labels, device=values.device)]
-        similarity = (values * rows).sum(1).cpu().numpy()
-        order = np.lexsort((similarity, labels))  # stable: the first in batch order wins a tie
-        return order[np.unique(labels[order], return_index=True)[1]]
+    def _hardest(self, values: Tensor, labels: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """The least similar sample of each label in the batch, of equal ones the first: (C, D), and the
+        labels (C,).
+        """
+        clusters, member = np.unique(labels, return_inverse=True)
+        rows = self.rows[upload(labels, values.device)]
+        picked = least_similar((values * rows).sum(1), upload(member, values.device), len(clusters))
+        return values[picked], clusters

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sdcl.runtime.devices import upload
 from sdcl.runtime.validation import as_features, as_rows
 
 
@@ -52,8 +53,7 @@ class HybridMemory(nn.Module):
         values = F.normalize(features.to(self.mean.dtype))
         labels = as_rows("labels of a memory's update", labels, len(values), len(self.mean))
         clusters, member, size = (
-            torch.as_tensor(a, device=values.device)
-            for a in np.unique(labels, return_inverse=True, return_counts=True)
+            upload(a, values.device) for a in np.unique(labels, return_inverse=True, return_counts=True)
         )
         average = torch.zeros(len(clusters), values.shape[1], dtype=values.dtype, device=values.device)
         average.index_add_(0, member, values).div_(size[:, None])

@@ -6,9 +6,9 @@ Legend: B samples of a batch, R rows of the memory, D dimensions.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from sdcl.runtime.devices import upload
 from sdcl.runtime.validation import as_rows
 
 
@@ -27,10 +27,13 @@ def sequential_update(bank: Tensor, values: Tensor, rows: np.ndarray, momentum: 
         ValueError: not one row for each value, or a row that the bank does not have (-1 among them).
     """
     rows = as_rows("labels of a memory's update", rows, len(values), len(bank))
-    for samples in occurrence_rounds(rows):
-        target = torch.as_tensor(rows[samples], device=bank.device)
-        value = values[torch.as_tensor(samples, device=bank.device)].to(bank.dtype)
-        new = momentum * bank[target] + (1 - momentum) * value
+    rounds = occurrence_rounds(rows)
+    if not rounds:
+        return
+    order = np.concatenate(rounds)
+    both = upload(np.stack((order, rows[order])), bank.device)  # (2, B), one copy for all rounds
+    for samples, target in both.split([len(r) for r in rounds], 1):
+        new = momentum * bank[target] + (1 - momentum) * values[samples].to(bank.dtype)
         bank[target] = new / new.norm(dim=1, keepdim=True)
 
 

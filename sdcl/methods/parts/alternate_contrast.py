@@ -6,7 +6,6 @@ B images of a batch, K clusters, D dimensions.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sdcl.config.settings import MemorySettings
@@ -14,6 +13,7 @@ from sdcl.datasets import MODALITIES
 from sdcl.losses import cluster_contrast
 from sdcl.methods.interface import Batch, Features
 from sdcl.methods.parts.cluster_contrast import ClusterContrast, Source
+from sdcl.runtime.devices import upload
 
 
 class AlternateContrast(ClusterContrast):
@@ -53,15 +53,15 @@ class AlternateContrast(ClusterContrast):
         local = partners[batch.local[self.anchor]]
         for branch, seen in prototypes.items():
             live, whole = features[self.anchor][branch], gathered[self.anchor][branch]
-            here = torch.as_tensor(np.flatnonzero(local >= 0), device=live.device)
-            labels = torch.as_tensor(local[local >= 0], device=live.device)
+            here = upload(np.flatnonzero(local >= 0), live.device)
+            labels = upload(local[local >= 0], live.device)
             contrast = live.sum() * 0  # no image with a partner
             if len(here):
                 # The mean over the whole batch, however many of its matched images this process holds.
                 share = len(here) * len(partners) / (len(local) * (partners >= 0).sum())
                 contrast = share * cluster_contrast(live[here], labels, seen[self.target], self.settings.temp)
             terms[f"cross_{self.anchor}_{self.target}_{branch}"] = self.weight * contrast
-            moving = torch.as_tensor(np.flatnonzero(partners >= 0), device=live.device)
+            moving = upload(np.flatnonzero(partners >= 0), live.device)
             self.memory(self.target, branch).update(
                 whole[moving], partners[partners >= 0], self.momentum, hardest=self.settings.use_hard
             )

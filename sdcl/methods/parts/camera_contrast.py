@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sdcl.losses import camera_contrast
 from sdcl.memory import Prototypes
 from sdcl.methods.interface import Batch, Features, Indexes
+from sdcl.runtime.devices import upload
 
 
 class CameraContrast(nn.Module):
@@ -50,7 +51,7 @@ class CameraContrast(nn.Module):
             # The mean over the processes is then that over the global batch.
             sharing = (np.bincount(cameras)[cameras] * (len(live) / len(cameras))).astype(np.float32)
             mine = (of_all[batch.local[m]] for of_all in (batch.labels[m], cameras, sharing))
-            clusters, cams, counts = (torch.as_tensor(values, device=live.device) for values in mine)
+            clusters, cams, counts = (upload(values, live.device) for values in mine)
             loss = camera_contrast(
                 live,
                 clusters,

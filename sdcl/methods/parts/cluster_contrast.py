@@ -18,6 +18,7 @@ from sdcl.datasets import MODALITIES
 from sdcl.losses import cluster_contrast
 from sdcl.memory import ClusterMemory, centroids
 from sdcl.methods.interface import Batch, Features
+from sdcl.runtime.devices import upload
 
 # branch -> (N, D) features, and labels (N,): what centroids are made of
 Source: TypeAlias = tuple[dict[str, Tensor], np.ndarray]
@@ -85,7 +86,7 @@ class ClusterContrast(nn.Module):
             memories = {m: self.memory(m, branch) for m in MODALITIES}
             for m in MODALITIES:
                 late = memories[m]() if self.settings.late_gradients else None
-                labels = torch.as_tensor(batch.labels[m][batch.local[m]], device=snapshots[m].device)
+                labels = upload(batch.labels[m][batch.local[m]], snapshots[m].device)
                 terms[f"cluster_{m}_{branch}"] = cluster_contrast(
                     features[m][branch], labels, snapshots[m], self.settings.temp, late
                 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from sdcl.association import identity_descriptions
 from sdcl.losses import agreeing_neighbors, cluster_contrast, neighbor_contrast
 from sdcl.memory import InstanceMemory, Prototypes
 from sdcl.methods.interface import Batch, Features
+from sdcl.runtime.devices import upload
 
 
 class DualConsistency(nn.Module):
@@ -97,7 +97,7 @@ class DualConsistency(nn.Module):
                 features[anchor]["deep"], mask, before[neighbor], self.temp, late[neighbor]
             )
         for m in self.instances if self.instance else ():
-            own = torch.as_tensor(batch.indexes[m][batch.local[m]], device=before[m].device)
+            own = upload(batch.indexes[m][batch.local[m]], before[m].device)
             terms[f"instance_{m}_deep"] = cluster_contrast(
                 features[m]["deep"], own, before[m], self.temp, late[m]
             )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from sdcl.config.settings import MemorySettings
@@ -17,6 +16,7 @@ from sdcl.losses import hybrid_contrast, multi_positive_contrast
 from sdcl.memory import HybridMemory, Prototypes, centroids
 from sdcl.methods.interface import Batch, Features
 from sdcl.methods.parts.cluster_contrast import Source
+from sdcl.runtime.devices import upload
 
 
 class HybridContrast(nn.Module):
@@ -54,7 +54,7 @@ class HybridContrast(nn.Module):
             for m in MODALITIES:
                 memory, live, whole = self.memory(m, branch), features[m][branch], gathered[m][branch]
                 mean, hard = memory()
-                labels = torch.as_tensor(batch.labels[m], device=live.device)
+                labels = upload(batch.labels[m], live.device)
                 terms[f"hybrid_{m}_{branch}"] = hybrid_contrast(
                     live,
                     labels[batch.local[m]],
@@ -109,10 +109,10 @@ class SplitContrast(nn.Module):
         for branch in self.memories:
             memory = self.memory(branch)
             before = memory()
-            clusters = torch.as_tensor(self.clusters, device=before[0].device)
+            clusters = upload(self.clusters, before[0].device)
             for m in MODALITIES:
                 late = memory() if self.settings.late_gradients else (None, None)
-                rows = torch.as_tensor(targets[m][batch.local[m]], device=clusters.device)
+                rows = upload(targets[m][batch.local[m]], clusters.device)
                 losses = [
                     multi_positive_contrast(
                         features[m][branch], rows, clusters, bank, self.settings.temp, self.selected, newer

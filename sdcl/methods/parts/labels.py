@@ -11,9 +11,17 @@ from torch import Tensor
 
 from sdcl import clustering
 from sdcl.clustering import PseudoLabels, pseudo_labels
+from sdcl.clustering.neighbors_faiss import INVERTED, InvertedLists
 from sdcl.config.groups import ClusterSettings
 from sdcl.datasets import MODALITIES
 from sdcl.methods.interface import Features, Indexes, Once, require_clusters, require_common_clusters
+
+
+def search_of(settings: ClusterSettings) -> str:
+    """Name of the neighbour search, with the settings of an approximate one."""
+    if settings.knn == INVERTED:
+        return str(InvertedLists(settings.knn_lists, settings.knn_probes))
+    return settings.knn
 
 
 def cluster(
@@ -37,7 +45,7 @@ def cluster(
             k2=settings.k2,
             eps=radius,
             min_samples=settings.min_samples,
-            backend=settings.knn,
+            backend=search_of(settings),
             normalize=normalize,
         )
         moved = radius + (settings.eps_step if 2 * labels.outliers > len(labels.ids) else -settings.eps_step)
@@ -103,7 +111,7 @@ def cluster_jointly(
             k2=settings.k2,
             eps=settings.eps,
             min_samples=settings.min_samples,
-            backend=settings.knn,
+            backend=search_of(settings),
         )
     )
     parted = np.split(common.ids, [len(rows["visible"])])

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from sdcl.losses import agreeing_neighbors, neighbor_contrast
 from sdcl.memory import InstanceMemory
 from sdcl.methods.interface import Batch, Features
+from sdcl.runtime.devices import upload
 
 
 class NeighborLearning(nn.Module):
@@ -63,8 +63,8 @@ class NeighborLearning(nn.Module):
         before = {m: {b: memory() for b, memory in branches.items()} for m, branches in memories.items()}
         masks = {}
         for anchor, neighbor in self.pairs:
-            rows = torch.as_tensor(
-                batch.indexes[anchor][batch.local[anchor]], device=next(iter(before[anchor].values())).device
+            rows = upload(
+                batch.indexes[anchor][batch.local[anchor]], next(iter(before[anchor].values())).device
             )
             anchors = {b: w[rows] for b, w in before[anchor].items()}  # (B, D) each
             masks[anchor, neighbor] = agreeing_neighbors(anchors, before[neighbor], self.threshold)
