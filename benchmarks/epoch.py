@@ -29,21 +29,23 @@ def main() -> None:
     parser = common.arguments(__doc__)
     parser.add_argument("--set", default="quick", choices=("quick", "medium", "sysu"))
     parser.add_argument("--work", type=Path, default=Path("logs/epoch"), help="folder of images and run")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
     parser.add_argument("flags", nargs="*", help="flags of `sdcl train`, after --")
     args = parser.parse_args()
-    data, run, gpu = args.work / args.set, args.work / "run", torch.cuda.is_available()
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    data, run, gpu = args.work / args.set, args.work / "run", device == "cuda"
     size = ["--identities", 12, "--images-per-camera", 4] if args.quick else []
     common.sdcl(
         "synthesize", "--layout", "sysu", "--set", args.set, "--out", data, "--jobs", args.threads, *size
     )
     flags = ["-d", "sysu", "--data-dir", data, "--cache-dir", args.work / "cache", "--logs-dir", run]
-    flags += ["--epochs", 1, "--no-resume", "--report", "none"]
+    flags += ["--device", device, "--epochs", 1, "--no-resume", "--report", "none"]
     flags += ["--pretrained", "none"] if gpu else SMALL
     flags += QUICK if args.quick else []
     common.sdcl("train", *flags, *args.flags)
     row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     steps, total = sum(row["iterations"].values()), sum(row["seconds"].values())
-    print(common.machine("cuda" if gpu else "cpu"))
+    print(common.machine(device))
     rows = [
         (phase, common.seconds(seconds), f"{seconds / total:.0%}", f"{RELEASED[phase]:.0%}")
         for phase, seconds in row["seconds"].items()

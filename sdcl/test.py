@@ -10,30 +10,33 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdcl.config import Settings, flat, from_saved, parse
 from sdcl.config.fields import flag_of
 from sdcl.config.settings import model_names, number_list
 from sdcl.config.supervision import cautions
 from sdcl.datasets import open_dataset, source_of
-from sdcl.evaluation.protocols import Result, mean_results
-from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, results_table, to_json
-from sdcl.inference.test_set import TestSet
-from sdcl.inference.trained_model import TrainedModel
-from sdcl.models.pretrained import chosen_normalization
-from sdcl.reporting.write import report_after_run
-from sdcl.runtime import distributed
-from sdcl.runtime.devices import require_precision, tf32_products
 from sdcl.runtime.errors import CheckpointError, SettingError
 from sdcl.runtime.files import write_text
 from sdcl.runtime.program import program
+
+if TYPE_CHECKING:
+    from sdcl.evaluation.protocols import Result
+    from sdcl.inference.trained_model import TrainedModel
+    from sdcl.runtime.distributed import Processes
 
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Exit codes: 0 tested, 2 bad input."""
     settings, _, given = parse(argv, "sdcl test", "Test trained models by the protocols of their data set.")
+    # imported when the flags are known to be right, as in the functions below: torch and the rest take seconds
+    from sdcl.evaluation.protocols import mean_results
+    from sdcl.evaluation.tables import results_table
+    from sdcl.reporting.write import report_after_run
+    from sdcl.runtime import distributed
+
     processes = distributed.start(settings.run.device)
     runs = trial_settings(settings, "trial" in given)
     results = [evaluate_run(run, given, processes) for run in runs]
@@ -64,7 +67,7 @@ def trial_settings(settings: Settings, one_trial: bool) -> list[Settings]:
     return [dataclasses.replace(settings, data=dataclasses.replace(settings.data, trial=t)) for t in trials]
 
 
-def evaluate_run(settings: Settings, given: dict[str, Any], processes: distributed.Processes) -> list[Result]:
+def evaluate_run(settings: Settings, given: dict[str, Any], processes: Processes) -> list[Result]:
     """Test the model of --checkpoint, or of the run folder, by all protocols of its data set.
 
     Args:
@@ -76,6 +79,10 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
             other hardware.
         DataError: no test images.
     """
+    from sdcl.inference.test_set import TestSet
+    from sdcl.inference.trained_model import TrainedModel
+    from sdcl.runtime.devices import require_precision, tf32_products
+
     trained = TrainedModel.open(settings.test.checkpoint or settings.run_dir)
     refuse_leak(trained, settings)
     network = {name: flat(trained.settings)[name] for name in model_names()}
@@ -105,6 +112,8 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: distribut
 
 def refuse_other_pixels(trained: TrainedModel, settings: Settings) -> None:
     """Refuse --mean and --std that are not those of training. Raises SettingError."""
+    from sdcl.models.pretrained import chosen_normalization
+
     chosen = chosen_normalization(settings)
     if chosen and not trained.normalization.close_to(chosen):
         raise SettingError(
@@ -141,6 +150,8 @@ def write_results(folder: Path, results: list[Result], trials: Sequence[int] = (
     Raises:
         OutputError: the folder cannot be written.
     """
+    from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, to_json
+
     markdown = markdown_rows(results) + (f"\n\n{markdown_trials(results, trials)}" if trials else "")
     write_text(folder / "test.json", to_json(results, trials) + "\n")
     write_text(folder / "test.md", markdown + "\n")

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from sdcl.config import Settings, differences_from_recipe, notes_on_released_line, parse
 from sdcl.config.supervision import cautions
 from sdcl.datasets import open_dataset
-from sdcl.inference.test_set import TestSet
-from sdcl.methods.build import build_method
-from sdcl.reporting.write import report_after_run
-from sdcl.runtime import distributed
-from sdcl.runtime.distributed import Processes
-from sdcl.runtime.interruption import Interruption
 from sdcl.runtime.program import program
-from sdcl.runtime.run_log import RunLog
-from sdcl.training.images import TrainingImages
-from sdcl.training.initial_model import initial_model
-from sdcl.training.session import TrainingSession
+
+if TYPE_CHECKING:
+    from sdcl.runtime.distributed import Processes
+    from sdcl.runtime.interruption import Interruption
 
 
 @program
@@ -36,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     it, the same command continues; 1 anything else, with its traceback.
     """
     settings, origin, given = parse(argv, "sdcl train", "Train one method on one data set.")
+    # imported when the flags are known to be right, as in `train`: torch and the rest take seconds
+    from sdcl.reporting.write import report_after_run
+    from sdcl.runtime import distributed
+    from sdcl.runtime.interruption import Interruption
+
     differences = [*differences_from_recipe(settings, origin), *notes_on_released_line(settings, given)]
     with Interruption() as interruption:
         processes = distributed.start(settings.run.device)
@@ -64,6 +61,17 @@ def train(
     Raises:
         UserError: bad input, or a run that cannot go on. Interrupted: a signal; the same call continues.
     """
+    import torch
+
+    from sdcl.inference.test_set import TestSet
+    from sdcl.methods.build import build_method
+    from sdcl.runtime import distributed
+    from sdcl.runtime.interruption import Interruption
+    from sdcl.runtime.run_log import RunLog
+    from sdcl.training.images import TrainingImages
+    from sdcl.training.initial_model import initial_model
+    from sdcl.training.session import TrainingSession
+
     processes = processes or distributed.start(settings.run.device)
     interruption = interruption or Interruption()
     log = RunLog(settings.run_dir, processes.main)

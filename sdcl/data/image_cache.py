@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -20,8 +21,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sdcl.datasets.images import FORMATS, MAX_PIXELS
+from sdcl.runtime.devices import upload
 from sdcl.runtime.errors import DataError
-from sdcl.runtime.files import atomic, printable
+from sdcl.runtime.files import atomic, exclusive, printable
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -29,6 +31,7 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 GPU_SHARE = 0.4  # of the free memory of a GPU that images may take
+COPIED = 1024  # images copied to a GPU at once
 
 
 def fingerprint(paths: Sequence[str]) -> str:
@@ -79,7 +82,11 @@ class ImageCache:
         self.device = device
         self._resident: Tensor | None = None
         if device.type == "cuda" and images.nbytes < GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
-            self._resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+            self._resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
+            for start in range(0, len(images), COPIED):
+                rows = slice(start, start + COPIED)
+                # a tensor made of a read-only map, without a copy, would come with a warning
+                self._resident[rows] = upload(np.array(images[rows]), device)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -87,56 +94,108 @@ class ImageCache:
     def take(self, rows: np.ndarray) -> Tensor:
         """Images at the indexes int (B,), as uint8 (B, H, W, 3) on the device."""
         if self._resident is not None:
-            return self._resident[torch.as_tensor(rows, device=self.device)]
-        batch = torch.from_numpy(self.images[rows])
-        if self.device.type != "cuda":
-            return batch
-        return batch.pin_memory().to(self.device, non_blocking=True)
+            return self._resident[upload(rows, self.device)]
+        return upload(self.images[rows], self.device)
 
 
 def cache_file(paths: Sequence[str], height: int, width: int, resize: str, cache_dir: Path) -> Path:
     """Path of the cached array; it names the files as they are now, the size and the filter."""
-    key = hashlib.sha256(json.dumps([fingerprint(paths), height, width, resize]).encode()).hexdigest()[:20]
+    return _cache_file(fingerprint(paths), height, width, resize, cache_dir)
+
+
+def _cache_file(files: str, height: int, width: int, resize: str, cache_dir: Path) -> Path:
+    key = hashlib.sha256(json.dumps([files, height, width, resize]).encode()).hexdigest()[:20]
     return cache_dir / f"{key}_{height}x{width}_{resize}.npy"
 
 
-def build_cache(
-    paths: Sequence[str], height: int, width: int, resize: str, cache_dir: Path, workers: int, title: str
-) -> Path:
-    """Decode all images into one file, unless it exists. The file is written atomically.
+def build_caches(
+    paths: Sequence[str],
+    height: int,
+    width: int,
+    resizes: Sequence[str],
+    cache_dir: Path,
+    workers: int,
+    title: str,
+) -> dict[str, Path]:
+    """Decode all images once, into one file per filter that does not exist yet. Files are written atomically.
+
+    Of several processes that need the same images, on one machine or on several, one decodes while the others
+    wait. If no image needs resizing, the files of all filters are one file under several names.
 
     Args:
-        resize: a name of `FILTERS`. workers: threads. title: of the progress bar.
+        resizes: names of `FILTERS`. workers: threads. title: of the progress bar.
 
     Returns:
-        The path of a NumPy file, uint8 (N, H, W, 3).
+        Filter -> the path of a NumPy file, uint8 (N, H, W, 3).
 
     Raises:
         DataError: unreadable or truncated images, each named.
         OutputError: the cache folder cannot be written.
     """
-    target = cache_file(paths, height, width, resize, cache_dir)
-    if target.is_file():
-        return target
-    with atomic(target, "free space or choose another --cache-dir, then run again") as part:
-        array = np.lib.format.open_memmap(part, "w+", np.uint8, (len(paths), height, width, 3))
-        broken: list[str] = []
+    files = fingerprint(paths)
+    targets = {resize: _cache_file(files, height, width, resize, cache_dir) for resize in resizes}
+    if not all(target.is_file() for target in targets.values()):
+        waiting = f"waiting for another process that decodes the same images ({title})"
+        with exclusive(cache_dir / f"{files}_{height}x{width}.lock", waiting):
+            missing = {resize: target for resize, target in targets.items() if not target.is_file()}
+            if missing:
+                _decode_into(missing, paths, height, width, workers, title)
+    return targets
 
-        def decode_into(row: int) -> None:
+
+def _decode_into(
+    targets: dict[str, Path], paths: Sequence[str], height: int, width: int, workers: int, title: str
+) -> None:
+    """Write the file of each filter. Errors as those of `build_caches`."""
+    remedy = "free space or choose another --cache-dir, then run again"
+    broken: list[str] = []
+    unchanged = np.zeros(len(paths), bool)  # which images have the wanted size already
+
+    with ExitStack() as stack:
+        parts = {resize: stack.enter_context(atomic(target, remedy)) for resize, target in targets.items()}
+        shape = (len(paths), height, width, 3)
+        arrays = {r: np.lib.format.open_memmap(part, "w+", np.uint8, shape) for r, part in parts.items()}
+
+        def decode_row(row: int) -> None:
             try:
-                array[row] = decode(paths[row], height, width, resize)
+                image = read_image(paths[row])
             except DataError as error:
                 broken.append(str(error))
+                return
+            unchanged[row] = image.size == (width, height)
+            for resize, array in arrays.items():
+                array[row] = _resized(image, height, width, resize)
 
         with ThreadPoolExecutor(workers) as pool:
-            done = pool.map(decode_into, range(len(paths)))
+            done = pool.map(decode_row, range(len(paths)))
             list(tqdm(done, f"decode {title}", len(paths), unit="image", disable=None, leave=False))
         if broken:
             shown = "\n  ".join(sorted(broken)[:20])
             advice = "replace them from the original archive"
             raise DataError(f"{len(broken)} image(s) cannot be used; {advice}:\n  {shown}")
-        array.flush()
-    return target
+        for array in arrays.values():
+            array.flush()
+        if unchanged.all():
+            first, *others = parts.values()
+            for other in others:
+                _make_one_file(first, other)
+
+
+def _make_one_file(first: Path, other: Path) -> None:
+    """Let both names mean one file, if the file system can; their contents are equal."""
+    link = other.with_name(f"{other.name}.link")
+    try:
+        os.link(first, link)
+    except OSError:
+        return
+    os.replace(link, other)
+
+
+def build_cache(
+    paths: Sequence[str], height: int, width: int, resize: str, cache_dir: Path, workers: int, title: str
+) -> Path:
+    """The file of one filter; see `build_caches`."""
+    return build_caches(paths, height, width, [resize], cache_dir, workers, title)[resize]
 
 
 def open_cache(
@@ -154,7 +213,12 @@ def open_cache(
 
     Arguments and errors as those of `build_cache`.
     """
-    path = build_cache(paths, height, width, resize, cache_dir, workers, title)
+    return open_file(build_cache(paths, height, width, resize, cache_dir, workers, title), device)
+
+
+def open_file(path: Path, device: torch.device) -> ImageCache:
+    """The images of a file of `build_caches`. Processes that map the same file share its pages."""
+    # read-only: Linux counts a map that may be written ("c") as memory and refuses one larger than the machine's
     return ImageCache(np.load(path, mmap_mode="r"), device)
 
 
@@ -164,7 +228,10 @@ def decode(path: str, height: int, width: int, resize: str) -> np.ndarray:
     Raises:
         DataError: the file is no image, is truncated, or is larger than `MAX_PIXELS`.
     """
-    image = read_image(path)
+    return _resized(read_image(path), height, width, resize)
+
+
+def _resized(image: Image.Image, height: int, width: int, resize: str) -> np.ndarray:
     return np.asarray(image.resize((width, height), FILTERS[resize]))
 
 

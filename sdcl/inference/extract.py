@@ -5,6 +5,8 @@ N images, B images of a batch, D dimensions, H height, W width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,9 @@ from tqdm import tqdm
 from sdcl.data.augment import normalize
 from sdcl.data.image_cache import ImageCache, ImageSource
 from sdcl.models.backbone import Backbone
-from sdcl.runtime.distributed import gather_shares, share_of
+from sdcl.runtime.distributed import gather_shares, largest_share, share_of
+
+BeforeBatch = Callable[[int], None]  # gets the number of the batch, the same on every process
 
 
 @torch.no_grad()
@@ -28,6 +32,7 @@ def extract_features(
     title: str,
     rows: np.ndarray | None = None,
     unit_views: bool = False,
+    before_batch: BeforeBatch | None = None,
 ) -> dict[str, Tensor]:
     """Compute the features of a cache's images in eval mode. Each process embeds a share of them and receives
     all.
@@ -38,6 +43,7 @@ def extract_features(
         title: text of the progress bar.
         rows: int (N,), the images to embed, in this order; None: all of the cache.
         unit_views: bring the features of image and flip to unit length before they are averaged.
+        before_batch: called before each batch; what it raises ends the embedding.
 
     Returns:
         branch -> float32 (N, D) on the cache's device, not normalised.
@@ -46,9 +52,15 @@ def extract_features(
     model.eval()
     rows = np.arange(len(images)) if rows is None else rows
     share = rows[share_of(len(rows))]
-    batches = [share[first : first + batch_size] for first in range(0, len(share), batch_size)]
+    firsts = range(0, largest_share(len(rows)), batch_size)  # as many on every process
     parts: dict[str, list[Tensor]] = {branch: [] for branch in model.branches}
-    for batch in tqdm(batches, f"embed {title} {modality}", unit="batch", disable=None, leave=False):
+    bar = tqdm(firsts, f"embed {title} {modality}", unit="batch", disable=None, leave=False)
+    for number, first in enumerate(bar):
+        if before_batch is not None:
+            before_batch(number)
+        batch = share[first : first + batch_size]
+        if not len(batch):
+            continue
         features = flip_averaged(
             model,
             normalize(images.take(batch), model.normalization),
@@ -95,7 +107,13 @@ def joined(features: dict[str, Tensor]) -> Tensor:
 
 @torch.no_grad()
 def calibrate_necks(
-    model: Backbone, caches: dict[str, ImageCache], *, batch_size: int, bf16: bool, seed: int
+    model: Backbone,
+    caches: dict[str, ImageCache],
+    *,
+    batch_size: int,
+    bf16: bool,
+    seed: int,
+    before_batch: BeforeBatch | None = None,
 ) -> None:
     """Set the running statistics of the BN necks to those of pretrained features on unlabelled images.
 
@@ -103,6 +121,9 @@ def calibrate_necks(
     first clustering and the first memories would be made of features that were never standardised, while the
     first training steps standardise theirs. Both modalities are mixed in each batch, in proportion and in
     random order; statistics are averaged over the batches.
+
+    Args:
+        before_batch: as in `extract_features`.
     """
     necks = model.necks
     momenta = [neck.momentum for neck in necks]
@@ -117,6 +138,8 @@ def calibrate_necks(
     }
     steps = max(1, total // batch_size)
     for step in range(steps):
+        if before_batch is not None:
+            before_batch(step)
         rows = {m: np.sort(order[step::steps]) for m, order in orders.items()}
         with torch.autocast(next(iter(caches.values())).device.type, torch.bfloat16, enabled=bf16):
             model({m: normalize(caches[m].take(r), model.normalization) for m, r in rows.items() if len(r)})

@@ -11,7 +11,7 @@ from sdcl.data.image_cache import build_cache, open_cache
 from sdcl.datasets import Dataset, ProtocolOptions
 from sdcl.evaluation.protocols import Result, evaluate
 from sdcl.evaluation.rerank import Rerank
-from sdcl.inference.extract import extract_features, joined
+from sdcl.inference.extract import BeforeBatch, extract_features, joined
 from sdcl.models.backbone import Backbone
 from sdcl.runtime.distributed import Processes, barrier
 
@@ -48,12 +48,18 @@ class TestSet:
             barrier()
             self.caches[m] = open_cache(*source, processes.device, workers=data.workers, title=f"test {m}")
 
-    def evaluate(self, model: Backbone, bf16: bool) -> list[Result]:
-        """Embed every test image once; all protocols and draws use the same features."""
+    def evaluate(self, model: Backbone, bf16: bool, before_batch: BeforeBatch | None = None) -> list[Result]:
+        """Embed every test image once; all protocols and draws use the same features.
+
+        Args:
+            before_batch: as in `extract_features`.
+        """
         size = self.settings.test_batch_size
         features = {}
         for m, cache in self.caches.items():
-            branches = extract_features(model, cache, m, batch_size=size, bf16=bf16, title="test")
+            branches = extract_features(
+                model, cache, m, batch_size=size, bf16=bf16, title="test", before_batch=before_batch
+            )
             features[m] = joined(branches).cpu()  # (N, D)
         rerank = Rerank() if self.settings.rerank else None
         return evaluate(features, self.samples, self.protocols, rerank, self.supervision)

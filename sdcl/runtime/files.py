@@ -1,13 +1,21 @@
-"""Atomic writing and printable paths: the one place where files of a run or a program are put on disk."""
+"""Atomic writing, locks and printable paths: the one place where files of a run or a program are put on disk."""
 
 from __future__ import annotations
 
 import os
+import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from sdcl.runtime.errors import OutputError, writing
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -22,7 +30,8 @@ def atomic(
     Raises:
         OutputError: the folder or the file cannot be written.
     """
-    part = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    # machines that share the folder may have processes of the same number
+    part = target.with_name(f"{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     with writing(printable(target), remedy):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -32,6 +41,52 @@ def atomic(
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(lock: Path, waiting: str) -> Iterator[None]:
+    """Hold the lock file while the block runs; it is made, with its folder, and removed afterwards.
+
+    The system drops the lock of a process that ends, however it ends. Where locks do not exist the block runs
+    at once.
+
+    Args:
+        waiting: printed if another process holds the lock.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    file = None
+    with writing(printable(lock)):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        while fcntl is not None:
+            file = lock.open("a")
+            if not _locked(file, waiting):
+                break
+            try:
+                if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                    break
+            except FileNotFoundError:
+                pass
+            file.close()  # the process that held it has removed it since: make a new one
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        if file is not None:
+            file.close()
+
+
+def _locked(file: IO[str], waiting: str) -> bool:
+    """Lock an open file, waiting for other processes. Returns False on a file system without locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(waiting, file=sys.stderr, flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
 
 
 def write_text(target: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT (preemption, Ctrl-C): the step ends, the state is saved, the exit code is 75."""
+"""SIGTERM and SIGINT (preemption, Ctrl-C): the step, or the batch of an embedding, ends; the state is saved; the exit code is 75."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Interruption:
             os._exit(128 + number)
         self.signal_name = signal.Signals(number).name
         print(
-            f"\n{self.signal_name}: ending the step and saving; another signal ends the program at once",
+            f"\n{self.signal_name}: ending the step or batch and saving; another signal ends the program at once",
             file=sys.stderr,
             flush=True,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sdcl.config import Settings
-from sdcl.data.image_cache import ImageCache, build_cache, content_fingerprint, open_cache
+from sdcl.data.image_cache import ImageCache, build_caches, content_fingerprint, open_file
 from sdcl.data.translation import FOLDER, TranslatedImages, Translation, paths_in_folder
 from sdcl.datasets import Dataset
 from sdcl.datasets.sample import MODALITIES
@@ -50,24 +50,20 @@ class TrainingImages:
         """
         paths = {m: [s.path for s in dataset.train[m]] for m in MODALITIES}
         cameras = {m: np.array([s.camera for s in dataset.train[m]]) for m in MODALITIES}
-        train = open_caches(paths, settings, settings.data.resize_train, processes, "training")
-        extract = open_caches(paths, settings, settings.data.resize_extract, processes, "clustering")
+        train, extract = open_caches(paths, settings, processes, "training")
         listed = [path for m in MODALITIES for path in paths[m]]
         if not settings.augment.second_view:
             return cls(cameras, train, extract, content_fingerprint(listed))
-        kind, folders = settings.augment.translation, {}
+        kind = settings.augment.translation
+        folders: tuple[dict[str, ImageCache], ...] = ({}, {})
         if kind.startswith(FOLDER):
             translated = {"visible": paths_in_folder(paths["visible"], dataset.data_dir, kind)}
             listed += translated["visible"]
-            for use, resize in (
-                ("train", settings.data.resize_train),
-                ("extract", settings.data.resize_extract),
-            ):
-                folders[use] = open_caches(translated, settings, resize, processes, f"translated {use}")[
-                    "visible"
-                ]
-        for_train = Translation(kind, train["infrared"], folders.get("train"))
-        for_extract = Translation(kind, extract["infrared"], folders.get("extract"))
+            folders = open_caches(translated, settings, processes, "translated")
+        for_train, for_extract = (
+            Translation(kind, images["infrared"], folder.get("visible"))
+            for images, folder in zip((train, extract), folders)
+        )
         return cls(
             cameras,
             train,
@@ -79,16 +75,27 @@ class TrainingImages:
 
 
 def open_caches(
-    paths: dict[str, list[str]], settings: Settings, resize: str, processes: Processes, title: str
-) -> dict[str, ImageCache]:
-    """modality -> decoded images. One process of each machine decodes while the others wait."""
+    paths: dict[str, list[str]], settings: Settings, processes: Processes, title: str
+) -> tuple[dict[str, ImageCache], dict[str, ImageCache]]:
+    """modality -> decoded images, for training steps and for clustering; the same ones where their files are.
+
+    One process of each machine decodes while the others wait.
+    """
     data = settings.data
-    arguments = {m: (p, data.height, data.width, resize, Path(data.cache_dir)) for m, p in paths.items()}
-    if processes.local_rank == 0:
-        for m, image_list in arguments.items():
-            build_cache(*image_list, data.workers, f"{title} {m}")
+    resizes = (data.resize_train, data.resize_extract)
+
+    def build() -> dict[str, dict[str, Path]]:
+        size, folder = (data.height, data.width), Path(data.cache_dir)
+        return {
+            m: build_caches(p, *size, resizes, folder, data.workers, f"{title} {m}") for m, p in paths.items()
+        }
+
+    built = build() if processes.local_rank == 0 else {}
     distributed.barrier()
-    return {
-        m: open_cache(*image_list, processes.device, workers=data.workers, title=f"{title} {m}")
-        for m, image_list in arguments.items()
-    }
+    train, extract = {}, {}
+    for m, files in (built or build()).items():
+        for_train, for_extract = (files[resize] for resize in resizes)
+        train[m] = extract[m] = open_file(for_train, processes.device)
+        if not for_extract.samefile(for_train):
+            extract[m] = open_file(for_extract, processes.device)
+    return train, extract

@@ -14,6 +14,7 @@ from typing import Any
 
 from sdcl.analysis.label_churn import LabelChurn
 from sdcl.analysis.label_quality import LabelQuality
+from sdcl.clustering import neighbors_faiss
 from sdcl.config import Settings, flat
 from sdcl.config.supervision import status, supervision
 from sdcl.data.image_cache import ImageSource
@@ -24,6 +25,7 @@ from sdcl.evaluation.tables import to_rows
 from sdcl.inference.extract import calibrate_necks, extract_features
 from sdcl.inference.test_set import TestSet
 from sdcl.methods.interface import Features, Indexes, Method, Stage
+from sdcl.methods.parts.labels import search_of
 from sdcl.models.backbone import Backbone
 from sdcl.runtime import distributed
 from sdcl.runtime.devices import require_precision, tf32_products
@@ -39,6 +41,8 @@ from sdcl.training.epoch_journal import EpochJournal, require_recordable
 from sdcl.training.images import TrainingImages
 from sdcl.training.monitor import Monitor
 from sdcl.training.trainer import StageTrainer, learning_rate, make_optimizer, parallel_model
+
+BATCHES_TO_AGREE = 8  # embedded on a GPU between two looks for signals, where there are several processes
 
 
 class TrainingSession:
@@ -73,6 +77,9 @@ class TrainingSession:
         self.settings, self.images, self.model, self.method = settings, images, model, method
         self.test_set, self.processes, self.log, self.interruption = test_set, processes, log, interruption
         require_precision(settings.run.precision, processes.device)
+        self.search = search_of(settings.cluster)
+        for note in neighbors_faiss.notes(self.search, processes.device):
+            log.line(f"note: {note}")
         self.bf16, self.tf32 = processes.bf16(settings.run.precision), settings.run.precision == "tf32"
         self.optimizer = make_optimizer(model, settings)
         self.churn, self.quality = LabelChurn(), LabelQuality(dataset.train)
@@ -167,12 +174,16 @@ class TrainingSession:
         distributed.broadcast_buffers(self.model)
 
     def test(self) -> list[Result] | None:
-        """Test metrics of the present weights, in the epochs of --eval-step."""
+        """Test metrics of the present weights, in the epochs of --eval-step.
+
+        Raises:
+            Interrupted: a signal; the state is saved.
+        """
         every, last = self.settings.run.eval_step, self.settings.optim.epochs - 1
         if self.test_set is None or not (self.epoch % every == every - 1 or self.epoch == last):
             return None
         with self.clock("test"), tf32_products(self.tf32):
-            return self.test_set.evaluate(self.model, self.bf16)
+            return self.test_set.evaluate(self.model, self.bf16, self._check_within_embedding)
 
     def finish_epoch(self, results: list[Result] | None = None) -> None:
         """Save the state after the epoch, then log it.
@@ -190,6 +201,8 @@ class TrainingSession:
             "skipped_steps": self.journal.skipped,
             "features": self.monitor.features,
         }
+        if neighbors_faiss.approximation(self.search):
+            row["search"] = self.search
         if results is not None:
             row["test"] = to_rows(results)
         self.monitor.compare(row)
@@ -273,13 +286,21 @@ class TrainingSession:
             distributed.barrier()
             raise
 
+    def _check_within_embedding(self, number: int) -> None:
+        """`_check_signals` before a batch; what is embedded already is embedded again by the continued run."""
+        self._check_signals(together=self._agreeing(number))
+
+    def _agreeing(self, number: int) -> bool:
+        """Whether the processes agree on signals before this batch of an embedding. On a GPU that waits for it."""
+        return number % (BATCHES_TO_AGREE if self.processes.device.type == "cuda" else 1) == 0
+
     def _record(self, dataset: Dataset) -> None:
         """Write config.json and environment.json."""
         facts = environment(self.processes.device, self.processes.count, self.images.fingerprint)
         facts |= {
             "synthetic": dataset.synthetic,
             "complete": dataset.complete,
-            "notices": list(dataset.notices),
+            "notices": [*dataset.notices, *neighbors_faiss.approximation(self.search)],
             "supervision": supervision(self.settings.run.labels),
             "status": status(self.settings.run.method),
         }
@@ -342,6 +363,7 @@ class TrainingSession:
             bf16=self.bf16,
             unit_views=self.method.unit_views,
             title="training",
+            before_batch=self._check_within_embedding,
         )
 
     def _calibrate_necks(self) -> None:
@@ -352,6 +374,7 @@ class TrainingSession:
                 batch_size=self.settings.model.embed_batch_size,
                 bf16=self.bf16,
                 seed=self.settings.run.seed,
+                before_batch=lambda number: self.interruption.check(together=self._agreeing(number)),
             )
 
 

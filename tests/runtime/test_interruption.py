@@ -13,8 +13,12 @@ from helpers.interrupting import stop_at
 from helpers.small_runs import ROOT, rows, state
 
 from sdcl import train as train_program
-from sdcl.runtime import checkpoint
+from sdcl.inference.test_set import TestSet
+from sdcl.models.vit import DualBranchViT
+from sdcl.runtime import checkpoint, distributed
 from sdcl.runtime.program import INTERRUPTED
+from sdcl.training import session
+from sdcl.training.session import TrainingSession
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,104 @@ def test_a_damaged_unfinished_state_costs_its_epoch_only(flags, tmp_path, monkey
     target.write_bytes(content)
     assert train_program.main(line) == 0
     assert "its checksum does not fit; starting epoch" in capsys.readouterr().out
+
+
+EMBEDDING = ("--method", "baseline", "--report", "none", "--embed-batch-size", "8", "--test-batch-size", "4")
+
+
+@pytest.mark.parametrize(
+    "at", ["later", *(pytest.param(at, marks=pytest.mark.long) for at in ("calibrate", "first", "test"))]
+)
+def test_an_embedding_stops_between_two_batches(flags, tmp_path, monkeypatch, at):
+    """The signal comes in the model's third forward pass of such an embedding; the run goes on bit for bit."""
+    whole = flags("sysu", *EMBEDDING, "--logs-dir", str(tmp_path / "whole"))
+    assert train_program.main(whole) == 0
+    line = flags("sysu", *EMBEDDING, "--logs-dir", str(tmp_path / "parts"))
+    under_way, passes, ended = [], [0], []
+    wanted = {
+        "calibrate": ("calibrate", 1),
+        "first": ("train", 1),
+        "later": ("train", 2),
+        "test": ("test", 1),
+    }[at]
+
+    def signalling(function, name):
+        def call(*arguments, **options):
+            under_way.append(name)
+            if (name, under_way.count(name)) == wanted:
+                passes[0] = 1
+            value = function(*arguments, **options)
+            ended.append((name, under_way.count(name)))
+            passes[0] = 0
+            return value
+
+        return call
+
+    forward = DualBranchViT.forward
+
+    def counted(self, images):
+        if passes[0]:
+            passes[0] += 1
+            if passes[0] == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return forward(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DualBranchViT, "forward", counted)
+        patch.setattr(session, "calibrate_necks", signalling(session.calibrate_necks, "calibrate"))
+        patch.setattr(TrainingSession, "extract", signalling(TrainingSession.extract, "train"))
+        patch.setattr(TestSet, "evaluate", signalling(TestSet.evaluate, "test"))
+        assert train_program.main(line) == INTERRUPTED
+    assert (
+        wanted not in ended and passes[0] <= 5
+    )  # a batch has two passes, those of the image and of its flip
+    assert (tmp_path / "parts" / checkpoint.UNFINISHED).exists() is (at != "calibrate")
+    assert train_program.main(line) == 0
+    for name, value in state(tmp_path / "parts").items():
+        assert torch.equal(value, state(tmp_path / "whole")[name]), name
+    for a, b in zip(rows(tmp_path / "parts"), rows(tmp_path / "whole"), strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {
+            k: v for k, v in b.items() if k != "seconds"
+        }
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", [0, 1, 5, 14, 20])
+def test_every_process_looks_for_signals_as_often(monkeypatch, ranks, count):
+    """So often as the one with the largest share has batches; with fewer looks the others would wait for ever."""
+    shares = []
+    for rank in range(ranks):
+        monkeypatch.setattr(distributed, "_rank_and_count", lambda rank=rank: (rank, ranks))
+        shares.append(len(range(count)[distributed.share_of(count)]))
+        largest = distributed.largest_share(count)
+    assert max(shares) == largest
+
+
+@pytest.mark.long
+def test_one_signalled_process_of_two_stops_both_within_an_embedding(flags, tmp_path):
+    """Its signal comes in a batch of the first epoch's embedding; the run goes on bit for bit."""
+    folders = [tmp_path / name for name in ("whole", "parts")]
+    kinds = [("nothing", folders[0], 0), ("signal", folders[1], 1), ("nothing", folders[1], 0)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    script = str(ROOT / "tests/runtime/failing_rank.py")
+    for kind, folder, code in kinds:
+        line = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            "2",
+            script,
+        ]
+        line += [kind, *flags("sysu", *EMBEDDING, "--logs-dir", str(folder))]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=240, env=environment)
+        assert done.returncode == code, done.stderr
+        if kind == "signal":
+            assert f"exitcode  : {INTERRUPTED}" in done.stderr
+            assert "saved within epoch 0" in done.stdout and not (folder / "metrics.jsonl").read_text()
+    for name, value in state(folders[1]).items():
+        assert torch.equal(value, state(folders[0])[name]), name
 
 
 def test_a_real_signal_to_the_real_command(flags, tmp_path):

@@ -49,6 +49,20 @@ def test_four_frames_from_the_command_line_to_an_objective(flags, monkeypatch):
     assert stacks[0][:4] == ["main", "train", "train_stage", "forward"]  # then what the objective calls
 
 
+def test_an_approximate_search_is_named_in_every_record(flags, tmp_path):
+    """In the log, in each epoch's row, and in what pages and model cards repeat; an exact search in none."""
+    pytest.importorskip("faiss", reason="faiss is an extra; the torch search is the default")
+    short = (*QUICK, "--epochs", "1", "--iters", "1")
+    assert train_program.main(flags("sysu", *short, "--knn", "faiss-ivf", "--knn-probes", "9")) == 0
+    name, folder = "faiss-ivf:lists=0,probes=9", tmp_path / "run"
+    notices = json.loads((folder / "environment.json").read_text())["notices"]
+    (sentence,) = (n for n in notices if name in n)
+    assert f"note: {sentence}" in (folder / "log.txt").read_text() and rows(folder)[0]["search"] == name
+    assert json.loads((folder / "config.json").read_text())["knn_probes"] == 9
+    assert train_program.main(flags("sysu", *short, "--logs-dir", str(tmp_path / "exact"))) == 0
+    assert "search" not in rows(tmp_path / "exact")[0]
+
+
 def test_provenance_of_the_images_is_recorded(flags, tmp_path):
     assert train_program.main(flags("sysu", *QUICK, "--epochs", "1", "--watch")) == 0
     facts = json.loads((tmp_path / "run/environment.json").read_text())

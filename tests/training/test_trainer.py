@@ -103,7 +103,7 @@ def test_a_signal_loses_no_skipped_step(flags, tmp_path, monkeypatch):
         "none",
     )
     break_gradients(monkeypatch, {0})
-    stop_at(monkeypatch, 4)  # after the extraction, the clustering and two steps
+    stop_at(monkeypatch, 8)  # after four batches of calibration and extraction, both results, and two steps
     assert train_program.main(line) == INTERRUPTED
     monkeypatch.undo()
     break_gradients(monkeypatch, set())
