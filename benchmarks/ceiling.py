@@ -80,6 +80,11 @@ class SupervisedContrast(nn.Module):
         return terms
 
 
-if __name__ == "__main__":
+def main(flags: list[str]) -> int:
+    """Run `sdcl train FLAGS` with this method."""
     METHODS.register("ceiling", Ceiling)
-    sys.exit(train.main([*sys.argv[1:], "--method", "ceiling"]))  # the last --method counts
+    return train.main([*flags, "--method", "ceiling"])  # the last --method counts
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

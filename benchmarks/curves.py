@@ -63,11 +63,12 @@ def replace_fast_parts() -> None:
     trainer.load_views = views_from_files
     open_caches = images.open_caches
 
-    def open_with_paths(paths: dict[str, list[str]], *arguments: Any) -> dict[str, ImageCache]:
-        caches = open_caches(paths, *arguments)
-        for modality, cache in caches.items():
-            cache.paths = paths[modality]
-        return caches
+    def open_with_paths(paths: dict[str, list[str]], *arguments: Any) -> tuple[dict[str, ImageCache], ...]:
+        uses = open_caches(paths, *arguments)
+        for modality, listed in paths.items():
+            for caches in uses:
+                caches[modality].paths = listed
+        return uses
 
     images.open_caches = open_with_paths
 
@@ -133,7 +134,7 @@ def main() -> int:
     if args.data_dir is None:
         args.data_dir = args.work / "data"
         common.sdcl("synthesize", "--out", args.data_dir, "--jobs", args.threads, *identities)
-    config = HERE.parent / "examples/quickstart.json"
+    config = HERE / "curves.json"  # the quick start of version 0.2
     flags = ["-d", "sysu", "--data-dir", args.data_dir, "--config", config, "--report", "none", *size]
     flags += ["--cache-dir", args.work / "cache"]
     flags += ["--epochs", args.epochs, "--unify-from", args.epochs // 2]

@@ -16,10 +16,19 @@ from PIL import Image
 
 from sdcl.datasets import MODALITIES, open_dataset
 from sdcl.evaluation import evaluate
+from sdcl.synthetic.person import DIFFICULTIES
+from sdcl.synthetic.plan import SIZES
 
 ROWS, COLUMNS = 24, 12  # of a thumbnail, whose outer SIDE columns show background
 SIDE = 2
-SETS = (("sysu", "easy"), ("sysu", "medium"), ("sysu", "hard"), ("regdb", "medium"), ("llcm", "medium"))
+SETS = (
+    ("sysu", "clear"),
+    ("sysu", "easy"),
+    ("sysu", "medium"),
+    ("sysu", "hard"),
+    ("regdb", "medium"),
+    ("llcm", "medium"),
+)
 
 
 def halves_of_clothes(image: np.ndarray) -> list[np.ndarray]:
@@ -63,12 +72,14 @@ FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def main() -> None:
     parser = common.arguments(__doc__)
-    parser.add_argument("--set", default="quick", choices=("quick", "medium", "sysu"))
+    parser.add_argument("--set", default="quick", choices=SIZES["sysu"])
+    parser.add_argument("--difficulties", nargs="+", default=DIFFICULTIES, choices=DIFFICULTIES)
     parser.add_argument("--work", type=Path, default=Path("logs/fairness"))
     args = parser.parse_args()
     size = ["--identities", "8", "--images-per-camera", "2"] if args.quick else []
     rows = []
-    for layout, difficulty in SETS[:1] if args.quick else SETS:
+    sets = [(la, di) for la, di in SETS if args.set in SIZES[la] and di in args.difficulties]
+    for layout, difficulty in sets[:1] if args.quick else sets:
         folder = args.work / f"{layout}_{args.set}_{difficulty}"
         flags = [
             "--layout",

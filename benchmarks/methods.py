@@ -1,10 +1,10 @@
-"""Every method, and SDCL without each of its parts, on the medium synthetic set at equal steps, over seeds.
+"""Every method, and SDCL without each of its parts, on synthetic people at equal steps, over seeds.
 
-    sh benchmarks/methods.sh                     # writes docs/methods/synthetic_table.md
-    sh benchmarks/methods.sh --weight tracks     # from stronger pretrained weights: synthetic_table_tracks.md
+    sh benchmarks/methods.sh                        # synthetic-v2; writes docs/methods/reference_table.md
+    SET=medium sh benchmarks/methods.sh             # synthetic-v1; writes docs/methods/synthetic_table.md
 
-It renders and prepares the images, and trains all rows.
-A finished run is not repeated, a stopped one continues.
+It renders and prepares the images, and trains all rows, the most telling first.
+A finished run is not repeated, a stopped one continues; the table says which runs are missing.
 """
 
 from __future__ import annotations
@@ -16,54 +16,108 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import common
+import numpy as np
 
 from sdcl.config import METHODS
 from sdcl.models.pretrained import ASSETS
+from sdcl.reporting.statistics import p_values
 
 HERE = Path(__file__).parent
-SETTINGS = HERE / "methods.json"
 TABLES = HERE.parent / "docs" / "methods"
-WEIGHTS = {"identity": "vit_mini_identity.safetensors", "tracks": "vit_mini.safetensors"}
-STEPS = 40  # per epoch, in every row
 METRICS = ("R1", "mAP", "mINP")
+START, CEILING, SDCL_ROW = (
+    "pretrained weights, before training",
+    "identities of both modalities (upper bound)",
+    "SDCL",
+)
 SDCL = ["--method", "sdcl", "--shallow"]
 FIRST_STAGE = "{SDCL}"  # the run folder of the row "SDCL" with the same seed, which is trained first
-ROWS = {
-    "pretrained weights": ["--method", "baseline", "--epochs", "1", "--iters", "1", "--lr", "1e-30"],
-    "baseline": ["--method", "baseline"],
-    "ADCA": ["--method", "adca"],
-    "GUR": ["--method", "gur", "--iters", "12"],  # 8 pairs of cameras x 2 + 12 + 12 = 40 steps
-    "SDCL": SDCL,
-    "PGM": ["--method", "pgm", "--match-from", "3"],
-    # from the second stage on BMIL takes two steps an iteration: 3 x 27 + 3 x 2 x 27 = 243 steps
-    "BMIL": ["--method", "bmil", "--joint-from", "3", "--iters", "27"],
-    # after the three epochs of SDCL's first stage
-    "HIL": [
-        "--method",
-        "hil",
-        "--shallow",
-        "--from-run",
-        FIRST_STAGE,
-        "--epochs",
-        "3",
-        "--identity-from",
-        "1",
-    ],
-    "DCCL": ["--method", "dccl", "--interact-from", "3", "--refine-from", "4"],
-    "TAA (reads visible identities)": ["--method", "taa", "--associate-from", "3"],
-    "SDCL, joint clustering": [*SDCL, "--joint"],
-    "GUR, joint clustering": ["--method", "gur", "--iters", "12", "--joint"],
-    "SDCL, float32": [*SDCL, "--precision", "fp32"],
-    "ADCA, float32": ["--method", "adca", "--precision", "fp32"],
-    "SDCL, no shallow branch": ["--method", "sdcl"],
-    "SDCL, no CNL intra": [*SDCL, "--no-cnl-intra"],
-    "SDCL, no CNL cross": [*SDCL, "--no-cnl-cross"],
-    "SDCL, no CRA": [*SDCL, "--no-cra"],
-    "SDCL, no smoothing": [*SDCL, "--no-smoothing"],
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A synthetic set with settings, pretrained weights and budget.
+
+    Args:
+        title: of its page. set_flags: of `sdcl synthesize`, for the reader.
+        settings: JSON beside this file that all rows share. weights: in sdcl/assets.
+        page: file in docs/methods.
+    """
+
+    title: str
+    set_flags: str
+    settings: str
+    weights: str
+    page: str
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return json.loads((HERE / self.settings).read_text())
+
+
+BENCHMARKS = {
+    "reference": Benchmark(
+        "Methods on the reference benchmark, synthetic-v2",
+        "the reference set (SYSU layout, difficulty clear, seed 0)",
+        "reference.json",
+        "vit_mini_hybrid_identity.safetensors",
+        "reference_table.md",
+    ),
+    "medium": Benchmark(
+        "Methods on the synthetic benchmark",
+        "the medium set of synthetic-v1 (SYSU layout, difficulty medium, seed 0)",
+        "methods.json",
+        "vit_mini_identity.safetensors",
+        "synthetic_table.md",
+    ),
 }
+
+
+def rows_of(values: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Row -> its flags, the most telling first.
+
+    Args:
+        values: settings that all rows share. All have the same number of optimiser steps, within rounding.
+    """
+    second, steps = (
+        values["unify_from"],
+        values["iters"],
+    )  # first epoch of the second stage, steps of an epoch
+    gur = ["--method", "gur", "--iters", str((steps - 8 * values["camera_iters"]) // 2)]  # 8 pairs of cameras
+    # from the second stage on BMIL takes two steps an iteration, and half of the epochs are of each stage
+    bmil = ["--method", "bmil", "--joint-from", str(second), "--iters", str(round(steps * 2 / 3))]
+    # after the epochs of SDCL's first stage
+    hil = ["--method", "hil", "--shallow", "--from-run", FIRST_STAGE]
+    hil += ["--epochs", str(values["epochs"] - second), "--identity-from", "1"]
+    refined = ["--interact-from", str(second), "--refine-from", str(second + 1)]
+    return {
+        START: ["--method", "baseline", "--epochs", "1", "--iters", "1", "--lr", "1e-30"],
+        CEILING: ["ceiling", "--shallow"],
+        SDCL_ROW: SDCL,
+        "baseline": ["--method", "baseline"],
+        "SDCL, no CRA": [*SDCL, "--no-cra"],
+        "ADCA": ["--method", "adca"],
+        "GUR": gur,
+        "SDCL, no CNL cross": [*SDCL, "--no-cnl-cross"],
+        "SDCL, no CNL intra": [*SDCL, "--no-cnl-intra"],
+        "SDCL, no shallow branch": ["--method", "sdcl"],
+        "SDCL, no smoothing": [*SDCL, "--no-smoothing"],
+        "ADCA, no CMA": ["--method", "adca", "--no-cma"],
+        "PGM": ["--method", "pgm", "--match-from", str(second)],
+        "BMIL": bmil,
+        "HIL": hil,
+        "DCCL": ["--method", "dccl", *refined],
+        "TAA (reads visible identities)": ["--method", "taa", "--associate-from", str(second)],
+        "SDCL, joint clustering": [*SDCL, "--joint"],
+        "GUR, joint clustering": [*gur, "--joint"],
+        "SDCL, float32": [*SDCL, "--precision", "fp32"],
+        "ADCA, float32": ["--method", "adca", "--precision", "fp32"],
+    }
 
 
 def main() -> int:
@@ -76,58 +130,46 @@ def main() -> int:
         default=Path("logs/methods"),
         help="folder with the images in data/, and of the runs",
     )
+    add("--benchmark", choices=BENCHMARKS, default="reference")
     add("--seeds", type=int, default=3)
-    add("--ablation-seeds", type=int, default=3, help="seeds of the rows that lack a part of SDCL")
     add("--jobs", type=int, default=2, help="runs at once; they share the CPU cores")
-    add(
-        "--weight",
-        choices=WEIGHTS,
-        default="identity",
-        help="pretrained weights; identity leaves more to gain",
-    )
-    add(
-        "--rows",
-        nargs="+",
-        choices=ROWS,
-        default=list(ROWS),
-        metavar="ROW",
-        help="only these rows of the table",
-    )
-    add("--out", type=Path, help="default: docs/methods/synthetic_table.md, or synthetic_table_tracks.md")
+    add("--device", default="auto", help="of the training: auto, cpu, cuda or cuda:N")
+    add("--rows", nargs="+", metavar="ROW", help="train only these rows; the table shows all finished runs")
+    add("--out", type=Path, help="default: the page of the benchmark in docs/methods")
     args = parser.parse_args()
-    name = "synthetic_table.md" if args.weight == "identity" else f"synthetic_table_{args.weight}.md"
-    out, weights = args.out or TABLES / name, ASSETS / WEIGHTS[args.weight]
-    tasks = [
-        (row, seed)
-        for seed in range(1, args.seeds + 1)
-        for row in args.rows
-        if seed <= args.ablation_seeds or "," not in row
-    ]
+    benchmark = BENCHMARKS[args.benchmark]
+    rows = rows_of(benchmark.values)
+    unknown = set(args.rows or ()) - set(rows)
+    if unknown:
+        parser.error(f"no row {', '.join(sorted(unknown))}; there are: {'; '.join(rows)}")
+    out = args.out or TABLES / benchmark.page
+    tasks = [(row, seed) for seed in range(1, args.seeds + 1) for row in args.rows or rows]
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
-    runs: dict[tuple[str, int], Future[dict[str, float]]] = {}
+    runs: dict[tuple[str, int], Future[None]] = {}
 
-    def run(row: str, seed: int) -> dict[str, float]:
-        if FIRST_STAGE in ROWS[row]:
-            source = ("SDCL", seed)
-            _ = runs[source].result() if source in runs else train(args.work, weights, *source, threads)
-        return train(args.work, weights, row, seed, threads)
+    def run(row: str, seed: int) -> None:
+        source = (SDCL_ROW, seed)
+        if FIRST_STAGE in rows[row] and source in runs:
+            runs[source].result()
+        train(benchmark, args.work, row, seed, threads, args.device)
+        write_page(benchmark, args.work, args.seeds, out)
 
     with ThreadPoolExecutor(args.jobs) as pool:
         for task in tasks:
             runs[task] = pool.submit(run, *task)
-        metrics = [runs[task].result() for task in tasks]
-    by_row: dict[str, list[dict[str, float]]] = {row: [] for row in args.rows}
-    for (row, _), values in zip(tasks, metrics, strict=True):
-        by_row[row].append(values)
-    table = to_markdown(by_row)
-    print(table)
-    out.write_text(introduction(weights) + table + notes(), encoding="utf-8")
+        for task in tasks:
+            runs[task].result()
+    write_page(benchmark, args.work, args.seeds, out)
+    print(out.read_text(encoding="utf-8"))
     return 0
 
 
 NOTES = """
-- BMIL takes two steps an iteration in its second stage: 27 iterations an epoch, 243 steps in all. HIL's three epochs
-  follow the three of SDCL's first stage with the same seed.
+- The last column is the difference of mAP to SDCL's over the seeds that both have, with p of Student's paired t-test; "~"
+  stands where both have fewer than two seeds.
+- BMIL takes two steps an iteration in its second stage, and fewer iterations, so that its steps are as many. HIL's
+  epochs follow those of SDCL's first stage with the same seed.
+- The upper bound reads the identities of both modalities (`benchmarks/ceiling.py`).
 - TAA is semi-supervised: visible identities.
 """
 
@@ -138,51 +180,104 @@ def notes() -> str:
     return NOTES + "".join(f"- `{name}`: {text}.\n" for name, text in status.items() if text)
 
 
-def run_folder(work: Path, weights: Path, row: str, seed: int) -> Path:
-    return work / f"runs_{weights.stem}" / f"{row.replace(', ', '_').replace(' ', '_')}_{seed}"
+def run_folder(benchmark: Benchmark, work: Path, row: str, seed: int) -> Path:
+    name = row.partition(" (")[0].replace(", ", "_").replace(" ", "_")
+    return work / f"runs_{Path(benchmark.weights).stem}" / f"{name}_{seed}"
 
 
-def flags_of(work: Path, weights: Path, row: str, seed: int) -> list[str]:
+def flags_of(benchmark: Benchmark, work: Path, row: str, seed: int, device: str = "auto") -> list[str]:
     """The flags of `sdcl train` for one run of a row."""
-    folder = run_folder(work, weights, row, seed)
+    folder, own = run_folder(benchmark, work, row, seed), rows_of(benchmark.values)[row]
     flags = ["-d", "sysu", "--data-dir", work / "data", "--cache-dir", work / "cache", "--logs-dir", folder]
-    start = [] if FIRST_STAGE in ROWS[row] else ["--pretrained", weights]
-    flags += ["--config", SETTINGS, *start, "--device", "cpu", "--seed", seed, *ROWS[row]]
-    return [str(flag).replace(FIRST_STAGE, str(run_folder(work, weights, "SDCL", seed))) for flag in flags]
+    start = [] if FIRST_STAGE in own else ["--pretrained", ASSETS / benchmark.weights]
+    own = own[1:] if row == CEILING else own
+    flags += ["--config", HERE / benchmark.settings, *start, "--device", device, "--seed", seed, *own]
+    source = run_folder(benchmark, work, SDCL_ROW, seed)
+    return [str(flag).replace(FIRST_STAGE, str(source)) for flag in flags]
 
 
-def train(work: Path, weights: Path, row: str, seed: int, threads: int) -> dict[str, float]:
-    """Train one row with one seed. Returns the all-search metrics after the last epoch."""
-    folder = run_folder(work, weights, row, seed)
-    common.measured_run(["train", *flags_of(work, weights, row, seed)], folder / "output.txt", threads)
+def train(benchmark: Benchmark, work: Path, row: str, seed: int, threads: int, device: str) -> None:
+    """Train one row with one seed; a finished run is left as it is."""
+    folder = run_folder(benchmark, work, row, seed)
+    program = "ceiling" if row == CEILING else "train"
+    flags = flags_of(benchmark, work, row, seed, device)
+    common.measured_run([program, *flags], folder / "output.txt", threads)
     result = common.all_search(folder, METRICS)
     print(f"{row}, seed {seed}: R1 {result['R1']:.2f}, mAP {result['mAP']:.2f}", flush=True)
-    return result
 
 
-def to_markdown(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """A table with mean and standard deviation over the seeds of each row."""
-    lines = [f"| | seeds | {' | '.join(METRICS)} |", "|---|---|" + "---|" * len(METRICS)]
+def write_page(benchmark: Benchmark, work: Path, seeds: int, out: Path) -> None:
+    """Write the table of all finished runs, and say which are missing."""
+    results: dict[str, dict[int, dict[str, float]]] = {}
+    missing: dict[str, list[str]] = {}
+    for row in sorted(
+        rows_of(benchmark.values), key=lambda row: row == CEILING
+    ):  # the upper bound as the last
+        for seed in range(1, seeds + 1):
+            folder = run_folder(benchmark, work, row, seed)
+            if finished(folder, flags_of(benchmark, work, row, seed)):
+                results.setdefault(row, {})[seed] = common.all_search(folder, METRICS)
+            else:
+                missing.setdefault(row, []).append(str(seed))
+    page = introduction(benchmark) + to_markdown(results) + notes()
+    if missing:
+        page += f"- Not run yet: {'; '.join(seeds_of(*item) for item in missing.items())}.\n"
+    out.write_text(page, encoding="utf-8")
+
+
+def seeds_of(row: str, seeds: Sequence[str]) -> str:
+    """A row of the table with its seeds, for a list of rows."""
+    return f"{row} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})"
+
+
+def finished(folder: Path, flags: Sequence[str]) -> bool:
+    """Whether the run of these flags has ended: its last epoch is tested."""
+    metrics = folder / "metrics.jsonl"
+    if not metrics.is_file() or not (folder / "output.peak").is_file():
+        return False
+    epochs = int(flags[flags.index("--epochs") + 1]) if "--epochs" in flags else None
+    lines = metrics.read_text().splitlines()
+    if epochs is None:
+        epochs = json.loads(Path(flags[flags.index("--config") + 1]).read_text())["epochs"]
+    return bool(lines) and json.loads(lines[-1])["epoch"] == epochs - 1 and "test" in json.loads(lines[-1])
+
+
+def to_markdown(results: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
+    """A table with mean and standard deviation over the seeds of each row: row -> seed -> metric -> percent."""
+    lines = [
+        f"| | seeds | {' | '.join(METRICS)} | mAP against SDCL |",
+        "|---|---|" + "---|" * (len(METRICS) + 1),
+    ]
     for row, seeds in results.items():
         cells = []
         for metric in METRICS:
-            values = [seed[metric] for seed in seeds]
+            values = [seed[metric] for seed in seeds.values()]
             mean = f"{statistics.mean(values):.1f}"
             cells.append(f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean)
+        cells.append(against_sdcl(seeds, results.get(SDCL_ROW, {})) if row != SDCL_ROW else "")
         lines.append(f"| {row} | {len(seeds)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def introduction(weights: Path) -> str:
+def against_sdcl(row: Mapping[int, Mapping[str, float]], sdcl: Mapping[int, Mapping[str, float]]) -> str:
+    """Mean difference of mAP over the seeds that both have, and p of the paired t-test."""
+    both = sorted(row.keys() & sdcl.keys())
+    if len(both) < 2:
+        return "~"
+    theirs, ours = (np.array([runs[seed]["mAP"] for seed in both]) for runs in (sdcl, row))
+    return f"{(ours - theirs).mean():+.1f}, p {p_values(theirs, ours)[0]:.2g}"
+
+
+def introduction(benchmark: Benchmark) -> str:
     """Title and conditions of the table."""
-    settings = json.loads(SETTINGS.read_text())
-    flags = "" if weights.name == WEIGHTS["identity"] else " --weight tracks"
+    values = benchmark.values
+    flags = "" if benchmark is BENCHMARKS["reference"] else "SET=medium "
     return (
-        "# Methods on the synthetic benchmark\n\n"
-        f"Made by `sh benchmarks/methods.sh{flags}`: the medium set (SYSU layout, difficulty medium, seed 0), "
-        f"`vit_mini` from `{weights.name}`, {settings['epochs']} epochs of {STEPS} steps in every row, Adam "
-        f"{settings['lr']}, settings in `benchmarks/methods.json`. All search, single-shot, ten draws, last epoch; "
-        f"percent, mean and standard deviation over the seeds. {settings['precision']}, but in rows that say "
+        f"# {benchmark.title}\n\n"
+        f"Made by `{flags}sh benchmarks/methods.sh`: {benchmark.set_flags}, "
+        f"`{values['arch']}` from `{benchmark.weights}`, {values['epochs']} epochs of {values['iters']} steps in every "
+        f"row, Adam {values['lr']}, settings in `benchmarks/{benchmark.settings}`. All search, single-shot, ten draws, "
+        f"last epoch; percent, mean and standard deviation over the seeds. {values['precision']}, but in rows that say "
         "float32. Rendered images, not SYSU-MM01.\n\n"
     )
 

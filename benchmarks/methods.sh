@@ -1,10 +1,14 @@
 #!/bin/sh
-# The table of docs/methods/synthetic_table.md: every method, and SDCL without each part, on the medium synthetic set.
-# Cost: 30 runs (3 seeds); about an hour on 2 CPU cores. Flags: python benchmarks/methods.py --help
+# The table of docs/methods/reference_table.md: every method, and SDCL without each part, on the reference set.
+# Cost: 63 runs (21 rows, 3 seeds) of about 20 minutes on one core; a GPU (--device) was not tried. It goes on where it was stopped, and writes the
+# table after every run. Flags: python benchmarks/methods.py --help
+# SET=medium: the medium set of synthetic-v1, docs/methods/synthetic_table.md.
 set -eu
 PYTHON=${PYTHON:-python}
-WORK=${WORK:-logs/methods}
+SET=${SET:-reference}
+WORK=${WORK:-logs/methods_$SET}
 here=$(dirname "$0")
-"$PYTHON" -m sdcl synthesize --layout sysu --set medium --difficulty medium --seed 0 --jobs 2 --out "$WORK/data"
+case $SET in reference) difficulty=clear ;; *) difficulty=medium ;; esac
+"$PYTHON" -m sdcl synthesize --layout sysu --set "$SET" --difficulty "$difficulty" --seed 0 --jobs 2 --out "$WORK/data"
 "$PYTHON" "$here/../prepare_sysu.py" --data-dir "$WORK/data"
-exec "$PYTHON" "$here/methods.py" --work "$WORK" "$@"
+exec "$PYTHON" "$here/methods.py" --benchmark "$SET" --work "$WORK" "$@"

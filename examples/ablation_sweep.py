@@ -35,8 +35,8 @@ add("--identities", type=int, default=60, help="identities to train on; 0.4 time
 add("--data-dir", type=Path, default=Path("logs/examples"), help="folder of images and runs")
 args, train_flags = parser.parse_known_args()
 
-images, out = args.data_dir / f"identities_{args.identities}", args.data_dir / "ablation"
-build(images, "sysu", "quick", identities=args.identities)
+images, out = args.data_dir / f"reference_{args.identities}", args.data_dir / "ablation"
+build(images, "sysu", "reference", "clear", identities=args.identities)
 # A settings file may name settings that a switched-off part would read; flags may not.
 config = json.loads((Path(__file__).parent / "quickstart.json").read_text()) | BUDGET
 out.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,15 @@
 """Each benchmark runs in its --quick form, prints its tables, and its two sides agree."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from helpers.run_folders import write_run
 
 from sdcl import config
 from sdcl.models.factory import build_model
@@ -32,6 +37,7 @@ def run_quick(script, *flags, timeout=300):
         pytest.param("evaluation", 1, 2, marks=pytest.mark.long),
         pytest.param("input", 2, 1, marks=pytest.mark.long),
         pytest.param("search", 1, 1, marks=pytest.mark.long),
+        pytest.param("sharing", 2, 5, marks=pytest.mark.long),
     ],
 )
 def test_both_forms_agree(script, tables, agreements):
@@ -40,6 +46,15 @@ def test_both_forms_agree(script, tables, agreements):
     output, _ = run_quick(script)
     assert sum(line.startswith("| --") for line in output.splitlines()) == tables
     assert output.count("agree") == agreements and "DIFFER" not in output
+
+
+@pytest.mark.long
+def test_approximate_lists_are_compared_with_the_exact_ones():
+    """Recall and agreement of labels are those of other lists, but close, and exact lists agree with themselves."""
+    pytest.importorskip("faiss", reason="the approximate searches are faiss's")
+    _, (_, exact, few, more, graph) = run_quick("approximate")
+    assert exact[3:5] == ["1.0000", "1.0000"] and graph[0].startswith("HNSW")
+    assert 0.9 < float(few[3]) < float(more[3]) <= 1 and float(few[4]) > 0.9
 
 
 @pytest.mark.long
@@ -75,6 +90,39 @@ def test_an_epoch_by_phase(tmp_path):
 
 
 @pytest.mark.long
+def test_start_up_by_phase():
+    """No phase lies within another one, and later runs decode nothing."""
+    _, rows = run_quick("startup")
+    helps = [name for name, *_ in rows].index("command")
+    phases = {name: [in_seconds(cell) for cell in cells] for name, *cells in rows[1:helps]}
+    assert all(second > 0 for seconds in phases.values() for second in seconds)  # the rest too
+    decoding = phases["training images, decoded or opened"]
+    assert decoding[1] < decoding[0]
+    assert len(rows[helps + 1 :]) == 4 and all(in_seconds(cell) > 0 for _, cell in rows[helps + 1 :])
+
+
+def in_seconds(cell):
+    """ "1.5 s" or "20 ms", as `common.seconds` writes them."""
+    value, unit = cell.split()
+    return float(value) * {"s": 1, "ms": 1e-3}[unit]
+
+
+@pytest.mark.long
+def test_the_script_for_gpus_runs_on_a_cpu(tmp_path):
+    """Every measurement of gpu.sh in its small form; and a failure is in the exit code."""
+    chosen = {"DEVICE": "cpu", "QUICK": "1", "WORK": str(tmp_path), "PYTHON": sys.executable}
+    command = ["sh", str(BENCHMARKS / "gpu.sh")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=BENCHMARKS.parent, env=os.environ | chosen
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("phase of the epoch") == 2 and "DIFFER" not in done.stdout
+    broken = os.environ | chosen | {"PYTHON": "false"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=BENCHMARKS.parent, env=broken)
+    assert done.returncode == 1 and "step.py failed" in done.stderr and "epoch.py failed" in done.stderr
+
+
+@pytest.mark.long
 def test_the_ceiling_trains_on_identities(tmp_path):
     """With the true labels every image of the training set is in a cluster of its identity."""
     images, cache = tmp_path / "images", tmp_path / "cache"
@@ -101,25 +149,86 @@ def methods(monkeypatch):
     return methods
 
 
-def test_every_row_of_the_methods_table_is_a_run(methods, tmp_path):
-    """Each row's flags are accepted, and no two rows train the same."""
-    seen = set()
-    for row in methods.ROWS:
-        flags = methods.flags_of(tmp_path, tmp_path / "x.safetensors", row, 1)
+@pytest.mark.parametrize("name", ["reference", "medium"])
+def test_every_row_of_the_methods_table_is_a_run(methods, name, tmp_path):
+    """Each row's flags are accepted, no two rows train the same."""
+    benchmark, seen = methods.BENCHMARKS[name], set()
+    values = benchmark.values
+    for row in methods.rows_of(values):
+        flags = methods.flags_of(benchmark, tmp_path, row, 1)
         settings, _, _ = config.parse(flags, "", "")
-        before = 3 if settings.model.from_run else 0  # epochs of the stage that HIL starts from
-        assert before + settings.optim.epochs in (1, 6) and settings.run.seed == 1
-        seen.add(str({name: value for name, value in config.flat(settings).items() if name != "logs_dir"}))
-    assert len(seen) == len(methods.ROWS)
+        before = (
+            values["unify_from"] if settings.model.from_run else 0
+        )  # epochs of the stage that HIL starts from
+        assert before + settings.optim.epochs in (1, values["epochs"]) and settings.run.seed == 1
+        program = "ceiling" if row == methods.CEILING else ""
+        seen.add(program + str({n: v for n, v in config.flat(settings).items() if n != "logs_dir"}))
+    assert len(seen) == len(methods.rows_of(values))
 
 
-def test_methods_table_gives_mean_and_deviation(methods):
-    seeds = [{"R1": 1.0, "mAP": 10.0, "mINP": 5.0}, {"R1": 3.0, "mAP": 10.0, "mINP": 6.0}]
-    table = methods.to_markdown({"SDCL": seeds, "one": seeds[:1]}).splitlines()
+@pytest.fixture
+def links(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import links
+
+    return links
+
+
+def test_right_links_of_features_that_are_known(links):
+    """Two people of eight images a modality; two infrared images of each lie among those of the other one."""
+    person = torch.eye(10)[[0, 1]].repeat_interleave(8, 0)
+    exchanged = torch.eye(10)[[0] * 6 + [1] * 2 + [1] * 6 + [0] * 2]
+    spread = 0.1 * torch.eye(10)[2:].repeat(2, 1)  # equal for the same number of an image
+    made = {"visible": person + spread, "infrared": exchanged + spread}
+    features = {m: {"deep": f, "shallow": 2 * f} for m, f in made.items()}
+    settings, _, _ = config.parse(["--k1", "8", "--k2", "2", "--eps", "0.5", "--cra-k", "3"], "", "")
+    embedded = links.Embedded(settings, features, {m: np.repeat([7, 9], 8) for m in made})
+    row = dict(zip(links.HEADER[1:], links.row_of(embedded), strict=True))
+    assert row["visible: clusters / outliers / purity / ARI"] == "2 / 0% / 100% / 1.00"
+    assert row["infrared"].startswith("2 / 0% / 75% / 0.")
+    assert row["right nearest, v to i"] == row["i to v"] == "75%"
+    assert row["right centroids, v to i"] == "100%"
+    assert row["CRA: linked / right"] == row["smoothed"] == "100% / 100%"  # by the majority of a cluster
+    assert row["CNL v-v: neighbours / right"] == "7.0 / 100%"
+    assert row["i-i"] == "7.0 / 57%" and row["i-v"] == "8.0 / 75%"
+
+
+@pytest.mark.long
+def test_links_of_a_run(links, data, tmp_path, monkeypatch, capsys):
+    run = write_run(tmp_path / "run", data["sysu"], tmp_path / "cache", "sysu")
+    monkeypatch.setattr("sys.argv", ["links.py", str(run)])
+    assert links.main() == 0
+    header, _, row = (line.split("|")[1:-1] for line in capsys.readouterr().out.split("\n")[:3])
+    assert len(header) == len(row) == len(links.HEADER) and str(run) in row[0]
+
+
+def test_methods_table_gives_mean_deviation_and_the_paired_difference(methods):
+    sdcl = {1: {"R1": 1.0, "mAP": 10.0, "mINP": 5.0}, 2: {"R1": 3.0, "mAP": 11.0, "mINP": 6.0}}
+    other = {1: {"R1": 1.0, "mAP": 9.0, "mINP": 5.0}, 2: {"R1": 1.0, "mAP": 10.5, "mINP": 5.0}}
+    table = methods.to_markdown({"SDCL": sdcl, "other": other, "one": {2: sdcl[2]}}).splitlines()
     assert table[2:] == [
-        "| SDCL | 2 | 2.0 ± 1.4 | 10.0 ± 0.0 | 5.5 ± 0.7 |",
-        "| one | 1 | 1.0 | 10.0 | 5.0 |",
+        "| SDCL | 2 | 2.0 ± 1.4 | 10.5 ± 0.7 | 5.5 ± 0.7 |  |",
+        "| other | 2 | 1.0 ± 0.0 | 9.8 ± 1.1 | 5.0 ± 0.0 | -0.8, p 0.2 |",
+        "| one | 1 | 3.0 | 11.0 | 6.0 | ~ |",
     ]
+
+
+def test_the_methods_page_shows_finished_runs_and_names_the_missing_ones(methods, tmp_path):
+    benchmark = methods.BENCHMARKS["reference"]
+    folder = methods.run_folder(benchmark, tmp_path, "ADCA", 1)
+    folder.mkdir(parents=True)
+    test = [{"protocol": "sysu-all-search", "R1": 20.0, "mAP": 30.0, "mINP": 10.0}]
+    last = benchmark.values["epochs"] - 1
+    lines = [json.dumps({"epoch": epoch, "test": test}) for epoch in range(last + 1)]
+    (folder / "output.peak").write_text("1")
+    (folder / "metrics.jsonl").write_text("\n".join(lines[:-1]))
+    methods.write_page(benchmark, tmp_path, 1, tmp_path / "page.md")
+    assert "| ADCA |" not in (tmp_path / "page.md").read_text()
+    (folder / "metrics.jsonl").write_text("\n".join(lines))
+    methods.write_page(benchmark, tmp_path, 1, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert "| ADCA | 1 | 20.0 | 30.0 | 10.0 | ~ |" in page
+    assert "Not run yet:" in page and "GUR (seed 1)" in page and "ADCA (seed 1)" not in page
 
 
 def test_the_page_says_which_rows_are_readings_and_which_read_identities(methods):
@@ -186,3 +295,38 @@ def test_a_cell_of_the_backbones_table(backbones, tmp_path, monkeypatch):
     assert "failed" not in cell.read_text() and "1 of" in (tmp_path / "page.md").read_text()
     monkeypatch.setattr(backbones.common, "measured_run", lambda *_: pytest.fail("trained again"))
     assert backbones.main() == 0
+
+
+@pytest.fixture
+def scale(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import scale
+
+    return scale
+
+
+def test_growth_is_fitted_and_extrapolated(scale):
+    sizes = [10, 30, 100]
+    assert scale.exponent(sizes, [3 * n**1.5 for n in sizes]) == pytest.approx(1.5)
+    assert scale.exponent(sizes[:1], [1.0]) is None
+    assert scale.extrapolated(100, 2.0, 1000, 2, None) == pytest.approx((200, 200))
+    assert scale.extrapolated(100, 2.0, 1000, 2, 1.5) == pytest.approx((2 * 10**1.5, 200))
+
+
+@pytest.mark.long
+def test_every_phase_at_two_sizes_and_on_from_there(tmp_path):
+    """Measurements that are finished are read again; other conditions are refused."""
+    work = ["--work", str(tmp_path), "--page", str(tmp_path / "page.md")]
+    output, rows = run_quick("scale", *work)
+    first = (tmp_path / "measurements.json").read_text()
+    kept = json.loads(first)["sizes"]
+    phases = [name for name, *_ in rows[1 : 1 + len(kept["300"])]]
+    assert phases == list(kept["300"]) == list(kept["600"]) and "CNL, a step" in phases
+    assert (tmp_path / "page.md").read_text().strip() in output
+    damaged = json.loads(first)
+    del damaged["sizes"]["600"]["CRA"]  # stopped there
+    (tmp_path / "measurements.json").write_text(json.dumps(damaged))
+    again, _ = run_quick("scale", *work)
+    assert [line.split(":")[0] for line in again.splitlines() if line.startswith("600 ")] == ["600 CRA"]
+    with pytest.raises(AssertionError, match="choose another --work"):
+        run_quick("scale", *work, "--seed", "1")

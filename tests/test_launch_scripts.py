@@ -183,7 +183,7 @@ def test_regdb_from_rendered_people_with_the_default_folders(tmp_path):
         "--trial",
         1,
     )
-    assert "is synthetic" in shown and "loaded 108 of 108" in shown
+    assert "is synthetic" in shown and "loaded 94 of 94" in shown
     assert "thermal to visible" in call("sh", ROOT / "test_cc_vit_regdb.sh", "--trials", 1)
     first, second = rows(tmp_path / "logs/sdcl_regdb/trial_1")
     assert second["stage"] == "unified" and first["labels"]["visible"]["ari"] > 0.1
