@@ -3,8 +3,9 @@
     sh benchmarks/methods.sh                        # synthetic-v2; writes docs/methods/reference_table.md
     SET=medium sh benchmarks/methods.sh             # synthetic-v1; writes docs/methods/synthetic_table.md
 
-It renders and prepares the images, and trains all rows, the most telling first.
-A finished run is not repeated, a stopped one continues; the table says which runs are missing.
+It renders and prepares the images, and trains all rows, the most telling first. A stopped run continues. The result of a finished one
+is kept in a file beside this program and not repeated, so that several machines can share the work; the table is made of that
+file and says which runs are missing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from typing import Any
 
 import common
 import numpy as np
+import records
 
 from sdcl.config import METHODS
 from sdcl.models.pretrained import ASSETS
@@ -46,18 +49,23 @@ class Benchmark:
     Args:
         title: of its page. set_flags: of `sdcl synthesize`, for the reader.
         settings: JSON beside this file that all rows share. weights: in sdcl/assets.
-        page: file in docs/methods.
+        results: finished runs, beside this file. page: file in docs/methods.
     """
 
     title: str
     set_flags: str
     settings: str
     weights: str
+    results: str
     page: str
 
     @property
     def values(self) -> dict[str, Any]:
         return json.loads((HERE / self.settings).read_text())
+
+    @property
+    def conditions(self) -> str:
+        return records.conditions(HERE / self.settings, ASSETS / self.weights)
 
 
 BENCHMARKS = {
@@ -66,6 +74,7 @@ BENCHMARKS = {
         "the reference set (SYSU layout, difficulty clear, seed 0)",
         "reference.json",
         "vit_mini_hybrid_identity.safetensors",
+        "reference_results.jsonl",
         "reference_table.md",
     ),
     "medium": Benchmark(
@@ -73,6 +82,7 @@ BENCHMARKS = {
         "the medium set of synthetic-v1 (SYSU layout, difficulty medium, seed 0)",
         "methods.json",
         "vit_mini_identity.safetensors",
+        "methods_results.jsonl",
         "synthetic_table.md",
     ),
 }
@@ -135,6 +145,7 @@ def main() -> int:
     add("--jobs", type=int, default=2, help="runs at once; they share the CPU cores")
     add("--device", default="auto", help="of the training: auto, cpu, cuda or cuda:N")
     add("--rows", nargs="+", metavar="ROW", help="train only these rows; the table shows all finished runs")
+    add("--results", type=Path, help="finished runs; default: the benchmark's file beside this program")
     add("--out", type=Path, help="default: the page of the benchmark in docs/methods")
     args = parser.parse_args()
     benchmark = BENCHMARKS[args.benchmark]
@@ -142,24 +153,29 @@ def main() -> int:
     unknown = set(args.rows or ()) - set(rows)
     if unknown:
         parser.error(f"no row {', '.join(sorted(unknown))}; there are: {'; '.join(rows)}")
-    out = args.out or TABLES / benchmark.page
+    results, out = args.results or HERE / benchmark.results, args.out or TABLES / benchmark.page
     tasks = [(row, seed) for seed in range(1, args.seeds + 1) for row in args.rows or rows]
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
     runs: dict[tuple[str, int], Future[None]] = {}
 
     def run(row: str, seed: int) -> None:
+        if kept(benchmark, results, row, seed):
+            return
         source = (SDCL_ROW, seed)
-        if FIRST_STAGE in rows[row] and source in runs:
-            runs[source].result()
-        train(benchmark, args.work, row, seed, threads, args.device)
-        write_page(benchmark, args.work, args.seeds, out)
+        if FIRST_STAGE in rows[row]:
+            if source in runs:
+                runs[source].result()
+            train(benchmark, args.work, *source, threads, args.device)  # does nothing if it stands there
+        result = train(benchmark, args.work, row, seed, threads, args.device)
+        records.add(results, {"row": row, "seed": seed, **result, "threads": threads})
+        write_page(benchmark, results, args.seeds, out)
 
     with ThreadPoolExecutor(args.jobs) as pool:
         for task in tasks:
             runs[task] = pool.submit(run, *task)
         for task in tasks:
             runs[task].result()
-    write_page(benchmark, args.work, args.seeds, out)
+    write_page(benchmark, results, args.seeds, out)
     print(out.read_text(encoding="utf-8"))
     return 0
 
@@ -196,30 +212,36 @@ def flags_of(benchmark: Benchmark, work: Path, row: str, seed: int, device: str 
     return [str(flag).replace(FIRST_STAGE, str(source)) for flag in flags]
 
 
-def train(benchmark: Benchmark, work: Path, row: str, seed: int, threads: int, device: str) -> None:
-    """Train one row with one seed; a finished run is left as it is."""
+def kept(benchmark: Benchmark, results: Path, row: str, seed: int) -> records.Run | None:
+    """The result of a finished run."""
+    own = rows_of(benchmark.values)[row]
+    return records.find(records.read(results), row, seed, own, benchmark.conditions)
+
+
+def train(benchmark: Benchmark, work: Path, row: str, seed: int, threads: int, device: str) -> records.Run:
+    """Train one row with one seed, or read its finished run."""
     folder = run_folder(benchmark, work, row, seed)
     program = "ceiling" if row == CEILING else "train"
     flags = flags_of(benchmark, work, row, seed, device)
     common.measured_run([program, *flags], folder / "output.txt", threads)
-    result = common.all_search(folder, METRICS)
+    result = records.described(folder, common.all_search(folder, METRICS))
     print(f"{row}, seed {seed}: R1 {result['R1']:.2f}, mAP {result['mAP']:.2f}", flush=True)
+    return {"flags": rows_of(benchmark.values)[row], "conditions": benchmark.conditions, **result}
 
 
-def write_page(benchmark: Benchmark, work: Path, seeds: int, out: Path) -> None:
+def write_page(benchmark: Benchmark, results: Path, seeds: int, out: Path) -> None:
     """Write the table of all finished runs, and say which are missing."""
-    results: dict[str, dict[int, dict[str, float]]] = {}
+    table: dict[str, dict[int, records.Run]] = {}
     missing: dict[str, list[str]] = {}
-    for row in sorted(
-        rows_of(benchmark.values), key=lambda row: row == CEILING
-    ):  # the upper bound as the last
+    upper_bound_last = sorted(rows_of(benchmark.values), key=lambda row: row == CEILING)
+    for row in upper_bound_last:
         for seed in range(1, seeds + 1):
-            folder = run_folder(benchmark, work, row, seed)
-            if finished(folder, flags_of(benchmark, work, row, seed)):
-                results.setdefault(row, {})[seed] = common.all_search(folder, METRICS)
+            run = kept(benchmark, results, row, seed)
+            if run:
+                table.setdefault(row, {})[seed] = run
             else:
                 missing.setdefault(row, []).append(str(seed))
-    page = introduction(benchmark) + to_markdown(results) + notes()
+    page = introduction(benchmark) + to_markdown(table) + notes() + made_with(table)
     if missing:
         page += f"- Not run yet: {'; '.join(seeds_of(*item) for item in missing.items())}.\n"
     out.write_text(page, encoding="utf-8")
@@ -230,16 +252,13 @@ def seeds_of(row: str, seeds: Sequence[str]) -> str:
     return f"{row} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})"
 
 
-def finished(folder: Path, flags: Sequence[str]) -> bool:
-    """Whether the run of these flags has ended: its last epoch is tested."""
-    metrics = folder / "metrics.jsonl"
-    if not metrics.is_file() or not (folder / "output.peak").is_file():
-        return False
-    epochs = int(flags[flags.index("--epochs") + 1]) if "--epochs" in flags else None
-    lines = metrics.read_text().splitlines()
-    if epochs is None:
-        epochs = json.loads(Path(flags[flags.index("--config") + 1]).read_text())["epochs"]
-    return bool(lines) and json.loads(lines[-1])["epoch"] == epochs - 1 and "test" in json.loads(lines[-1])
+def made_with(table: Mapping[str, Mapping[int, records.Run]]) -> str:
+    """Which code and machines the runs of a table are of, for its notes."""
+    runs = [run for seeds in table.values() for run in seeds.values()]
+    commits = Counter(str(run.get("commit", "?")) for run in runs)
+    devices = sorted({f"{run.get('device', '?')} with torch {run.get('torch', '?')}" for run in runs})
+    counts = ", ".join(f"{commit} ({number})" for commit, number in commits.most_common())
+    return f"- Runs by commit of the code: {counts}; on {'; '.join(devices)}.\n" if runs else ""
 
 
 def to_markdown(results: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
@@ -249,14 +268,17 @@ def to_markdown(results: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str
         "|---|---|" + "---|" * (len(METRICS) + 1),
     ]
     for row, seeds in results.items():
-        cells = []
-        for metric in METRICS:
-            values = [seed[metric] for seed in seeds.values()]
-            mean = f"{statistics.mean(values):.1f}"
-            cells.append(f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean)
+        runs = list(seeds.values())
+        cells = [mean_and_deviation([run[metric] for run in runs if metric in run]) for metric in METRICS]
         cells.append(against_sdcl(seeds, results.get(SDCL_ROW, {})) if row != SDCL_ROW else "")
         lines.append(f"| {row} | {len(seeds)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """Of one seed the value alone, of none nothing."""
+    mean = f"{statistics.mean(values):.1f}" if values else ""
+    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 def against_sdcl(row: Mapping[int, Mapping[str, float]], sdcl: Mapping[int, Mapping[str, float]]) -> str:

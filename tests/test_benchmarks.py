@@ -213,22 +213,74 @@ def test_methods_table_gives_mean_deviation_and_the_paired_difference(methods):
     ]
 
 
-def test_the_methods_page_shows_finished_runs_and_names_the_missing_ones(methods, tmp_path):
+@pytest.fixture
+def kept_run(methods):
+    """The result of ADCA with seed 1, as the benchmark keeps it."""
     benchmark = methods.BENCHMARKS["reference"]
-    folder = methods.run_folder(benchmark, tmp_path, "ADCA", 1)
-    folder.mkdir(parents=True)
-    test = [{"protocol": "sysu-all-search", "R1": 20.0, "mAP": 30.0, "mINP": 10.0}]
-    last = benchmark.values["epochs"] - 1
-    lines = [json.dumps({"epoch": epoch, "test": test}) for epoch in range(last + 1)]
-    (folder / "output.peak").write_text("1")
-    (folder / "metrics.jsonl").write_text("\n".join(lines[:-1]))
-    methods.write_page(benchmark, tmp_path, 1, tmp_path / "page.md")
-    assert "| ADCA |" not in (tmp_path / "page.md").read_text()
-    (folder / "metrics.jsonl").write_text("\n".join(lines))
-    methods.write_page(benchmark, tmp_path, 1, tmp_path / "page.md")
-    page = (tmp_path / "page.md").read_text()
-    assert "| ADCA | 1 | 20.0 | 30.0 | 10.0 | ~ |" in page
-    assert "Not run yet:" in page and "GUR (seed 1)" in page and "ADCA (seed 1)" not in page
+    flags = methods.rows_of(benchmark.values)["ADCA"]
+    where = {"conditions": benchmark.conditions, "data": "d983", "commit": "abc1234", "device": "x86_64"}
+    return {"row": "ADCA", "seed": 1, "flags": flags, **where, "R1": 20.0, "mAP": 30.0, "mINP": 10.0}
+
+
+def test_the_methods_page_shows_finished_runs_and_names_the_missing_ones(methods, kept_run, tmp_path):
+    """Results of other flags, settings or weights are no results of the row."""
+    benchmark, results, page = methods.BENCHMARKS["reference"], tmp_path / "runs.jsonl", tmp_path / "page.md"
+    for other in ({"flags": ["--method", "gur"]}, {"conditions": "0"}, {"seed": 2}):
+        methods.records.add(results, {**kept_run, **other})
+    methods.write_page(benchmark, results, 1, page)
+    assert "| ADCA |" not in page.read_text()
+    methods.records.add(results, kept_run)
+    methods.write_page(benchmark, results, 1, page)
+    text = page.read_text()
+    assert "| ADCA | 1 | 20.0 | 30.0 | 10.0 | ~ |" in text and "abc1234 (1)" in text
+    assert "Not run yet:" in text and "GUR (seed 1)" in text and "ADCA (seed 1)" not in text
+
+
+def test_a_kept_result_is_not_trained_again(methods, kept_run, tmp_path, monkeypatch):
+    """What is trained is kept with what its run folder says, HIL after the run that it starts from."""
+    results, trained = tmp_path / "runs.jsonl", []
+    methods.records.add(results, kept_run)
+
+    def train(flags, output, threads):
+        folder = output.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        trained.append(folder.name)
+        environment = {"data": "d983", "commit": "f" * 40, "torch": "2.14.1", "device_name": "x86_64"}
+        (folder / "environment.json").write_text(json.dumps(environment))
+        test = [{"protocol": "all-search", "R1": 12.345, "mAP": 2.0, "mINP": 1.0}]
+        row = {"epoch": 0, "test": test, "seconds": {"embed": 1.25, "train": 2}}
+        (folder / "metrics.jsonl").write_text(json.dumps(row))
+
+    monkeypatch.setattr(methods.common, "measured_run", train)
+    places = ["--work", str(tmp_path), "--results", str(results), "--out", str(tmp_path / "page.md")]
+    monkeypatch.setattr(sys, "argv", ["methods.py", *places, "--seeds", "1", "--rows", "ADCA", "HIL"])
+    assert methods.main() == 0 and trained == ["SDCL_1", "HIL_1"]
+    assert methods.main() == 0 and trained == ["SDCL_1", "HIL_1"]
+    run = json.loads(results.read_text().splitlines()[-1])
+    assert (run["row"], run["seed"], run["R1"], run["seconds"]) == ("HIL", 1, 12.35, 3)
+    assert run["commit"] == "fffffff" and "| HIL | 1 | 12.3 |" in (tmp_path / "page.md").read_text()
+
+
+def test_results_of_other_images_and_damaged_lines_are_refused(methods, kept_run, tmp_path):
+    results = tmp_path / "runs.jsonl"
+    methods.records.add(results, kept_run)
+    with pytest.raises(SystemExit, match=r"e017.*render the set again"):
+        methods.records.add(results, {**kept_run, "seed": 2, "data": "e017"})
+    assert len(methods.records.read(results)) == 1
+    for damaged in ('{"row": "ADCA"', '["ADCA"]', '{"row": "ADCA"}'):
+        results.write_text(json.dumps(kept_run) + "\n" + damaged)
+        with pytest.raises(SystemExit, match=r"line 2 .*: mend or delete it"):
+            methods.records.read(results)
+
+
+@pytest.mark.parametrize("name", ["reference", "medium"])
+def test_the_kept_results_are_of_the_rows_and_conditions_of_today(methods, name):
+    """Whoever changes a frozen setting, a weight or a row's flags must not leave results that nobody sees."""
+    benchmark = methods.BENCHMARKS[name]
+    rows = methods.rows_of(benchmark.values)
+    for run in methods.records.read(BENCHMARKS / benchmark.results):
+        assert run["conditions"] == benchmark.conditions and run["flags"] == rows[run["row"]]
+        assert 0 < run["mAP"] < 100 and 0 < run["R1"] < 100
 
 
 def test_the_page_says_which_rows_are_readings_and_which_read_identities(methods):
