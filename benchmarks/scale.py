@@ -283,7 +283,6 @@ class Phase:
     Args:
         name: in the tables. prepare: makes what is measured.
         order: of growth, as its arithmetic says: seconds ~ N^order.
-        dense: bytes at N images of its arrays that grow with N^2; without it memory grows with N.
         products: multiplications and additions of its matrix products, of N and D; 0: none to speak of.
         shared: several processes share it; otherwise process 0 does it alone, or each does it.
         sampled: SAMPLE images are measured, and the time of all follows from them.
@@ -292,7 +291,6 @@ class Phase:
     name: str
     prepare: Callable[[Case], Measured]
     order: int
-    dense: Callable[[float], float] | None = None
     products: Callable[[float, float], float] = lambda n, d: 0.0
     shared: bool = False
     sampled: bool = False
@@ -318,7 +316,7 @@ PHASES = (
     ),
     Phase("CMLU", cmlu, 2, products=lambda n, d: 2 * V * R * n * n * d, shared=True),
     Phase("modality-aware distance", modality_aware, 2, products=lambda n, d: n * n * d, shared=True),
-    Phase("batches", batches, 2),
+    Phase("batches", batches, 1),
     Phase("memories", memories, 1),
     Phase("CNL, a step", cnl_step, 1),
     Phase("checkpoint in an epoch", save_state, 1),
@@ -326,7 +324,6 @@ PHASES = (
         "ranking of N/10 x N/5",
         ranking,
         2,
-        dense=lambda n: 8 * n * n / 50,  # similarities in float64
         products=lambda n, d: 2 * n * n / 50 * d,
     ),
 )
@@ -451,10 +448,9 @@ def to_markdown(kept: dict[str, dict[str, dict[str, float]]], args, work_of_an_i
         measured = (duration(seconds[n]) if n in cells else "–" for n in sizes)
         times.append((phase.name, *measured, shown, phase.order))
         if not phase.sampled:
-            dense = phase.dense or (lambda n: 0)
-            most = [max(grown[largest] * n / largest, dense(n)) for n in TARGETS]
+            most = [grown[largest] * n / largest for n in TARGETS]
             measured = (common.mebibytes(grown[n]) if n in cells else "–" for n in sizes)
-            memory.append((phase.name, *measured, *map(gibibytes, most), "N^2" if phase.dense else "N"))
+            memory.append((phase.name, *measured, *map(gibibytes, most)))
         ends = (extrapolated(largest, seconds[largest], n, phase.order, fitted) for n in TARGETS)
         far.append((phase.name, *(between(*pair) for pair in ends)))
         products = (lambda n, _: n * work_of_an_image) if phase.name == "embed" else phase.products
@@ -486,10 +482,10 @@ def to_markdown(kept: dict[str, dict[str, dict[str, float]]], args, work_of_an_i
         "",
         "## Memory",
         "",
-        "Growth of the peak beyond the inputs of the phase and loaded code. The two large sizes follow from the largest measured one, in proportion to N; where "
-        "an array grows with N^2, from its size: the similarities that are ranked (float64).",
+        "Growth of the peak beyond the inputs of the phase and loaded code. The two large sizes follow from the largest measured one, in proportion to N: no "
+        "phase holds an array that grows with N^2.",
         "",
-        *markdown(("phase", *names, *targets, "grows with"), memory),
+        *markdown(("phase", *names, *targets), memory),
         f"Beside it: features of both branches, {gibibytes(8 * d * TARGETS[0])} and {gibibytes(8 * d * TARGETS[1])}; on disk each store of decoded "
         f"images of {SIZE[0]} x {SIZE[1]}, {gibibytes(3 * math.prod(SIZE) * TARGETS[0])} and {gibibytes(3 * math.prod(SIZE) * TARGETS[1])}.",
         "",

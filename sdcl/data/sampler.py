@@ -43,10 +43,9 @@ def epoch_batches(
     """
     at_least_one(batch_size=batch_size, num_instances=num_instances, iterations=iterations)
     generator = np.random.default_rng(seed)
-    clusters = [np.flatnonzero(labels == c) for c in np.unique(labels[labels >= 0])]
-    if not clusters:
+    groups = [_Cluster(rows, cameras[rows]) for rows in _rows_of_clusters(labels)]
+    if not groups:
         raise ValueError("no image has a cluster label, so no batch can be drawn")
-    groups = [_Cluster(rows, cameras[rows]) for rows in clusters]
     batches: list[np.ndarray] = []
     rest = np.zeros(0, np.int64)
     while len(batches) < iterations:
@@ -59,6 +58,13 @@ def epoch_batches(
         batches.extend(order[: whole * batch_size].reshape(whole, batch_size))
         rest = order if whole == 0 else rest[:0]
     return np.stack(batches[:iterations])
+
+
+def _rows_of_clusters(labels: np.ndarray) -> list[np.ndarray]:
+    """Ascending indexes of the images of each cluster, clusters by label, from one sort of all labels."""
+    rows = np.argsort(labels, kind="stable")
+    rows = rows[np.searchsorted(labels[rows], 0) :]  # outliers, -1, come first
+    return np.split(rows, np.flatnonzero(np.diff(labels[rows])) + 1) if len(rows) else []
 
 
 class _Cluster:

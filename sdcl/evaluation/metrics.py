@@ -17,7 +17,7 @@ Legend: Q queries, G gallery images, q queries of one chunk, R ranks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,11 +76,31 @@ class Metrics:
         return self.rank(20)
 
 
+@dataclass(frozen=True, eq=False)
+class Products:
+    """Dot products of rows, a (Q, G) matrix that is never held as a whole.
+
+    Args:
+        query: (Q, D). gallery: (G, D), on the same device.
+    """
+
+    query: Tensor
+    gallery: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.query), len(self.gallery)
+
+    @property
+    def device(self) -> torch.device:
+        return self.query.device
+
+
 Integers = Sequence[int] | np.ndarray | Tensor
 
 
 def rank_metrics(
-    similarity: Tensor | np.ndarray,
+    similarity: Tensor | np.ndarray | Products,
     query_ids: Integers,
     gallery_ids: Integers,
     query_cameras: Integers | None = None,
@@ -106,10 +126,11 @@ def rank_metrics(
             cameras.
         DataError: no valid query at all.
     """
-    similarity = torch.as_tensor(similarity)
-    similarity = similarity if similarity.is_floating_point() else similarity.double()
-    if similarity.ndim != 2 or not _finite(similarity):
-        raise ValueError(f"similarity must be a finite (Q, G) matrix, got shape {tuple(similarity.shape)}")
+    if not isinstance(similarity, Products):
+        similarity = torch.as_tensor(similarity)
+        similarity = similarity if similarity.is_floating_point() else similarity.double()
+    if len(similarity.shape) != 2:
+        raise ValueError(f"similarity must be a (Q, G) matrix, got shape {tuple(similarity.shape)}")
     num_queries, num_gallery = similarity.shape
     query_ids = _column("query_ids", query_ids, num_queries, similarity.device)
     gallery_ids = _column("gallery_ids", gallery_ids, num_gallery, similarity.device)
@@ -123,18 +144,33 @@ def rank_metrics(
 
     chunks = []
     step = max(1, CHUNK_ELEMENTS // max(1, num_gallery))
-    for start in range(0, num_queries if num_gallery else 0, step):
-        part = slice(start, start + step)
+    for part, values in _chunks_of(similarity, step):  # (q, G)
+        if not _finite(values):
+            raise ValueError(f"similarities of queries {part.start} to {part.stop - 1} are not finite")
         ids, keep = query_ids[part], None
         if removed is not None:
             keep = ~removed(ids[:, None], of_query[part, None], gallery_ids[None], of_gallery[None])  # (q, G)
-        chunks.append(kernels.query_scores(similarity[part], ids, gallery_ids, keep, identity_index))
+        chunks.append(kernels.query_scores(values, ids, gallery_ids, keep, identity_index))
     if not any(len(position) for position, _, _ in chunks):
         raise DataError(f"none of the {num_queries} queries has a match among {num_gallery} gallery images")
     position, precision, penalty = (torch.cat(column) for column in zip(*chunks, strict=True))
     hits = torch.bincount(position - 1, minlength=max_rank)[:max_rank].cumsum(0)
     cmc = hits.double().cpu().numpy() / len(position)
     return Metrics(cmc, precision.mean().item(), penalty.mean().item(), len(position), num_queries)
+
+
+def _chunks_of(similarity: Tensor | Products, step: int) -> Iterator[tuple[slice, Tensor]]:
+    """Up to `step` rows of the similarity at a time; a chunk of products is valid until the next one is read."""
+    count, gallery = similarity.shape
+    parts = [slice(start, min(start + step, count)) for start in range(0, count if gallery else 0, step)]
+    if isinstance(similarity, Products):
+        # one buffer: chunks that are freed were seen to stay with the process, 1 GB of 48 chunks
+        buffer = similarity.query.new_empty(min(step, count), gallery)
+        for part in parts:
+            query = similarity.query[part]
+            yield part, torch.mm(query, similarity.gallery.T, out=buffer[: len(query)])
+    else:
+        yield from ((part, similarity[part]) for part in parts)
 
 
 def average_precision(similarity: np.ndarray, match: np.ndarray, keep: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sdcl.datasets.base import Draw, Protocol
 from sdcl.datasets.sample import Sample
-from sdcl.evaluation.metrics import Metrics, mean, rank_metrics
+from sdcl.evaluation.metrics import Metrics, Products, mean, rank_metrics
 from sdcl.evaluation.rerank import Rerank
 from sdcl.evaluation.rerank import rerank as reranked
 
@@ -120,7 +120,9 @@ def evaluate(
         # float64 products: TF32 and autocast, which a training run may have switched on, would reorder near
         # neighbours
         return rank_metrics(
-            -reranked(query, gallery, rerank) if rerank else query.double() @ gallery.double().T,  # (Q, G)
+            -reranked(query, gallery, rerank)
+            if rerank
+            else Products(query.double(), gallery.double()),  # (Q, G)
             queries.identities[draw.query],
             others.identities[draw.gallery],
             queries.cameras[draw.query],

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sdcl.data import sampler
 from sdcl.data.sampler import epoch_batches
 
 
@@ -55,6 +56,15 @@ def test_single_image_clusters_shift_the_groups():
 def test_short_passes_are_joined():
     assert draw([0, 0, 0, 1, 1, 1], batch_size=64, iterations=3).shape == (3, 64)
     assert draw([0], batch_size=8).shape == (5, 8)
+
+
+def test_clusters_come_by_label_whatever_the_labels_are():
+    """Their order and that of their images decide what a seed draws."""
+    labels = np.random.default_rng(0).choice([-1, 0, 3, 4, 90], 200)
+    groups = sampler._rows_of_clusters(labels)
+    assert len(groups) == 4
+    for label, rows in zip([0, 3, 4, 90], groups, strict=True):
+        np.testing.assert_array_equal(rows, np.flatnonzero(labels == label))
 
 
 def test_pure_function_of_its_seed():

@@ -156,6 +156,42 @@ def test_chunks_change_nothing(arrays, monkeypatch):
     )
 
 
+def test_products_are_ranked_without_the_whole_matrix(form, monkeypatch):
+    """Dot products of small integers are exact, so that the numbers are those of the matrix to the last bit."""
+    rng = np.random.default_rng(3)
+    query, gallery = (
+        torch.from_numpy(rng.integers(-2, 3, (rows, 6)).astype(np.float64)) for rows in (50, 40)
+    )
+    case = (*(rng.integers(0, 5, rows) for rows in (50, 40)), rng.choice([3, 6], 50), rng.choice([2, 3], 40))
+    settings = {"removed": same_room, "distinct_identities": True}
+    whole = M.rank_metrics(query @ gallery.T, *case, **settings)
+    monkeypatch.setattr(M, "CHUNK_ELEMENTS", 7 * 40)
+    ours = M.rank_metrics(M.Products(query, gallery), *case, **settings)
+    np.testing.assert_array_equal(ours.cmc, whole.cmc)
+    assert (ours.mAP, ours.mINP, ours.num_valid) == pytest.approx(
+        (whole.mAP, whole.mINP, whole.num_valid), abs=1e-14
+    )
+
+
+def test_chunks_of_products_share_one_buffer():
+    query, gallery = torch.eye(3)[[0, 1, 2, 1, 0]], torch.eye(3)[[2, 1]]
+    read = [
+        (part, values.clone(), values.data_ptr())
+        for part, values in M._chunks_of(M.Products(query, gallery), 2)
+    ]
+    assert [part for part, _, _ in read] == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert torch.cat([values for _, values, _ in read]).equal(query @ gallery.T)
+    assert len({address for _, _, address in read}) == 1
+
+
+def test_similarities_that_are_not_finite_name_their_queries(form, monkeypatch):
+    monkeypatch.setattr(M, "CHUNK_ELEMENTS", 4)
+    similarity = torch.zeros(6, 2)
+    similarity[3, 1] = torch.nan
+    with pytest.raises(ValueError, match="queries 2 to 3 are not finite"):
+        M.rank_metrics(similarity, [1] * 6, [1, 2], distinct_identities=False)
+
+
 def test_ties_keep_gallery_order(form):
     similarity = torch.zeros(1, 3)
     assert M.rank_metrics(similarity, [5], [5, 7, 8], distinct_identities=False).r1 == 1
