@@ -183,10 +183,16 @@ def check(settings: Settings) -> None:
     for group, kind in groups(settings.run.method).items():
         check_values(kind, vars(getattr(settings, group)))
     refuse_labels(settings.run.method, settings.run.labels)
-    translation = settings.augment.translation
+    augment = settings.augment
+    translation = augment.translation
     if translation not in TRANSLATIONS and not (translation.startswith(FOLDER) and translation != FOLDER):
         raise SettingError(
             f"--translation must be {', '.join(TRANSLATIONS)} or {FOLDER}DIR, got {translation!r}"
+        )
+    if augment.jitter_views == "exchanged" and augment.color_jitter and not augment.second_view:
+        raise SettingError(
+            "--jitter-views exchanged changes the second views alone, and --no-second-view leaves none, so that "
+            "--color-jitter would change nothing: add --jitter-views all, or --color-jitter 0"
         )
     batch, test = settings.batch, settings.test
     modes, shots = comma_separated(test.modes), comma_separated(test.shots)

@@ -173,6 +173,15 @@ def test_a_flag_that_nothing_in_the_run_reads_is_refused_with_what_would_read_it
         parse(flags, "x", "")
 
 
+def test_jitter_of_second_views_without_any_is_refused_with_both_remedies():
+    """PGM's recipe jitters second views alone."""
+    flags = ["--method", "pgm", "--no-second-view"]
+    with pytest.raises(SettingError, match="--jitter-views all, or --color-jitter 0"):
+        parse(flags, "x", "")
+    for remedy in (["--jitter-views", "all"], ["--color-jitter", "0"]):
+        assert not parse([*flags, *remedy], "x", "")[0].augment.second_view
+
+
 def test_a_config_file_may_set_what_a_run_does_not_read(tmp_path):
     (tmp_path / "c.json").write_text('{"cra_k": 7, "eps": 0.45, "camera_iters": 9}')
     settings, origin, _ = parse(["--config", str(tmp_path / "c.json"), "--method", "gur"], "x", "")
