@@ -115,6 +115,7 @@ def rows_of(values: Mapping[str, Any]) -> dict[str, list[str]]:
         "GUR": gur,
         "SDCL, no CNL cross": [*SDCL, "--no-cnl-cross"],
         "SDCL, no CNL intra": [*SDCL, "--no-cnl-intra"],
+        "SDCL, no CNL": [*SDCL, "--no-cnl"],
         "SDCL, no shallow branch": ["--method", "sdcl"],
         "SDCL, no smoothing": [*SDCL, "--no-smoothing"],
         "ADCA, no CMA": ["--method", "adca", "--no-cma"],
