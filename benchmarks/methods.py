@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
@@ -254,12 +255,19 @@ def seeds_of(row: str, seeds: Sequence[str]) -> str:
 
 
 def made_with(table: Mapping[str, Mapping[int, records.Run]]) -> str:
-    """Which code and machines the runs of a table are of, for its notes."""
+    """Which code and machines the runs of a table are of, and what is noted of single runs."""
     runs = [run for seeds in table.values() for run in seeds.values()]
     commits = Counter(str(run.get("commit", "?")) for run in runs)
     devices = sorted({f"{run.get('device', '?')} with torch {run.get('torch', '?')}" for run in runs})
     counts = ", ".join(f"{commit} ({number})" for commit, number in commits.most_common())
-    return f"- Runs by commit of the code: {counts}; on {'; '.join(devices)}.\n" if runs else ""
+    lines = [f"- Runs by commit of the code: {counts}; on {'; '.join(devices)}.\n"] if runs else []
+    for note in sorted({run["note"] for run in runs if "note" in run}):
+        of = {
+            row: [str(s) for s, run in seeds.items() if run.get("note") == note]
+            for row, seeds in table.items()
+        }
+        lines.append(f"- {'; '.join(seeds_of(*item) for item in of.items() if item[1])}: {note}.\n")
+    return "".join(lines)
 
 
 def to_markdown(results: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
@@ -270,15 +278,17 @@ def to_markdown(results: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str
     ]
     for row, seeds in results.items():
         runs = list(seeds.values())
-        cells = [mean_and_deviation([run[metric] for run in runs if metric in run]) for metric in METRICS]
+        cells = [mean_and_deviation([run.get(metric, math.nan) for run in runs]) for metric in METRICS]
         cells.append(against_sdcl(seeds, results.get(SDCL_ROW, {})) if row != SDCL_ROW else "")
         lines.append(f"| {row} | {len(seeds)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
-    """Of one seed the value alone, of none nothing."""
-    mean = f"{statistics.mean(values):.1f}" if values else ""
+    """Of one seed the value alone; "–" if it is not known of every seed."""
+    if any(map(math.isnan, values)):
+        return "–"
+    mean = f"{statistics.mean(values):.1f}"
     return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 

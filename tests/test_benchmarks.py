@@ -211,6 +211,10 @@ def test_methods_table_gives_mean_deviation_and_the_paired_difference(methods):
         "| other | 2 | 1.0 ± 0.0 | 9.8 ± 1.1 | 5.0 ± 0.0 | -0.8, p 0.2 |",
         "| one | 1 | 3.0 | 11.0 | 6.0 | ~ |",
     ]
+    part = {1: sdcl[1], 2: {"R1": 3.0, "mAP": 11.0}}  # a mean of one seed must not pass for one of both
+    assert (
+        methods.to_markdown({"part": part}).splitlines()[2] == "| part | 2 | 2.0 ± 1.4 | 10.5 ± 0.7 | – | ~ |"
+    )
 
 
 @pytest.fixture
@@ -229,11 +233,13 @@ def test_the_methods_page_shows_finished_runs_and_names_the_missing_ones(methods
         methods.records.add(results, {**kept_run, **other})
     methods.write_page(benchmark, results, 1, page)
     assert "| ADCA |" not in page.read_text()
-    methods.records.add(results, kept_run)
+    methods.records.add(results, {**kept_run, "note": "read from a photograph"})
     methods.write_page(benchmark, results, 1, page)
     text = page.read_text()
+    assert "- ADCA (seed 1): read from a photograph.\n" in text
     assert "| ADCA | 1 | 20.0 | 30.0 | 10.0 | ~ |" in text and "abc1234 (1)" in text
-    assert "Not run yet:" in text and "GUR (seed 1)" in text and "ADCA (seed 1)" not in text
+    missing = text.partition("Not run yet:")[2]
+    assert "GUR (seed 1)" in missing and "ADCA (seed 1)" not in missing
 
 
 def test_a_kept_result_is_not_trained_again(methods, kept_run, tmp_path, monkeypatch):
