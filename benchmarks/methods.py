@@ -5,7 +5,8 @@
 
 It renders and prepares the images, and trains all rows, the most telling first. A stopped run continues. The result of a finished one
 is kept in a file beside this program and not repeated, so that several machines can share the work; the table is made of that
-file and says which runs are missing.
+file and says which runs are missing. A row that differs from another one in its second stage only goes on from the end of the
+other one's first stage, if that is in the folder of the runs; its result is the same.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import statistics
 import sys
 from collections import Counter
@@ -27,9 +29,12 @@ import common
 import numpy as np
 import records
 
+from sdcl import config
 from sdcl.config import METHODS
 from sdcl.models.pretrained import ASSETS
 from sdcl.reporting.statistics import p_values
+from sdcl.runtime import checkpoint
+from sdcl.training.run_state import refuse_differences
 
 HERE = Path(__file__).parent
 TABLES = HERE.parent / "docs" / "methods"
@@ -41,6 +46,20 @@ START, CEILING, SDCL_ROW = (
 )
 SDCL = ["--method", "sdcl", "--shallow"]
 FIRST_STAGE = "{SDCL}"  # the run folder of the row "SDCL" with the same seed, which is trained first
+
+# Row -> the row that trains the same until its stage "contrast" ends.
+SAME_FIRST_STAGE = {
+    "SDCL, no CRA": "SDCL",
+    "SDCL, no smoothing": "SDCL",
+    "ADCA, no CMA": "ADCA",
+    "PGM, no matching": "PGM",
+    "DCCL, no neighbours within": "DCCL",
+    "DCCL, no neighbours across": "DCCL",
+    "DCCL, no instance contrast": "DCCL",
+    "DCCL, no cameras": "DCCL",
+    "DCCL, no refinement": "DCCL",
+    "TAA, no association (reads visible identities)": "TAA (reads visible identities)",
+}
 
 
 @dataclass(frozen=True)
@@ -105,7 +124,8 @@ def rows_of(values: Mapping[str, Any]) -> dict[str, list[str]]:
     # after the epochs of SDCL's first stage
     hil = ["--method", "hil", "--shallow", "--from-run", FIRST_STAGE]
     hil += ["--epochs", str(values["epochs"] - second), "--identity-from", "1"]
-    refined = ["--interact-from", str(second), "--refine-from", str(second + 1)]
+    dccl = ["--method", "dccl", "--interact-from", str(second)]
+    refined = [*dccl, "--refine-from", str(second + 1)]
     return {
         START: ["--method", "baseline", "--epochs", "1", "--iters", "1", "--lr", "1e-30"],
         CEILING: ["ceiling", "--shallow"],
@@ -123,8 +143,27 @@ def rows_of(values: Mapping[str, Any]) -> dict[str, list[str]]:
         "PGM": ["--method", "pgm", "--match-from", str(second)],
         "BMIL": bmil,
         "HIL": hil,
-        "DCCL": ["--method", "dccl", *refined],
+        "DCCL": refined,
         "TAA (reads visible identities)": ["--method", "taa", "--associate-from", str(second)],
+        "PGM, no matching": ["--method", "pgm", "--no-matching"],
+        "BMIL, no common clusters": ["--method", "bmil", "--no-joint"],
+        "BMIL, no halves": [*bmil, "--no-visible-halves"],
+        "BMIL, no margin": [*bmil, "--margin", "0"],
+        "HIL, one centre": [*hil, "--centres", "1"],
+        "HIL, no identity contrast": [*hil, "--identity-weight", "0", "--identity-weight-late", "0"],
+        "HIL, no neighbours": [*hil, "--neighbor-weight", "0"],
+        "DCCL, no neighbours within": [*refined, "--no-homogeneous"],
+        "DCCL, no neighbours across": [*refined, "--no-heterogeneous"],
+        "DCCL, no instance contrast": [*refined, "--no-instance"],
+        "DCCL, no cameras": [*refined, "--no-camera"],
+        "DCCL, no refinement": [*dccl, "--no-refinement"],
+        "TAA, no association (reads visible identities)": ["--method", "taa", "--no-associate"],
+        "GUR, no CAE": [*gur, "--no-cae"],
+        "GUR, no CMLU": [*gur, "--no-propagation"],
+        "GUR, no vote": [*gur, "--no-structure"],
+        "GUR, no stages of cameras": ["--method", "gur", "--no-intra-camera", "--iters", str(steps // 2)],
+        "GUR, no stage of each modality": [*gur, "--no-inter-camera"],
+        "GUR, no stage of both": [*gur, "--no-inter-modality"],
         "SDCL, joint clustering": [*SDCL, "--joint"],
         "GUR, joint clustering": [*gur, "--joint"],
         "SDCL, float32": [*SDCL, "--precision", "fp32"],
@@ -209,6 +248,7 @@ def flags_of(benchmark: Benchmark, work: Path, row: str, seed: int, device: str 
     flags = ["-d", "sysu", "--data-dir", work / "data", "--cache-dir", work / "cache", "--logs-dir", folder]
     start = [] if FIRST_STAGE in own else ["--pretrained", ASSETS / benchmark.weights]
     own = own[1:] if row == CEILING else own
+    start += ["--resume-anyway"] if row in SAME_FIRST_STAGE else []
     flags += ["--config", HERE / benchmark.settings, *start, "--device", device, "--seed", seed, *own]
     source = run_folder(benchmark, work, SDCL_ROW, seed)
     return [str(flag).replace(FIRST_STAGE, str(source)) for flag in flags]
@@ -225,10 +265,32 @@ def train(benchmark: Benchmark, work: Path, row: str, seed: int, threads: int, d
     folder = run_folder(benchmark, work, row, seed)
     program = "ceiling" if row == CEILING else "train"
     flags = flags_of(benchmark, work, row, seed, device)
+    if row in SAME_FIRST_STAGE:
+        copy_first_stage(flags_of(benchmark, work, SAME_FIRST_STAGE[row], seed, device), folder)
     common.measured_run([program, *flags], folder / "output.txt", threads)
     result = records.described(folder, common.all_search(folder, METRICS))
     print(f"{row}, seed {seed}: R1 {result['R1']:.2f}, mAP {result['mAP']:.2f}", flush=True)
     return {"flags": rows_of(benchmark.values)[row], "conditions": benchmark.conditions, **result}
+
+
+def copy_first_stage(source: Sequence[str], folder: Path) -> None:
+    """Let a run that has not begun go on from the end of another one's first stage, if that is there.
+
+    Args:
+        source: flags of the other run. folder: of the run that goes on; it needs --resume-anyway, since its
+            settings differ.
+
+    Raises:
+        CheckpointError: the other run was made with other flags.
+    """
+    settings, _, _ = config.parse(list(source), "", "")
+    ended = settings.run_dir / "stage_contrast.pt"
+    if (folder / checkpoint.LAST).exists() or not ended.is_file():
+        return
+    state = checkpoint.load(ended)
+    refuse_differences(state, settings, state["data"])
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ended, folder / checkpoint.LAST)
 
 
 def write_page(benchmark: Benchmark, results: Path, seeds: int, out: Path) -> None:

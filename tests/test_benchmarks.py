@@ -1,5 +1,6 @@
 """Each benchmark runs in its --quick form, prints its tables, and its two sides agree."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -9,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import small_runs
 from helpers.run_folders import write_run
 
 from sdcl import config
+from sdcl.cli.main import main
 from sdcl.models.factory import build_model
+from sdcl.runtime.errors import CheckpointError
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -265,6 +269,60 @@ def test_a_kept_result_is_not_trained_again(methods, kept_run, tmp_path, monkeyp
     run = json.loads(results.read_text().splitlines()[-1])
     assert (run["row"], run["seed"], run["R1"], run["seconds"]) == ("HIL", 1, 12.35, 3)
     assert run["commit"] == "fffffff" and "| HIL | 1 | 12.3 |" in (tmp_path / "page.md").read_text()
+
+
+SMALL_BENCHMARK = {
+    "arch": "vit_mini_hybrid", "height": 32, "width": 16, "pad": 2, "precision": "fp32", "shallow": False, "bn_replicas": 1,
+    "calibrate_necks": True, "batch_size": 8, "batch_size_visible": 8, "num_instances": 4, "epochs": 3, "iters": 2,
+    "iters_unified": 2, "lr": 3e-5, "eps": 0.6, "min_samples": 2, "k1": 5, "k1_visible_unified": 5, "k2": 3, "unify_from": 1,
+    "aggregate_from": 1, "cma_threshold": 0.3, "cra_k": 3, "refine_k": 3, "refine_clusters": 2, "camera_iters": 1,
+    "embed_batch_size": 64, "test_batch_size": 64, "report": "none", "max_outliers": 1.0, "eval_step": 3,
+}  # fmt: skip
+
+
+@pytest.mark.long
+def test_rows_that_go_on_from_a_shared_first_stage_train_the_same(
+    methods, data, tmp_path, monkeypatch, capsys
+):
+    """Weights and metrics after the last epoch equal those of a run of the row alone, and its first epoch is not trained."""
+    settings = tmp_path / "small.json"
+    settings.write_text(json.dumps(SMALL_BENCHMARK))
+    small = dataclasses.replace(methods.BENCHMARKS["reference"], settings=str(settings))
+
+    def run(flags, output, threads):
+        assert main(list(flags)) == 0
+
+    monkeypatch.setattr(methods.common, "measured_run", run)
+    shared, alone, cache = (tmp_path / name for name in ("shared", "alone", "cache"))
+    cache.mkdir()
+    for work in (shared, alone):
+        work.mkdir()
+        (work / "data").symlink_to(data["sysu"])
+        (work / "cache").symlink_to(cache)
+    for source in dict.fromkeys(methods.SAME_FIRST_STAGE.values()):
+        methods.train(small, shared, source, 1, 1, "cpu")
+    for row in methods.SAME_FIRST_STAGE:
+        capsys.readouterr()
+        here = methods.train(small, shared, row, 1, 1, "cpu")
+        assert "continuing after epoch 0" in capsys.readouterr().out
+        there = methods.train(small, alone, row, 1, 1, "cpu")
+        ended, other = (methods.run_folder(small, work, row, 1) for work in (shared, alone))
+        weights, others = small_runs.state(ended), small_runs.state(other)
+        assert all(torch.equal(weights[name], others[name]) for name in weights)
+        assert [here[metric] for metric in methods.METRICS] == [there[metric] for metric in methods.METRICS]
+        assert [r["losses"] for r in small_runs.rows(ended)] == [r["losses"] for r in small_runs.rows(other)]
+
+
+def test_a_first_stage_of_other_flags_is_not_gone_on_from(methods, data, tmp_path):
+    """A folder that an older benchmark left gives no row of this one its first stage."""
+    source = write_run(tmp_path / "runs", data["sysu"], tmp_path / "cache", "sysu")
+    (source / "last.pt").rename(source / "stage_contrast.pt")
+    flags = ["-d", "sysu", "--data-dir", str(data["sysu"]), "--logs-dir", str(source), "--eps", "0.4"]
+    with pytest.raises(CheckpointError, match=r"--eps: 0\.5 then, 0\.4 now"):
+        methods.copy_first_stage(flags, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    methods.copy_first_stage([*flags[:4], "--logs-dir", str(tmp_path / "none")], tmp_path / "new")
+    assert not (tmp_path / "new").exists()  # nothing to go on from: the run begins anew
 
 
 def test_results_of_other_images_and_damaged_lines_are_refused(methods, kept_run, tmp_path):
