@@ -19,7 +19,7 @@ import shutil
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,10 +222,11 @@ def main() -> int:
 
 
 NOTES = """
-- The last column is the difference of mAP to SDCL's over the seeds that both have, with p of Student's paired t-test; "~"
-  stands where both have fewer than two seeds.
+- The last column is the difference of mAP to SDCL's, and below a method that of the row without a part to the method's, over
+  the seeds that both have, with p of Student's paired t-test.
 - BMIL takes two steps an iteration in its second stage, and fewer iterations, so that its steps are as many. HIL's
-  epochs follow those of SDCL's first stage with the same seed.
+  epochs follow those of SDCL's first stage with the same seed. GUR without one of its stages takes the steps of the others only, but
+  without those of cameras as many as GUR.
 - The upper bound reads the identities of both modalities (`benchmarks/ceiling.py`).
 - TAA is semi-supervised: visible identities.
 """
@@ -297,8 +298,9 @@ def write_page(benchmark: Benchmark, results: Path, seeds: int, out: Path) -> No
     """Write the table of all finished runs, and say which are missing."""
     table: dict[str, dict[int, records.Run]] = {}
     missing: dict[str, list[str]] = {}
-    upper_bound_last = sorted(rows_of(benchmark.values), key=lambda row: row == CEILING)
-    for row in upper_bound_last:
+    rows = list(rows_of(benchmark.values))
+    # a method's parts below it, the upper bound last
+    for row in sorted(rows, key=lambda row: (row == CEILING, rows.index(method_of(row, rows)))):
         for seed in range(1, seeds + 1):
             run = kept(benchmark, results, row, seed)
             if run:
@@ -309,6 +311,12 @@ def write_page(benchmark: Benchmark, results: Path, seeds: int, out: Path) -> No
     if missing:
         page += f"- Not run yet: {'; '.join(seeds_of(*item) for item in missing.items())}.\n"
     out.write_text(page, encoding="utf-8")
+
+
+def method_of(row: str, rows: Iterable[str]) -> str:
+    """The row of the whole method that a row is a part or a form of; a row of its own is its own."""
+    method = row.partition(", ")[0]
+    return next((other for other in rows if other.partition(" (")[0] == method), row)
 
 
 def seeds_of(row: str, seeds: Sequence[str]) -> str:
@@ -335,13 +343,15 @@ def made_with(table: Mapping[str, Mapping[int, records.Run]]) -> str:
 def to_markdown(results: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
     """A table with mean and standard deviation over the seeds of each row: row -> seed -> metric -> percent."""
     lines = [
-        f"| | seeds | {' | '.join(METRICS)} | mAP against SDCL |",
+        f"| | seeds | {' | '.join(METRICS)} | mAP against SDCL, or a part's method |",
         "|---|---|" + "---|" * (len(METRICS) + 1),
     ]
     for row, seeds in results.items():
         runs = list(seeds.values())
         cells = [mean_and_deviation([run.get(metric, math.nan) for run in runs]) for metric in METRICS]
-        cells.append(against_sdcl(seeds, results.get(SDCL_ROW, {})) if row != SDCL_ROW else "")
+        method = method_of(row, results)
+        other = SDCL_ROW if method == row else method
+        cells.append(against(seeds, results.get(other, {})) if row != SDCL_ROW else "")
         lines.append(f"| {row} | {len(seeds)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -354,13 +364,14 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
-def against_sdcl(row: Mapping[int, Mapping[str, float]], sdcl: Mapping[int, Mapping[str, float]]) -> str:
-    """Mean difference of mAP over the seeds that both have, and p of the paired t-test."""
-    both = sorted(row.keys() & sdcl.keys())
-    if len(both) < 2:
+def against(row: Mapping[int, Mapping[str, float]], other: Mapping[int, Mapping[str, float]]) -> str:
+    """Mean difference of mAP to another row over the seeds that both have, and p of the paired t-test."""
+    both = sorted(row.keys() & other.keys())
+    if not both:
         return "~"
-    theirs, ours = (np.array([runs[seed]["mAP"] for seed in both]) for runs in (sdcl, row))
-    return f"{(ours - theirs).mean():+.1f}, p {p_values(theirs, ours)[0]:.2g}"
+    theirs, ours = (np.array([runs[seed]["mAP"] for seed in both]) for runs in (other, row))
+    difference = f"{(ours - theirs).mean():+.1f}"
+    return f"{difference}, one seed" if len(both) == 1 else f"{difference}, p {p_values(theirs, ours)[0]:.2g}"
 
 
 def introduction(benchmark: Benchmark) -> str:

@@ -213,8 +213,11 @@ def test_methods_table_gives_mean_deviation_and_the_paired_difference(methods):
     assert table[2:] == [
         "| SDCL | 2 | 2.0 ± 1.4 | 10.5 ± 0.7 | 5.5 ± 0.7 |  |",
         "| other | 2 | 1.0 ± 0.0 | 9.8 ± 1.1 | 5.0 ± 0.0 | -0.8, p 0.2 |",
-        "| one | 1 | 3.0 | 11.0 | 6.0 | ~ |",
+        "| one | 1 | 3.0 | 11.0 | 6.0 | +0.0, one seed |",
     ]
+    parts = {"SDCL": other, "TAA (visible)": sdcl, "TAA, no b (visible)": other}
+    against = [line.split(" | ")[-1].strip(" |") for line in methods.to_markdown(parts).splitlines()[3:]]
+    assert against == ["+0.8, p 0.2", "-0.8, p 0.2"]  # the method against SDCL, parts against it
     part = {1: sdcl[1], 2: {"R1": 3.0, "mAP": 11.0}}  # a mean of one seed must not pass for one of both
     assert (
         methods.to_markdown({"part": part}).splitlines()[2] == "| part | 2 | 2.0 ± 1.4 | 10.5 ± 0.7 | – | ~ |"
