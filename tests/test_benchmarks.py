@@ -340,6 +340,20 @@ def test_results_of_other_images_and_damaged_lines_are_refused(methods, kept_run
             methods.records.read(results)
 
 
+def test_methods_ask_for_all_seeds_and_their_forms_for_one(methods, tmp_path):
+    """A row that is named on the command line gets them all (`main`)."""
+    rows = methods.rows_of(methods.BENCHMARKS["reference"].values)
+    wanted = {row: methods.seeds_wanted(row, rows, 3) for row in rows}
+    assert all(
+        wanted[row] == 3 for row in (methods.START, methods.CEILING, "SDCL, no CRA", "GUR", "baseline")
+    )
+    taa = {row: number for row, number in wanted.items() if row.startswith("TAA")}
+    assert list(taa.values()) == [3, 1] and wanted["SDCL, float32"] == wanted["GUR, no CAE"] == 1
+    page = tmp_path / "page.md"
+    methods.write_page(methods.BENCHMARKS["reference"], tmp_path / "none.jsonl", 3, page)
+    assert "GUR (seeds 1, 2, 3); GUR, no CAE (seed 1);" in page.read_text()
+
+
 @pytest.mark.parametrize("name", ["reference", "medium"])
 def test_the_kept_results_are_of_the_rows_and_conditions_of_today(methods, name):
     """Whoever changes a frozen setting, a weight or a row's flags must not leave results that nobody sees."""
