@@ -153,6 +153,14 @@ def methods(monkeypatch):
     return methods
 
 
+@pytest.fixture
+def methods_page(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import methods_page
+
+    return methods_page
+
+
 @pytest.mark.parametrize("name", ["reference", "medium"])
 def test_every_row_of_the_methods_table_is_a_run(methods, name, tmp_path):
     """Each row's flags are accepted, no two rows train the same."""
@@ -206,21 +214,22 @@ def test_links_of_a_run(links, data, tmp_path, monkeypatch, capsys):
     assert len(header) == len(row) == len(links.HEADER) and str(run) in row[0]
 
 
-def test_methods_table_gives_mean_deviation_and_the_paired_difference(methods):
+def test_methods_table_gives_mean_deviation_and_the_paired_difference(methods_page):
     sdcl = {1: {"R1": 1.0, "mAP": 10.0, "mINP": 5.0}, 2: {"R1": 3.0, "mAP": 11.0, "mINP": 6.0}}
     other = {1: {"R1": 1.0, "mAP": 9.0, "mINP": 5.0}, 2: {"R1": 1.0, "mAP": 10.5, "mINP": 5.0}}
-    table = methods.to_markdown({"SDCL": sdcl, "other": other, "one": {2: sdcl[2]}}).splitlines()
+    table = methods_page.to_markdown({"SDCL": sdcl, "other": other, "one": {2: sdcl[2]}}).splitlines()
     assert table[2:] == [
         "| SDCL | 2 | 2.0 ± 1.4 | 10.5 ± 0.7 | 5.5 ± 0.7 |  |",
         "| other | 2 | 1.0 ± 0.0 | 9.8 ± 1.1 | 5.0 ± 0.0 | -0.8, p 0.2 |",
         "| one | 1 | 3.0 | 11.0 | 6.0 | +0.0, one seed |",
     ]
     parts = {"SDCL": other, "TAA (visible)": sdcl, "TAA, no b (visible)": other}
-    against = [line.split(" | ")[-1].strip(" |") for line in methods.to_markdown(parts).splitlines()[3:]]
+    against = [line.split(" | ")[-1].strip(" |") for line in methods_page.to_markdown(parts).splitlines()[3:]]
     assert against == ["+0.8, p 0.2", "-0.8, p 0.2"]  # the method against SDCL, parts against it
     part = {1: sdcl[1], 2: {"R1": 3.0, "mAP": 11.0}}  # a mean of one seed must not pass for one of both
     assert (
-        methods.to_markdown({"part": part}).splitlines()[2] == "| part | 2 | 2.0 ± 1.4 | 10.5 ± 0.7 | – | ~ |"
+        methods_page.to_markdown({"part": part}).splitlines()[2]
+        == "| part | 2 | 2.0 ± 1.4 | 10.5 ± 0.7 | – | ~ |"
     )
 
 
@@ -340,17 +349,24 @@ def test_results_of_other_images_and_damaged_lines_are_refused(methods, kept_run
             methods.records.read(results)
 
 
-def test_methods_ask_for_all_seeds_and_their_forms_for_one(methods, tmp_path):
+def test_methods_ask_for_all_seeds_and_their_forms_for_one(methods_page, tmp_path):
     """A row that is named on the command line gets them all (`main`)."""
-    rows = methods.rows_of(methods.BENCHMARKS["reference"].values)
-    wanted = {row: methods.seeds_wanted(row, rows, 3) for row in rows}
+    rows = methods_page.rows_of(methods_page.BENCHMARKS["reference"].values)
+    wanted = {row: methods_page.seeds_wanted(row, rows, 3) for row in rows}
     assert all(
-        wanted[row] == 3 for row in (methods.START, methods.CEILING, "SDCL, no CRA", "GUR", "baseline")
+        wanted[row] == 3
+        for row in (
+            "pretrained weights, before training",
+            methods_page.CEILING,
+            "SDCL, no CRA",
+            "GUR",
+            "baseline",
+        )
     )
     taa = {row: number for row, number in wanted.items() if row.startswith("TAA")}
     assert list(taa.values()) == [3, 1] and wanted["SDCL, float32"] == wanted["GUR, no CAE"] == 1
     page = tmp_path / "page.md"
-    methods.write_page(methods.BENCHMARKS["reference"], tmp_path / "none.jsonl", 3, page)
+    methods_page.write_page(methods_page.BENCHMARKS["reference"], tmp_path / "none.jsonl", 3, page)
     assert "GUR (seeds 1, 2, 3); GUR, no CAE (seed 1);" in page.read_text()
 
 
@@ -364,8 +380,8 @@ def test_the_kept_results_are_of_the_rows_and_conditions_of_today(methods, name)
         assert 0 < run["mAP"] < 100 and 0 < run["R1"] < 100
 
 
-def test_the_page_says_which_rows_are_readings_and_which_read_identities(methods):
-    notes = methods.notes()
+def test_the_page_says_which_rows_are_readings_and_which_read_identities(methods_page):
+    notes = methods_page.notes()
     assert all(config.METHODS[name].status in notes for name in ("dccl", "taa"))
     assert "semi-supervised: visible identities" in notes
 
