@@ -31,8 +31,8 @@ NOTES = """
 - Parts of other methods than SDCL, joint clustering and float32 ask for one seed; `--rows` runs more. Seeds differ by 1 to 2 mAP:
   less than 3 in one seed is no effect.
 - BMIL takes two steps an iteration in its second stage, and fewer iterations, so that its steps are as many. HIL's
-  epochs follow those of SDCL's first stage with the same seed. GUR without one of its stages takes the steps of the others only, but
-  without those of cameras as many as GUR.
+  epochs follow those of SDCL's first stage with the same seed. GUR without one of its stages takes fewer steps; only without those of cameras
+  the other stages take more, so that the sum is GUR's.
 - The upper bound reads the identities of both modalities (`benchmarks/ceiling.py`).
 - TAA is semi-supervised: visible identities.
 """

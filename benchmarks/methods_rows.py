@@ -91,12 +91,11 @@ def rows_of(values: Mapping[str, Any]) -> dict[str, list[str]]:
     """Row -> its flags, the most telling first.
 
     Args:
-        values: settings that all rows share. All have the same number of optimiser steps, within rounding.
+        values: settings that all rows share. All have the same number of optimiser steps, within rounding,
+            but GUR without the stage of each modality or of both.
     """
-    second, steps = (
-        values["unify_from"],
-        values["iters"],
-    )  # first epoch of the second stage, steps of an epoch
+    second = values["unify_from"]  # first epoch of the second stage
+    steps = values["iters"]  # of an epoch
     gur = ["--method", "gur", "--iters", str((steps - 8 * values["camera_iters"]) // 2)]  # 8 pairs of cameras
     # from the second stage on BMIL takes two steps an iteration, and half of the epochs are of each stage
     bmil = ["--method", "bmil", "--joint-from", str(second), "--iters", str(round(steps * 2 / 3))]
