@@ -1,4 +1,4 @@
-"""Every method, whole and without single parts, on synthetic people at equal steps, over seeds.
+"""Every method, whole and without single parts, on synthetic people at nearly equal steps, over seeds.
 
     sh benchmarks/methods.sh                        # synthetic-v2; writes docs/methods/reference_table.md
     SET=medium sh benchmarks/methods.sh             # synthetic-v1; writes docs/methods/synthetic_table.md

@@ -31,8 +31,9 @@ NOTES = """
 - Parts of other methods than SDCL, joint clustering and float32 ask for one seed; `--rows` runs more. Seeds differ by 1 to 2 mAP:
   less than 3 in one seed is no effect.
 - BMIL takes two steps an iteration in its second stage, and fewer iterations, so that its steps are as many. HIL's
-  epochs follow those of SDCL's first stage with the same seed. GUR without one of its stages takes fewer steps; only without those of cameras
-  the other stages take more, so that the sum is GUR's.
+  epochs follow those of SDCL's first stage with the same seed. GUR takes fewer steps once its stage of both modalities has ended
+  (`inter_modality_until` of the settings), and fewer still without one of its stages; only without those of cameras the other stages
+  take more, so that the sum is about GUR's.
 - The upper bound reads the identities of both modalities (`benchmarks/ceiling.py`).
 - TAA is semi-supervised: visible identities.
 """
@@ -126,7 +127,7 @@ def introduction(benchmark: Benchmark) -> str:
         f"# {benchmark.title}\n\n"
         f"Made by `{flags}sh benchmarks/methods.sh`: {benchmark.set_flags}, "
         f"`{values['arch']}` from `{benchmark.weights}`, {values['epochs']} epochs of {values['iters']} steps in every "
-        f"row, Adam {values['lr']}, settings in `benchmarks/{benchmark.settings}`. All search, single-shot, ten draws, "
+        f"row but GUR's, Adam {values['lr']}, settings in `benchmarks/{benchmark.settings}`. All search, single-shot, ten draws, "
         f"last epoch; percent, mean and standard deviation over the seeds. {values['precision']}, but in rows that say "
         "float32. Rendered images, not SYSU-MM01.\n\n"
     )

@@ -92,7 +92,7 @@ def rows_of(values: Mapping[str, Any]) -> dict[str, list[str]]:
 
     Args:
         values: settings that all rows share. All have the same number of optimiser steps, within rounding,
-            but GUR without the stage of each modality or of both.
+            but GUR, whose stage of both modalities ends earlier.
     """
     second = values["unify_from"]  # first epoch of the second stage
     steps = values["iters"]  # of an epoch
