@@ -32,6 +32,7 @@ FILTERS = {
 }
 GPU_SHARE = 0.4  # of the free memory of a GPU that images may take
 COPIED = 1024  # images copied to a GPU at once
+ELSEWHERE = "choose another --cache-dir"
 
 
 def fingerprint(paths: Sequence[str]) -> str:
@@ -136,7 +137,7 @@ def build_caches(
     targets = {resize: _cache_file(files, height, width, resize, cache_dir) for resize in resizes}
     if not all(target.is_file() for target in targets.values()):
         waiting = f"waiting for another process that decodes the same images ({title})"
-        with exclusive(cache_dir / f"{files}_{height}x{width}.lock", waiting):
+        with exclusive(cache_dir / f"{files}_{height}x{width}.lock", waiting, ELSEWHERE):
             missing = {resize: target for resize, target in targets.items() if not target.is_file()}
             if missing:
                 _decode_into(missing, paths, height, width, workers, title)
@@ -147,12 +148,11 @@ def _decode_into(
     targets: dict[str, Path], paths: Sequence[str], height: int, width: int, workers: int, title: str
 ) -> None:
     """Write the file of each filter. Errors as those of `build_caches`."""
-    remedy = "free space or choose another --cache-dir, then run again"
     broken: list[str] = []
     unchanged = np.zeros(len(paths), bool)  # which images have the wanted size already
 
     with ExitStack() as stack:
-        parts = {resize: stack.enter_context(atomic(target, remedy)) for resize, target in targets.items()}
+        parts = {resize: stack.enter_context(atomic(target, ELSEWHERE)) for resize, target in targets.items()}
         shape = (len(paths), height, width, 3)
         arrays = {r: np.lib.format.open_memmap(part, "w+", np.uint8, shape) for r, part in parts.items()}
 

@@ -17,7 +17,7 @@ from sdcl.runtime.files import atomic
 LAST, PREVIOUS, UNFINISHED = "last.pt", "previous.pt", "unfinished.pt"
 MARK = b"\nsdcl-sha256:"  # and 64 hexadecimal digits follow what torch.save wrote; torch.load ignores them
 WEIGHTS_HINT = "A file of weights alone is given to --pretrained instead"
-REMEDY = "free space or change --logs-dir, then run again"
+ELSEWHERE = "change --logs-dir"
 
 
 def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
@@ -32,7 +32,7 @@ def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
     target = folder / name
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    with atomic(target, REMEDY) as part:
+    with atomic(target, ELSEWHERE) as part:
         with open(part, "wb") as file:
             file.write(buffer.getbuffer())
             file.write(MARK + hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
@@ -48,7 +48,7 @@ def keep_as(folder: Path, name: str) -> None:
 
     Raises OutputError as `save`.
     """
-    with atomic(folder / name, REMEDY) as part:
+    with atomic(folder / name, ELSEWHERE) as part:
         shutil.copyfile(folder / LAST, part)
 
 

@@ -6,8 +6,12 @@ wrong shape, a broken invariant, an exception of a library) stays what it is and
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no space left; a user's quota is used up
 
 
 class UserError(ValueError):
@@ -39,9 +43,21 @@ class OutputError(UserError):
 
 
 @contextmanager
-def writing(what: str, remedy: str = "free space or choose another folder, then run again") -> Iterator[None]:
-    """Report an OSError of the block as an `OutputError` that names `what` was written and the remedy."""
+def writing(what: str, elsewhere: str = "choose another folder") -> Iterator[None]:
+    """Report an OSError of the block as an `OutputError` that names what was written, the cause and the remedy.
+
+    Args:
+        elsewhere: how to write to another place; on a full disk the message says "free space or" before it.
+    """
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{what} cannot be written: {error.strerror or error}; {remedy}") from error
+        remedy = f"free space or {elsewhere}" if error.errno in FULL else elsewhere
+        raise OutputError(f"{what} cannot be written: {_cause(error)}; {remedy}, then run again") from error
+
+
+def _cause(error: OSError) -> str:
+    """The system's words, but for a link to nothing, of which it says that the file exists."""
+    if isinstance(error, FileExistsError) and error.filename and Path(error.filename).is_symlink():
+        return f"{error.filename} is a link to a folder that does not exist"
+    return error.strerror or str(error)

@@ -19,20 +19,21 @@ except ModuleNotFoundError:  # not a POSIX system
 
 
 @contextmanager
-def atomic(
-    target: Path, remedy: str = "free space or choose another folder, then run again"
-) -> Iterator[Path]:
+def atomic(target: Path, elsewhere: str = "choose another folder") -> Iterator[Path]:
     """Yield a temporary path beside `target`; after the block it is flushed to disk and renamed, so
     `target` is whole or unchanged.
 
     The folder is made if it is missing. If the block raises, the temporary file is removed.
+
+    Args:
+        elsewhere: remedy, as of `writing`.
 
     Raises:
         OutputError: the folder or the file cannot be written.
     """
     # machines that share the folder may have processes of the same number
     part = target.with_name(f"{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    with writing(printable(target), remedy):
+    with writing(printable(target), elsewhere):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             yield part
@@ -44,20 +45,20 @@ def atomic(
 
 
 @contextmanager
-def exclusive(lock: Path, waiting: str) -> Iterator[None]:
+def exclusive(lock: Path, waiting: str, elsewhere: str = "choose another folder") -> Iterator[None]:
     """Hold the lock file while the block runs; it is made, with its folder, and removed afterwards.
 
     The system drops the lock of a process that ends, however it ends. Where locks do not exist the block runs
     at once.
 
     Args:
-        waiting: printed if another process holds the lock.
+        waiting: printed if another process holds the lock. elsewhere: remedy, as of `writing`.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     file = None
-    with writing(printable(lock)):
+    with writing(printable(lock), elsewhere):
         lock.parent.mkdir(parents=True, exist_ok=True)
         while fcntl is not None:
             file = lock.open("a")
