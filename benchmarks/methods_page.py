@@ -110,13 +110,18 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def against(row: Mapping[int, Mapping[str, float]], other: Mapping[int, Mapping[str, float]]) -> str:
-    """Mean difference of mAP to another row over the seeds that both have, and p of the paired t-test."""
+    """Mean difference of mAP to another row over the seeds that both have, and p of the paired t-test, which is
+    unknown ("–") if all differences are equal.
+    """
     both = sorted(row.keys() & other.keys())
     if not both:
         return "~"
     theirs, ours = (np.array([runs[seed]["mAP"] for seed in both]) for runs in (other, row))
     difference = f"{(ours - theirs).mean():+.1f}"
-    return f"{difference}, one seed" if len(both) == 1 else f"{difference}, p {p_values(theirs, ours)[0]:.2g}"
+    if len(both) == 1:
+        return f"{difference}, one seed"
+    p = p_values(theirs, ours)[0]
+    return f"{difference}, p {'–' if math.isnan(p) else f'{p:.2g}'}"
 
 
 def introduction(benchmark: Benchmark) -> str:

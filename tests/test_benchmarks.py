@@ -226,6 +226,8 @@ def test_methods_table_gives_mean_deviation_and_the_paired_difference(methods_pa
     parts = {"SDCL": other, "TAA (visible)": sdcl, "TAA, no b (visible)": other}
     against = [line.split(" | ")[-1].strip(" |") for line in methods_page.to_markdown(parts).splitlines()[3:]]
     assert against == ["+0.8, p 0.2", "-0.8, p 0.2"]  # the method against SDCL, parts against it
+    higher = {seed: {**run, "mAP": run["mAP"] + 2} for seed, run in sdcl.items()}
+    assert methods_page.against(higher, sdcl) == "+2.0, p –"  # equal differences have no t-test
     part = {1: sdcl[1], 2: {"R1": 3.0, "mAP": 11.0}}  # a mean of one seed must not pass for one of both
     assert (
         methods_page.to_markdown({"part": part}).splitlines()[2]
