@@ -58,6 +58,8 @@ def writing(what: str, elsewhere: str = "choose another folder") -> Iterator[Non
 
 def _cause(error: OSError) -> str:
     """The system's words, but for a link to nothing, of which it says that the file exists."""
-    if isinstance(error, FileExistsError) and error.filename and Path(error.filename).is_symlink():
-        return f"{error.filename} is a link to a folder that does not exist"
+    if isinstance(error, FileExistsError) and error.filename:
+        path = Path(error.filename)
+        if path.is_symlink() and not path.exists():
+            return f"{path} is a link to a folder that does not exist"
     return error.strerror or str(error)
