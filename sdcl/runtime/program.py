@@ -29,24 +29,30 @@ class Interrupted(Exception):
 def run_program(main: Main, argv: Sequence[str] | None = None) -> int:
     """Run a program and return its exit code.
 
-    Exceptions that are not a user's pass through with their traceback.
+    Exceptions that are not a user's pass through with their traceback. A process that fails does not leave the
+    process group first: the others notice by its end, when its message is out. Otherwise they would fail
+    before it, and torchrun would end it for their failure, perhaps before its traceback is printed.
 
     Args:
         main: the program.
         argv: its arguments; None: those of the command line.
     """
     try:
-        return main(argv)
+        code = main(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
-    except Interrupted as signal:
+    except Interrupted as signal:  # on every process at the same step
         print(f"ended by {signal}; the same command continues", file=sys.stderr)
-        return INTERRUPTED
-    finally:
-        distributed = sys.modules.get("sdcl.runtime.distributed")  # never imported: no process group to leave
-        if distributed is not None:
-            distributed.stop()
+        code = INTERRUPTED
+    _leave_process_group()
+    return code
+
+
+def _leave_process_group() -> None:
+    distributed = sys.modules.get("sdcl.runtime.distributed")
+    if distributed is not None:  # else never imported: there is no group
+        distributed.stop()
 
 
 def program(main: Main) -> Main:
