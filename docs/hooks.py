@@ -63,7 +63,7 @@ def section(title: str, fields: Iterable[NamedField], text: str) -> str:
 
 def row(one: NamedField) -> str:
     """One setting."""
-    from sdcl.config.fields import Bounds
+    from sdcl.config.fields import Bounds, OneOf
 
     about = one.about
     long = f"--[no-]{one.flag[2:]}" if one.kind is bool else one.flag
@@ -71,9 +71,11 @@ def row(one: NamedField) -> str:
     default = "" if one.default in ("", ()) else f"`{one.default}`"
     legal = ", ".join(f"`{c}`" for c in about.choices) if about.choices else str(about.bounds or "")
     read = [
-        f"with `{key}` {value}" if isinstance(value, Bounds) else f"with `{key} {value}`"
+        f"with `{key}` {value}" if isinstance(value, (Bounds, OneOf)) else f"with `{key} {value}`"
         for key, value in about.needs.items()
     ]
+    if about.needs_any:
+        read += ["with " + " or ".join(f"`{key} {value}`" for key, value in about.needs_any.items())]
     read += ["by some data sets"] if about.dataset else []
     read += ["by " + ", ".join(f"`{begin}*`" for begin in about.arch)] if about.arch else []
     read += ["by some methods"] if about.method_attribute else []

@@ -102,14 +102,14 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 
 def _other_readers(one: NamedField, method: str) -> str:
-    """The other methods that have a setting of this name, and their defaults where they differ."""
+    """The other methods that have a setting of this name, and their defaults and meanings where they differ."""
     notes = []
     for other in readers_of(one.name):
-        default = fields_by_name(other)[one.name].default
         if other != method:
-            notes.append(
-                f"; also --method {other}" + (f", there {default!r}" if default != one.default else "")
-            )
+            theirs = fields_by_name(other)[one.name]
+            default = f", there {theirs.default!r}" if theirs.default != one.default else ""
+            meaning = f" ({theirs.about.help})" if theirs.about.help != one.about.help else ""
+            notes.append(f"; also --method {other}{default}{meaning}")
     return "".join(notes)
 
 

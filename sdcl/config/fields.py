@@ -38,6 +38,20 @@ class Bounds:
         return f"between {self.low} and {self.high}" + ("" if included else ", both excluded")
 
 
+@dataclass(frozen=True)
+class OneOf:
+    """Some of a setting's values, where `Setting.needs` takes several."""
+
+    values: tuple[Any, ...]
+
+    def hold(self, value: Any) -> bool:
+        """Whether the value is one of them."""
+        return value in self.values
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.values))
+
+
 POSITIVE = Bounds(0, low_included=False)
 AT_LEAST_0, AT_LEAST_1 = Bounds(0), Bounds(1)
 VITS = ("vit", "deit", "dinov2", "clip")  # how names of ViTs in sdcl.models.factory.ARCHS begin
@@ -58,8 +72,8 @@ class Setting:
         dataset: read only by data sets that name it in their `reads`.
         arch: read only by architectures whose names begin with one of these, such as `VITS`.
         method_attribute: read only by methods whose class has this attribute, such as "starts_from".
-        needs: settings of the same run that must have these values, or lie in these bounds, for this one to be
-            read, such as {"cra": True}.
+        needs: settings of the same run that must have these values, or lie in these `Bounds` or `OneOf`, for
+            this one to be read, such as {"cra": True}. needs_any: settings of which one must have its value.
         of_model: describes the trained network, so a test takes it from the checkpoint.
         repetition: differs between repetitions of one experiment (seed, trial).
         resumable: may change between a checkpoint and its continuation although it affects results (epochs).
@@ -75,6 +89,7 @@ class Setting:
     arch: tuple[str, ...] = ()
     method_attribute: str = ""
     needs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    needs_any: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     of_model: bool = False
     repetition: bool = False
     resumable: bool = False

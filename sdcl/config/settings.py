@@ -19,6 +19,7 @@ from sdcl.config.fields import (
     SPEED,
     Bounds,
     NamedField,
+    OneOf,
     check_values,
     fields_of,
     flag_of,
@@ -251,8 +252,12 @@ def why_unread(name: str, settings: Settings) -> str:
         return f"--arch {settings.model.arch} does not use it; an architecture {about.arch[0]}_... or another ViT would read it"
     values = flat(settings)
     for needed, wanted in about.needs.items():
-        if not (wanted.hold(values[needed]) if isinstance(wanted, Bounds) else values[needed] == wanted):
+        several = isinstance(wanted, (Bounds, OneOf))
+        if not (wanted.hold(values[needed]) if several else values[needed] == wanted):
             return f"it needs {_spelled(needed, wanted)}, and this run has {_spelled(needed, values[needed])}"
+    if about.needs_any and all(values[needed] != wanted for needed, wanted in about.needs_any.items()):
+        choice = " or ".join(_spelled(needed, wanted) for needed, wanted in about.needs_any.items())
+        return f"it needs {choice}, and this run has none of them"
     return ""
 
 

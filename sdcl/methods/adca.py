@@ -67,6 +67,7 @@ class ADCA:
     released_line: ClassVar[dict[str, dict[str, Any]]] = {"regdb": {"eps": 0.6}}
     branches = ("deep",)
     agw = "resnet50"
+    unread = frozenset({"late_gradients"})  # each of its memories serves one term of a step
     labels = ("none", "visible", "infrared")
     unit_views = True
 

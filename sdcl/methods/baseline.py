@@ -36,6 +36,7 @@ class Baseline:
     }
     branches = ("deep",)
     agw = "resnet50"
+    unread = frozenset({"late_gradients"})  # each of its memories serves one term of a step
     labels = ("none", "visible", "infrared")
     unit_views = True
     restarts: tuple[int, ...] = ()

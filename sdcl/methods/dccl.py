@@ -43,6 +43,7 @@ INTRA = tuple((m, m) for m in MODALITIES)
 CROSS = (("visible", "infrared"), ("infrared", "visible"))  # in even epochs, in odd epochs
 
 _CAMERA, _REFINEMENT = {"camera": True}, {"refinement": True}
+_NEIGHBORS = {"homogeneous": True, "heterogeneous": True}
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,22 @@ class DCCLSettings:
         5, "nearest infrared clusters that may be counted", bounds=AT_LEAST_1, needs=_REFINEMENT
     )
     identity_temp: float = setting(
-        0.05, "temperature of the softmaxes that describe an image by identities", bounds=POSITIVE
+        0.05,
+        "temperature of the softmaxes that describe an image by identities",
+        bounds=POSITIVE,
+        needs_any=_NEIGHBORS,
     )
     consistency_threshold: float = setting(
         0.8,
         "a neighbour is above this share of the largest similarity, by instance and by identity",
         bounds=SHARE,
+        needs_any=_NEIGHBORS,
     )
     consistency_momentum: float = setting(
-        0.1, "weight of the old row in the update of DCCL's instance memories", bounds=SHARE
+        0.1,
+        "weight of the old row in the update of DCCL's instance memories",
+        bounds=SHARE,
+        needs_any={**_NEIGHBORS, "instance": True},
     )
     camera_weight: float = setting(0.1, "weight of the contrast with camera proxies", needs=_CAMERA)
     camera_temp: float = setting(

@@ -25,7 +25,7 @@ import numpy as np
 
 from sdcl import association
 from sdcl.clustering.labels import OUTLIER, LabelSet, PseudoLabels
-from sdcl.config.fields import AT_LEAST_0, AT_LEAST_1, SHARE, setting
+from sdcl.config.fields import AT_LEAST_0, AT_LEAST_1, SHARE, VITS, OneOf, setting
 from sdcl.datasets import MODALITIES
 from sdcl.methods import parts
 from sdcl.methods.interface import (
@@ -68,7 +68,10 @@ class SDCLSettings:
         needs={**_CRA, "labels": "none"},
     )
     k1_visible_unified: int = setting(
-        30, "length of visible images' rank lists in the unified stage", bounds=AT_LEAST_1, needs=_VOTES
+        30,
+        "length of visible images' rank lists in the unified stage",
+        bounds=AT_LEAST_1,
+        needs={**_VOTES, "labels": OneOf(("none", "infrared"))},
     )
     cra_k: int = setting(20, "length of CRA's rank lists", bounds=AT_LEAST_1, needs=_VOTES)
     smoothing: bool = setting(True, "vote of the nearest visible images after CRA", needs=_VOTES)
@@ -97,7 +100,10 @@ class SDCLSettings:
         0.9, "a neighbour is above this share of the anchor's largest similarity", bounds=SHARE, needs=_CNL
     )
     cnl_shallow_weight: float = setting(
-        0.5, "weight of the shallow neighbour losses, the deep ones have 1", needs={**_CNL, "shallow": True}
+        0.5,
+        "weight of the shallow neighbour losses, the deep ones have 1",
+        arch=VITS,
+        needs={**_CNL, "shallow": True},
     )
     cnl_intra_weight: float = setting(
         1.0, "weight of neighbour learning within a modality before the unified stage", needs=_INTRA

@@ -26,7 +26,7 @@ from sdcl.config import (
 )
 from sdcl.config import settings as settings_module
 from sdcl.config.command_line import differences_from_recipe
-from sdcl.config.fields import Bounds, setting
+from sdcl.config.fields import Bounds, OneOf, setting
 from sdcl.config.settings import (
     groups,
     known_values,
@@ -100,7 +100,7 @@ def context(method, one):
     if one.about.arch and method != "sdcl":
         flags += ["-a", "vit_base"]
     for name, value in one.about.needs.items():
-        if isinstance(value, Bounds):
+        if isinstance(value, (Bounds, OneOf)):
             assert value.hold(flat(parse(flags, "x", "")[0])[name])
         elif flat(parse(flags, "x", "")[0])[name] != value:
             flags += as_flags(name, value)
@@ -164,6 +164,15 @@ def test_mean_and_deviation_that_no_weight_has_are_refused(flags, part):
         (["--color-jitter", "0", "--jitter-views", "all"], "--jitter-views .* needs --color-jitter above 0"),
         (["--method", "adca", "--jitter-views", "exchanged"], "--jitter-views .* has --color-jitter 0.0"),
         (["--from-run", "logs/sdcl_sysu"], "--method hil would read it"),
+        (["-a", "resnet50", "--cnl-shallow-weight", "1"], "--arch resnet50 does not use it"),
+        (
+            ["--labels", "visible", "--k1-visible-unified", "9"],
+            "--labels none or infrared, .* --labels visible",
+        ),
+        (
+            ["--method", "dccl", "--no-homogeneous", "--no-heterogeneous", "--identity-temp", "1"],
+            "--identity-temp .* needs --homogeneous or --heterogeneous, and this run has none of them",
+        ),
         (["--method", "hil", "--from-run", "a", "--pretrained", "b"], "--pretrained .* needs no --from-run"),
         (["--method", "hil", "--from-run", "a", "--min-loaded", "1"], "--min-loaded .* needs no --from-run"),
     ],
