@@ -47,9 +47,9 @@ def settings_tables() -> str:
         for name, method in METHODS.items()
         for data, values in method.RECIPES.items()
     ]
-    recipes = "## Recipes\n\nWhat each released script ran with where it differs from the defaults above. LLCM and custom images "
+    recipes = "## Recipes\n\nWhat each released script ran with where it differs from the defaults above; the baseline, DCCL and TAA "
     recipes += (
-        "take the recipes of `sysu`, untuned, unless they have a row.\n\n| method | data set | values |\n|---|---|---|\n"
+        "have no released script. All other data sets take the recipes of `sysu`, untuned, unless they have a row.\n\n| method | data set | values |\n|---|---|---|\n"
         + "\n".join(rows)
     )
     return "\n\n".join([*parts, recipes])

@@ -123,6 +123,14 @@ def test_the_command_line_of_the_released_code(capsys):
             "--method gur -d regdb --eps 0.6",
             "note: --eps 0.6: .* but with --eps 0.3. .* --method gur -d regdb\n",
         ),
+        (
+            "--method hil -d sysu --from-run none -b 256 -a agw",
+            "--arch agw, --batch-size 256: .* but with --arch vit_base, --batch-size 128. .* -d sysu --from-run none",
+        ),
+        (
+            "--method pgm -d regdb --eps 0.6",
+            "note: --eps 0.6: .* but with --eps 0.3. .* --method pgm -d regdb\n",
+        ),
         ("-d sysu --eps 0.6 --batch-size 64", ""),
         ("-d sysu --momentum 0.99", ""),
     ],

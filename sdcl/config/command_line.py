@@ -257,10 +257,11 @@ def notes_on_released_line(settings: Settings, given: dict[str, Any]) -> list[st
         return []
     flags = ", ".join(f"{flag_of(n)} {given[n]}" for n in names)
     instead = ", ".join(f"{flag_of(n)} {released[n]}" for n in names)
+    start = f" --from-run {settings.model.from_run}" if settings.model.from_run else ""
     return [
         f"note: {flags}: the released program takes them and does not train with them throughout, but with "
         f"{instead}. Here they count. The line that reproduces the released run: "
-        f"sdcl train --method {method} -d {dataset}"
+        f"sdcl train --method {method} -d {dataset}{start}"
     ]
 
 

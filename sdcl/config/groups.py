@@ -93,7 +93,7 @@ class RunSettings:
     precision: str = setting(
         "fp32",
         "arithmetic of the network: fp32 as released, tf32 (NVIDIA GPUs), bf16 (autocast), or auto: bf16 where "
-        "the hardware multiplies it; labels and metrics are computed in float32 always",
+        "the hardware multiplies it; labels and metrics are never computed in less than float32",
         choices=("fp32", "tf32", "bf16", "auto"),
     )
 
@@ -203,7 +203,7 @@ class ModelSettings:
         0.1, "stochastic depth rate of the last transformer block", bounds=SHARE, arch=VITS, of_model=True
     )
     shallow: bool = setting(
-        True, "train the shallow branch beside the deep one (SDCL on a ViT)", of_model=True
+        True, "train the shallow branch beside the deep one (SDCL and HIL on a ViT)", of_model=True
     )
     calibrate_necks: bool = setting(
         False, "before the first epoch, set the BN necks' statistics from the unlabelled training images"
@@ -230,7 +230,12 @@ class BatchSettings:
         0, "visible images a step, each seen in every view; 0: as many as infrared images", bounds=AT_LEAST_0
     )
     num_instances: int = setting(16, "images of each cluster in a batch", bounds=AT_LEAST_1)
-    iters: int = setting(200, "training steps an epoch", bounds=AT_LEAST_1)
+    iters: int = setting(
+        200,
+        "training steps of a stage of an epoch; SDCL has --iters-unified, GUR --camera-iters for others of its "
+        "stages, and BMIL's common clusters take as many once more",
+        bounds=AT_LEAST_1,
+    )
     cam: bool = setting(True, "prefer images of other cameras than the anchor's when a cluster is sampled")
 
 
@@ -288,7 +293,11 @@ class ClusterSettings:
 class MemorySettings:
     """Cluster memories and their contrast."""
 
-    temp: float = setting(0.05, "temperature of every contrastive loss", bounds=POSITIVE)
+    temp: float = setting(
+        0.05,
+        "temperature of the contrastive losses, but DCCL's with cameras (--camera-temp)",
+        bounds=POSITIVE,
+    )
     momentum: float = setting(
         0.1, "weight of the old prototype in the update of a cluster memory", bounds=SHARE
     )
@@ -364,7 +373,11 @@ class TestSettings:
         affects=EVALUATION,
     )
     draws: int = setting(
-        10, "random galleries that are averaged", bounds=AT_LEAST_1, dataset=True, affects=EVALUATION
+        10,
+        "random galleries that are averaged (in LLCM's row with drawn queries: random queries)",
+        bounds=AT_LEAST_1,
+        dataset=True,
+        affects=EVALUATION,
     )
     official_draws: bool = setting(
         False,

@@ -104,6 +104,7 @@ class BMIL:
             "visible_halves": False,
         },
     }
+    released_line: ClassVar[dict[str, dict[str, Any]]] = {"regdb": {"eps": 0.6}}
     branches = ("deep",)
     agw = "resnet50_nl"
     unread = frozenset({"use_hard"})  # its memories hold a mean and a hard row always

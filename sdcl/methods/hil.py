@@ -102,6 +102,10 @@ class HIL:
             "centres": 2,
         },
     }
+    released_line: ClassVar[dict[str, dict[str, Any]]] = {
+        "sysu": {"arch": "agw", "batch_size": 256},
+        "regdb": {"arch": "agw", "batch_size": 256, "eps": 0.6},
+    }
     branches = ("deep", "shallow")
     agw = "resnet50_ibn"
     starts_from = ("sdcl", "contrast")  # its first stage

@@ -77,6 +77,7 @@ class PGM:
             **JITTER,
         },
     }
+    released_line: ClassVar[dict[str, dict[str, Any]]] = {"regdb": {"eps": 0.6}}
     branches = ("deep",)
     agw = "resnet50_nl"
     labels = ("none", "visible", "infrared")

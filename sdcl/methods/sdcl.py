@@ -94,7 +94,10 @@ class SDCLSettings:
         0, "first epoch of neighbour learning within a modality", bounds=AT_LEAST_0, needs=_CNL
     )
     cross_from: int = setting(
-        10, "first epoch of neighbour learning across the modalities", bounds=AT_LEAST_0, needs=_CROSS
+        10,
+        "first epoch of neighbour learning across the modalities; not before --intra-from",
+        bounds=AT_LEAST_0,
+        needs=_CROSS,
     )
     cnl_threshold: float = setting(
         0.9, "a neighbour is above this share of the anchor's largest similarity", bounds=SHARE, needs=_CNL

@@ -36,7 +36,8 @@ PRETRAINED_WEIGHTS = {
         "torchvision publishes it (ImageNet); --pretrained torchvision downloads its weights",
     ),
 }
-PRETRAINED_WEIGHTS["resnet50_nl"] = PRETRAINED_WEIGHTS["resnet50"]
+RESNETS = ("resnet50", "resnet50_ibn", "resnet50_nl")  # ImageNet's ResNet-50, and what the released code adds
+PRETRAINED_WEIGHTS |= dict.fromkeys(RESNETS, PRETRAINED_WEIGHTS["resnet50"])
 PRETRAINED_WEIGHTS |= {
     f"dinov2_{size}{registers and '_reg'}": (
         Path(f"weights/dinov2_vit{size[0]}14{registers}_pretrain.pth"),
@@ -186,10 +187,9 @@ def prepare_blocks(model: nn.Module, settings: Settings) -> None:
 
 def _torchvision_file(arch: str) -> Path:
     """The ImageNet weights in torchvision's cache, downloaded if they are not there yet."""
-    if arch not in ("resnet50", "resnet50_ibn", "resnet50_nl"):
+    if arch not in RESNETS:
         raise WeightError(
-            f"--pretrained torchvision is for --arch resnet50, resnet50_ibn and resnet50_nl, not {arch}; "
-            "name a file instead"
+            f"--pretrained torchvision is for --arch {', '.join(RESNETS)}, not {arch}; name a file instead"
         )
     weights = ResNet50_Weights.IMAGENET1K_V1
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
