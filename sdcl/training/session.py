@@ -37,6 +37,7 @@ from sdcl.runtime.run_log import RunLog, environment
 from sdcl.runtime.trackers import Trackers
 from sdcl.training import run_state
 from sdcl.training.clock import Clock
+from sdcl.training.contract import check_stage
 from sdcl.training.epoch_journal import EpochJournal, require_recordable
 from sdcl.training.images import TrainingImages
 from sdcl.training.monitor import Monitor
@@ -318,6 +319,7 @@ class TrainingSession:
 
     def _stage_trainer(self, stage: Stage, number: int) -> StageTrainer | None:
         """What takes the steps of stage `number` of the epoch; None for a stage that only reports."""
+        check_stage(stage, self.images.cameras, f"epoch {self.epoch}, stage {stage.name}")
         self.monitor.check_labels(stage)
         self.monitor.tell(stage)
         progress = self.journal.stage(number)

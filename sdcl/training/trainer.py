@@ -13,7 +13,7 @@ images in a batch, D dimensions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -32,6 +32,7 @@ from sdcl.runtime.errors import SettingError, TrainingError
 from sdcl.runtime.profiler import StepProfiler
 from sdcl.runtime.seeds import derive_seeds
 from sdcl.training.batches import draw_batches, load_views, make_batch, training_views
+from sdcl.training.contract import loss_terms
 from sdcl.training.epoch_journal import StageProgress
 from sdcl.training.images import TrainingImages
 
@@ -118,22 +119,18 @@ class StageTrainer:
         }
         return features, gathered
 
-    def update(self, outputs: Sequence[Mapping[str, Tensor]]) -> None:
+    def update(self, outputs: Sequence[object]) -> None:
         """Take the optimiser step of the sum of all loss terms; it is left out if a gradient is not finite.
 
         Args:
-            outputs: the terms of each objective.
+            outputs: what each objective returned, name -> loss term.
 
         Raises:
-            ValueError: two objectives have a term of the same name.
+            ValueError: no loss terms; see `loss_terms`.
             TrainingError: see `mean_losses`, to which every --print-freq steps lead.
             SettingError: with --check-ranks, the processes differ.
         """
-        terms = {name: term for output in outputs for name, term in output.items()}
-        if len(terms) < sum(map(len, outputs)):
-            raise ValueError(
-                f"{self.title}: objectives share the name of a loss term: {[list(o) for o in outputs]}"
-            )
+        terms = loss_terms(list(self.stage.objectives), outputs, self.title)
         progress = self.progress
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(cast(Tensor, sum(terms.values()))).backward()
