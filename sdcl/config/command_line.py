@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 
 from sdcl.config.fields import NamedField, check_values, fields_of, flag_of, spelled
 from sdcl.config.groups import RunSettings
+from sdcl.config.method_check import fits
 from sdcl.config.registry import METHODS, method_class
 from sdcl.config.settings import (
     Settings,
@@ -77,7 +78,12 @@ def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """The flags of all settings: the shared ones, then those of each method."""
+    """The flags of all settings: the shared ones, then those of each method.
+
+    Raises:
+        SettingError: a method's class cannot be used.
+    """
+    fields_by_name()  # checks every method
     result = new_parser(prog, description)
     result.add_argument(
         "--config", metavar="FILE", help="JSON file of settings, {name: value}; flags override it"
@@ -199,19 +205,10 @@ def _read_config(path: str) -> dict[str, Any]:
         if name not in known:
             raise SettingError(f"--config {path} names {name!r}, which is no setting; --help lists them")
         kind = known[name].kind
-        if not _fits(value, kind):
+        if not fits(value, kind):
             called = "list" if get_origin(kind) is tuple else kind.__name__
             raise SettingError(f"--config {path}: {name} must be of type {called}, got {value!r}")
     return values
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value of JSON is one of a setting's type."""
-    if get_origin(kind) is tuple:
-        return isinstance(value, list) and all(_fits(v, get_args(kind)[0]) for v in value)
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is kind
 
 
 def parse(

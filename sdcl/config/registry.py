@@ -52,14 +52,28 @@ class MethodRegistry(Mapping[str, Any]):
         if not self._entry_points_read:
             self._entry_points_read = True
             for point in entry_points(group=ENTRY_POINTS):
-                self._entries.setdefault(point.name, point.value)
+                if self._entries.setdefault(point.name, point.value) != point.value:
+                    package = point.dist.name if point.dist else "a package"
+                    raise SettingError(
+                        f"{package} offers a method named {point.name!r} ({point.value}), and there is one already; "
+                        f"rename its entry point, or uninstall {package}"
+                    )
         return self._entries
 
     def __getitem__(self, name: str) -> Any:
         entry = self._all()[name]
         if isinstance(entry, str):
             module, _, attribute = entry.partition(":")
-            entry = self._entries[name] = getattr(import_module(module), attribute)
+            try:
+                entry = getattr(import_module(module), attribute, None)
+            except ImportError as error:
+                raise SettingError(
+                    f"method {name!r} cannot be imported from {module}: {error}; mend it, or uninstall the package "
+                    "that offers it"
+                ) from error
+            if entry is None:
+                raise SettingError(f"method {name!r}: {module} has no class {attribute}")
+            self._entries[name] = entry
         return entry
 
     def __iter__(self) -> Iterator[str]:

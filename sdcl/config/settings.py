@@ -40,6 +40,7 @@ from sdcl.config.groups import (
     RunSettings,
     TestSettings,
 )
+from sdcl.config.method_check import check_method
 from sdcl.config.registry import METHODS, method_class
 from sdcl.config.supervision import refuse_labels
 from sdcl.datasets import DATASETS, source_of
@@ -98,21 +99,34 @@ def groups(method: str) -> dict[str, type]:
 def fields_by_name(method: str | None = None) -> dict[str, NamedField]:
     """Setting name -> field: the shared ones and those of one method, or of every method.
 
-    Names are unique, because flags are.
+    Names are unique, because flags are; methods may share one of the same type and choices.
 
     Raises:
-        SettingError: a method's setting has the name of a shared one.
+        SettingError: a method's class cannot be used, or its setting has another type than one of the same name.
     """
-    shared = {one.name: one for one in iterate(_shared_groups())}
-    result = dict(shared)
+    result = dict(_shared_by_name())
+    owners: dict[str, str] = {}
     for name in [method] if method else METHODS:
-        for one in fields_of(method_class(name).SETTINGS, "method"):
-            if one.name in shared:
+        for one in _fields_of_method(name, method_class(name)):
+            first = result.setdefault(one.name, one)
+            owner = owners.setdefault(one.name, name)
+            if (first.kind, first.about.choices) != (one.kind, one.about.choices):
                 raise SettingError(
-                    f"setting {one.name!r} of method {name!r} has the name of a shared setting; rename it"
+                    f"setting {one.name!r} of method {name!r} has another type or other choices than that of method "
+                    f"{owner!r}, and both are one flag; rename it"
                 )
-            result.setdefault(one.name, one)
     return result
+
+
+@cache
+def _shared_by_name() -> dict[str, NamedField]:
+    return {one.name: one for one in iterate(_shared_groups())}
+
+
+@cache
+def _fields_of_method(name: str, method: Any) -> tuple[NamedField, ...]:
+    check_method(name, method, _shared_by_name())
+    return fields_of(method.SETTINGS, "method")
 
 
 def readers_of(name: str) -> list[str]:

@@ -16,8 +16,14 @@ def build_method(settings: Settings, dataset: Dataset, cameras: Indexes) -> Meth
             (N,).
 
     Raises:
-        DataError: identities that --labels names are unknown.
+        DataError: identities that --labels names are unknown. TypeError: it does not say its restarts.
     """
     side = settings.run.labels
     identities = () if side == NO_LABELS else ({side: dataset.identities(side)},)
-    return METHODS[settings.run.method](settings, cameras, *identities)
+    method = METHODS[settings.run.method](settings, cameras, *identities)
+    if not hasattr(method, "restarts"):
+        raise TypeError(
+            f"method {settings.run.method!r} has no attribute restarts, the epochs that begin with a new optimiser "
+            "and learning rate; () for none"
+        )
+    return method

@@ -3,6 +3,8 @@ refused.
 """
 
 import json
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from sdcl.config import (
     from_flat,
     from_saved,
     parse,
+    registry,
     resolve,
 )
 from sdcl.config import settings as settings_module
@@ -416,8 +419,6 @@ def test_settings_of_version_0_1_are_understood():
 
 
 def test_a_method_of_another_package_joins_with_one_call(monkeypatch):
-    from dataclasses import dataclass
-
     @dataclass(frozen=True)
     class MySettings:
         """Settings of the visitor."""
@@ -440,6 +441,86 @@ def test_a_method_of_another_package_joins_with_one_call(monkeypatch):
         parse(["--sharpness", "3"], "x", "")
     with pytest.raises(SettingError, match="another name"):
         METHODS.register("sdcl", Visitor)
+
+
+@dataclass(frozen=True)
+class PlainField:
+    sharpness: float = 2.0
+
+
+@dataclass(frozen=True)
+class OddType:
+    sharpness: float | None = setting(None, "how sharp")
+
+
+@dataclass(frozen=True)
+class NeedsNothing:
+    sharpness: float = setting(2.0, "how sharp", needs={"transprot": True})
+
+
+@dataclass(frozen=True)
+class SharedName:
+    eps: float = setting(0.5, "how sharp")
+
+
+@dataclass(frozen=True)
+class OtherType:
+    centres: float = setting(2.5, "centres of a cluster")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"SETTINGS": PlainField}, "'sharpness' is not made by sdcl.config.fields.setting"),
+        ({"SETTINGS": OddType}, "'sharpness' is of type"),
+        ({"SETTINGS": NeedsNothing}, "'sharpness' needs 'transprot', which is no setting"),
+        ({"SETTINGS": SharedName}, "'eps' has the name of a shared setting"),
+        ({"SETTINGS": dict}, "SETTINGS must be a dataclass"),
+        ({"unread": ("use_herd",)}, "unread names 'use_herd'"),
+        ({"RECIPES": {"sysu": {"epohcs": 5}}}, "the recipe of sysu sets 'epohcs', which is no setting"),
+        ({"RECIPES": {"sysu": {"eps": "hot"}}}, "sets eps to 'hot', which is not of type float"),
+    ],
+)
+def test_a_method_with_a_mistake_is_named_whatever_the_run(monkeypatch, attributes, said):
+    """Its flags are on every run's command line."""
+    visitor = type("Visitor", (METHODS["baseline"],), attributes)
+    monkeypatch.setattr(METHODS, "_entries", {**METHODS._entries, "visitor": visitor})
+    with pytest.raises(SettingError, match=rf"method 'visitor' \(.*Visitor\) cannot be used:\n  .*{said}"):
+        parse(["--method", "adca"], "x", "")
+
+
+def test_a_method_without_its_settings_is_told_all_that_it_lacks(monkeypatch):
+    monkeypatch.setattr(METHODS, "_entries", {**METHODS._entries, "visitor": type("Visitor", (), {})})
+    with pytest.raises(SettingError, match=r"no attribute SETTINGS\n(.*\n)*.*no attribute stages"):
+        parse(["--method", "adca"], "x", "")
+
+
+def test_settings_of_one_name_and_two_types_are_refused(monkeypatch):
+    """HIL's --centres is a whole number."""
+    visitor = type("Visitor", (METHODS["baseline"],), {"SETTINGS": OtherType})
+    monkeypatch.setattr(METHODS, "_entries", {**METHODS._entries, "visitor": visitor})
+    with pytest.raises(SettingError, match=r"'centres' of method 'visitor' has another type .* method 'hil'"):
+        parse(["--method", "adca"], "x", "")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("nowhere:X", "'visitor' cannot be imported from nowhere: No module named 'nowhere'"),
+        ("sdcl.methods.adca:ACDA", "'visitor': sdcl.methods.adca has no class ACDA"),
+    ],
+)
+def test_a_method_that_cannot_be_imported_is_named(monkeypatch, entry, said):
+    monkeypatch.setattr(METHODS, "_entries", {**METHODS._entries, "visitor": entry})
+    with pytest.raises(SettingError, match=said):
+        parse(["--method", "adca"], "x", "")
+
+
+def test_a_package_cannot_take_the_name_of_a_method_in_silence(monkeypatch):
+    point = EntryPoint("adca", "elsewhere:ADCA", "sdcl.methods")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    with pytest.raises(SettingError, match=r"'adca' \(elsewhere:ADCA\), and there is one already"):
+        registry.MethodRegistry(registry.BUILT_IN)["adca"]
 
 
 # ------------------------------------------------------------------ values that no run can have
