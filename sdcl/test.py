@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdcl.config import Settings, flat, from_saved, parse
-from sdcl.config.fields import flag_of
-from sdcl.config.settings import model_names, number_list
+from sdcl.config.fields import EVALUATION, OUTPUT, SPEED, flag_of
+from sdcl.config.settings import fields_by_name, model_names, names_affecting, number_list
 from sdcl.config.supervision import cautions
 from sdcl.datasets import open_dataset, source_of
 from sdcl.runtime.errors import CheckpointError, SettingError
 from sdcl.runtime.files import write_text
 from sdcl.runtime.program import program
+
+# Settings that affect training and the test of its model alike.
+ALSO_READ = ("trial", "precision", "resize_test", "mean", "std")
 
 if TYPE_CHECKING:
     from sdcl.evaluation.protocols import Result
@@ -38,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from sdcl.runtime import distributed
 
     processes = distributed.start(settings.run.device)
+    idle = read_by_training_alone(given, settings.run.method)
+    if idle and processes.main:
+        print(f"note: {', '.join(idle)}: read by training alone, without effect on a test")
     runs = trial_settings(settings, "trial" in given)
     results = [evaluate_run(run, given, processes) for run in runs]
     distributed.stop()
@@ -57,6 +63,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for folder in folders:
         report_after_run(folder, settings.run.report)
     return 0
+
+
+def read_by_training_alone(given: Iterable[str], method: str) -> list[str]:
+    """Those of the given flags that no test reads.
+
+    Args:
+        given: names of settings. method: of --method.
+    """
+    read = {*names_affecting(EVALUATION, SPEED, OUTPUT), *model_names(), *ALSO_READ}
+    known = fields_by_name(method)
+    return [flag_of(name) for name in given if name in known and name not in read]
 
 
 def trial_settings(settings: Settings, one_trial: bool) -> list[Settings]:

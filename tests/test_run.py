@@ -30,7 +30,8 @@ def test_both_stages_then_test(flags, tmp_path, capsys):
     assert settings.method.unify_from == 1 and settings.cluster.eps == 0.5
     text = capsys.readouterr().out
     assert "is synthetic" in text and "clusters v/i" in text and "--eps 0.5 (flag)" in text
-    assert test_program.main(["-d", "sysu", *flags("sysu")[2:8], "--shots", "1,3"]) == 0
+    assert test_program.main(["-d", "sysu", *flags("sysu")[2:8], "--shots", "1,3", "--eps", "0.4"]) == 0
+    assert "note: --eps: read by training alone, without effect on a test" in capsys.readouterr().out
     shown = json.loads((run / "test.json").read_text())
     assert [r["protocol"] for r in shown] == [
         f"SYSU-MM01 {mode}-search {shot}, 10 seeded draws"

@@ -50,7 +50,7 @@ def collapsed(modality: str, health: dict[str, float], *, max_similarity: float,
         f"the {modality} features have collapsed: mean cosine similarity of two images "
         f"{health['mean_similarity']:.4f} (--max-similarity {max_similarity}), effective rank "
         f"{health['effective_rank']:.1f} (--min-rank {min_rank}). Try --momentum-first 0.9 (or 0.99), "
-        "--calibrate-necks, a later --intra-from, or a lower --lr"
+        "--calibrate-necks, a lower --lr, or with --method sdcl a later --intra-from"
     )
 
 

@@ -179,14 +179,29 @@ def from_saved(values: Mapping[str, Any], **changed: Any) -> Settings:
 
 
 def known_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those saved values that the method of this version has, under their present names."""
+    """Those saved values that the method of this version has, under their present names.
+
+    Raises:
+        SettingError: a method that is not registered here.
+    """
     method = values.get("method", RunSettings().method)
+    if method not in METHODS:
+        raise SettingError(
+            f"it was trained with method {method!r}, which is not registered here; install the package that offers "
+            f"it (entry point sdcl.methods), or call METHODS.register first. Registered: {', '.join(METHODS)}"
+        )
     known = fields_by_name(method)
     renamed = {now: values[then] for now, then in RENAMED.items() if then in values and now not in values}
     kept = {name: value for name, value in {**values, **renamed}.items() if name in known}
     if "dataset" in kept:
         kept["dataset"] = source_of(kept["dataset"]).name
     return kept
+
+
+def forgotten_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those saved values that `known_values` leaves out: settings that were renamed or removed since."""
+    known = known_values(values)
+    return {n: value for n, value in values.items() if n not in known and n not in RENAMED.values()}
 
 
 def check(settings: Settings) -> None:

@@ -44,6 +44,7 @@ class RunLog:
     def __init__(self, folder: Path, main: bool):
         self.folder, self.main = folder, main
         self.rows: list[dict[str, Any]] = []  # of metrics.jsonl, one per finished epoch
+        self._without_header = True  # a program that continues a run begins its table anew
         if main:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -78,8 +79,9 @@ class RunLog:
         """Add an epoch to metrics.jsonl and to the table."""
         self.rows.append(row)
         self._write_rows()
-        if len(self.rows) % HEADER_EVERY == 1:
+        if self._without_header or len(self.rows) % HEADER_EVERY == 1:
             self.line(_table_line(list(COLUMNS)))
+            self._without_header = False
         self.line(_table_line(_cells(row)))
 
     def _write_rows(self) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sdcl.clustering import PseudoLabels
+from sdcl.runtime.errors import CheckpointError
 
 RECORDABLE = "None, numbers, strings, arrays, tensors, PseudoLabels, and dicts, lists and tuples of these"
 PLAIN = (type(None), bool, int, float, str)  # exactly these types: a subclass would not come back as itself
@@ -43,10 +44,19 @@ class StageProgress:
         """Record the memories of these objectives from here on.
 
         If the stage was interrupted, they get back what its steps made.
+
+        Raises:
+            CheckpointError: they are not the objectives of the interrupted run.
         """
         self._objectives = nn.ModuleDict(dict(objectives))
         if self.step:
-            self._objectives.load_state_dict(_present_names(self.memories, self._objectives))
+            try:
+                self._objectives.load_state_dict(_present_names(self.memories, self._objectives))
+            except RuntimeError as error:
+                raise CheckpointError(
+                    "the interrupted epoch cannot go on: its stage had other objectives than the method has now "
+                    f"({error}). Remove unfinished.pt from the run folder, and the epoch is repeated"
+                ) from error
         self.memories = {}
 
     def state(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from sdcl.analysis.label_churn import LabelChurn
 from sdcl.config import Settings, flat
 from sdcl.config.fields import flag_of
-from sdcl.config.settings import fields_by_name, known_values, resumable_names
+from sdcl.config.settings import fields_by_name, forgotten_values, known_values, resumable_names
 from sdcl.data.normalization import KEY, Normalization, recorded
 from sdcl.models.backbone import Backbone
 from sdcl.runtime import checkpoint
@@ -95,7 +95,13 @@ def newest_state(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     finished, note = checkpoint.latest(folder)
     epoch = 0 if finished is None else finished["epoch"] + 1
     unfinished, unfinished_note = checkpoint.unfinished(folder, epoch)
-    return unfinished or finished, [text for text in (note, unfinished_note) if text]
+    state, notes = unfinished or finished, [text for text in (note, unfinished_note) if text]
+    forgotten = forgotten_values(state["settings"]) if state else {}
+    for name, value in forgotten.items():
+        notes.append(
+            f"the checkpoint was made with {name} = {value!r}, a setting that this version does not have"
+        )
+    return state, notes
 
 
 def refuse_differences(state: dict[str, Any], settings: Settings, data: str) -> str:
@@ -112,8 +118,10 @@ def refuse_differences(state: dict[str, Any], settings: Settings, data: str) -> 
     """
     # A setting that the version of the checkpoint did not have is at the default, which keeps to that version.
     defaults = {name: one.default for name, one in fields_by_name(settings.run.method).items()}
-    now, then = flat(settings), defaults | known_values(state["settings"])
-    may_change = resumable_names()
+    now, saved = flat(settings), known_values(state["settings"])
+    then, may_change = defaults | saved, resumable_names()
+    if then["method"] != now["method"]:  # of the settings of another method nothing can be said
+        now = {name: value for name, value in now.items() if name in saved}
     lines = [
         f"{flag_of(name)}: {then.get(name)!r} then, {value!r} now"
         for name, value in now.items()

@@ -33,6 +33,8 @@ def test_rows_survive_and_later_ones_are_dropped_on_resume(tmp_path):
     assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 1
     again.epoch(row(1))
     assert [r["epoch"] for r in again.rows] == [0, 1] and len(rows) == 3
+    *_, header, line = (tmp_path / "run/log.txt").read_text().splitlines()  # the table begins anew
+    assert "clusters v/i" in header and line.split()[0] == "1"
 
 
 def test_the_table(tmp_path, capsys):

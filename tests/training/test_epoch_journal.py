@@ -9,6 +9,7 @@ from torch import nn
 
 from sdcl.clustering import PseudoLabels
 from sdcl.runtime import checkpoint
+from sdcl.runtime.errors import CheckpointError
 from sdcl.training.epoch_journal import EpochJournal, StageProgress, decode, encode, require_recordable
 
 CPU = torch.device("cpu")
@@ -178,5 +179,5 @@ def test_memories_of_version_0_1_are_found():
         EpochJournal.from_state(state, CPU).stage(0).follow({"contrast": fresh})
         assert fresh.rows.tolist() == [4, 4]
     state = {"values": [], "stages": [named("elsewhere", 4.0)], "seconds": {}}
-    with pytest.raises(RuntimeError, match="elsewhere"):
+    with pytest.raises(CheckpointError, match=r"elsewhere(.*\n)*.*Remove unfinished\.pt"):
         EpochJournal.from_state(state, CPU).stage(0).follow({"contrast": Objective(0)})

@@ -8,9 +8,9 @@ import torch
 from helpers.small_runs import rows, state
 
 from sdcl import train as train_program
-from sdcl.config import resolve
+from sdcl.config import flat, resolve
 from sdcl.runtime import checkpoint
-from sdcl.runtime.errors import CheckpointError
+from sdcl.runtime.errors import CheckpointError, SettingError
 from sdcl.training.run_state import newest_state, refuse_differences, save_epoch
 
 
@@ -40,8 +40,6 @@ def test_a_state_within_an_epoch_counts_only_for_the_next_epoch(tmp_path):
 
 def test_only_what_changes_results_is_refused():
     settings, _ = resolve({"method": "baseline"})
-    from sdcl.config import flat
-
     state = {"settings": flat(settings), "data": "same", "epoch": 3}
     assert (
         refuse_differences(state, resolve({"method": "baseline", "epochs": 7, "device": "cpu"})[0], "same")
@@ -59,6 +57,26 @@ def test_only_what_changes_results_is_refused():
     assert refuse_differences(earlier, settings, "same") == ""
     anyway, _ = resolve({"method": "baseline", "eps": 0.4, "resume_anyway": True})
     assert refuse_differences(state, anyway, "other").count("\n") == 1
+
+
+def test_of_another_method_only_what_both_have_is_compared():
+    adca = {"settings": flat(resolve({"method": "adca"})[0]), "data": "same", "epoch": 3}
+    with pytest.raises(CheckpointError, match="--method: 'adca' then, 'sdcl' now") as error:
+        refuse_differences(adca, resolve({"method": "sdcl"})[0], "same")
+    assert "--eps" not in str(error.value) and "--cra-k" not in str(error.value)  # equal; not of ADCA
+    assert "--arch: 'resnet50' then, 'vit_base' now" in str(error.value)
+
+
+def test_a_setting_that_is_no_more_is_said(tmp_path):
+    save_epoch(tmp_path, saved(0, "contrast") | {"settings": {"method": "adca", "tau": 0.9, "eps": 0.5}})
+    (note,) = newest_state(tmp_path)[1]
+    assert "tau = 0.9, a setting that this version does not have" in note
+
+
+def test_a_run_of_a_method_that_is_not_registered(tmp_path):
+    save_epoch(tmp_path, saved(0, "contrast") | {"settings": {"method": "mine"}})
+    with pytest.raises(SettingError, match="trained with method 'mine', which is not registered here"):
+        newest_state(tmp_path)
 
 
 def refused(capsys, arguments, *parts):
