@@ -76,6 +76,7 @@ SETTINGS: dict[str, Any] = {
     "report": "none",
     "eval_step": 1000,
     # every part of each method within the epochs
+    "cross_from": 1,
     "unify_from": 2,
     "cra_k": 3,
     "aggregate_from": 1,
@@ -89,6 +90,10 @@ SETTINGS: dict[str, Any] = {
     "match_from": 1,
     "joint_from": 1,
     "identity_from": 1,
+    "interact_from": 1,
+    "refine_from": 2,
+    "refine_k": 5,
+    "associate_from": 1,
     "centres": 2,
     "max_similarity": 1.0,  # a start at chance is measured, not stopped
     "min_rank": 0.0,

@@ -407,6 +407,13 @@ def test_every_cell_of_the_backbones_table_is_a_run(backbones, tmp_path, monkeyp
         build_model(arch, height=settings.data.height, width=settings.data.width)
 
 
+@pytest.mark.parametrize("method", config.METHODS)
+def test_every_stage_begins_within_the_epochs_of_the_backbones_table(backbones, method):
+    values = config.flat(config.from_saved(backbones.SETTINGS | {"method": method}))
+    late = {n: v for n, v in values.items() if n.endswith("_from") and v >= backbones.EPOCHS}
+    assert not late, f"give each of {late} a lower value in SETTINGS of benchmarks/backbones.py"
+
+
 def test_backbones_table_says_what_ran_and_what_failed(backbones):
     cell = {
         "arch": "vit_mini",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sdcl.config.registry import BUILT_IN
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "examples/README.md"])
 FENCE = re.compile(r"^```.*?^```", re.S | re.M)
@@ -61,3 +63,16 @@ def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text()
     for path in (ROOT / "docs").rglob("*.md"):
         assert f" {path.relative_to(ROOT / 'docs').as_posix()}\n" in navigation, path
+
+
+@pytest.mark.parametrize("method", BUILT_IN)
+def test_every_method_has_its_page(method):
+    page = f"{method}.md"
+    assert (ROOT / "docs/methods" / page).is_file(), f"write docs/methods/{page}"
+    module = BUILT_IN[method].partition(":")[0]
+    for listing, line in (
+        ("mkdocs.yml", f"methods/{page}"),
+        ("docs/methods/index.md", f"({page})"),
+        ("docs/api/methods.md", f"::: {module}"),
+    ):
+        assert line in (ROOT / listing).read_text(), f"{listing} has no line with {line}"

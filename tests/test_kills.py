@@ -15,12 +15,10 @@ import pytest
 import torch
 from helpers.small_runs import ROOT, rows, state
 
+from sdcl.config import METHODS
+
 KILLS = int(os.environ.get("SDCL_KILLS", "3"))
-METHODS = (
-    ("sdcl", "gur", "adca", "dccl", "pgm", "hil", "bmil", "taa", "baseline")
-    if "SDCL_KILLS" in os.environ
-    else ("sdcl",)
-)
+KILLED = tuple(METHODS) if "SDCL_KILLS" in os.environ else ("sdcl",)
 
 
 def start(line):
@@ -35,7 +33,7 @@ def start(line):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", KILLED)
 def test_killed_at_random_moments(flags, tmp_path, method):
     more = ["--method", method, "--epochs", "4", "--iters", "6"]
     generator, survived, runs = random.Random(method), 0, 0

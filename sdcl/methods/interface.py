@@ -129,7 +129,7 @@ class Method(Protocol):
         SETTINGS: frozen dataclass of the method's own settings, each made by `sdcl.config.fields.setting`.
         RECIPES: data set -> {setting: value} where the released script differs from the defaults; may name
             shared settings.
-        title, paper: what the method is, and the paper's address.
+        title, paper: what the method is, and the paper's address; for readers.
         branches: features that it trains, ("deep",) or ("deep", "shallow").
         agw: the architecture that `-a agw` means for it.
         starts_from: (method, stage), the end of whose stage it refines: what --from-run names; optional.

@@ -31,6 +31,9 @@ CAMERAS = "--camera-iters 2 --camera-eps 0.4".split()  # of GUR, where the data 
 
 def small(method="sdcl", dataset="sysu"):
     """Flags of a small run of a method."""
+    assert method in OWN, (
+        f"add flags of a small run of {method!r}, its stages within two epochs, to OWN in {__file__}"
+    )
     cameras = CAMERAS if method == "gur" and dataset != "regdb" else []
     chosen = [] if method == "sdcl" else ["--method", method]
     first = [] if method == "hil" else ["--momentum-first", "0.9"]
