@@ -41,6 +41,7 @@ from sdcl.training.contract import check_stage
 from sdcl.training.epoch_journal import EpochJournal, require_recordable
 from sdcl.training.images import TrainingImages
 from sdcl.training.monitor import Monitor
+from sdcl.training.stage_summary import summarize_stages
 from sdcl.training.trainer import StageTrainer, learning_rate, make_optimizer, parallel_model
 
 BATCHES_TO_AGREE = 8  # embedded on a GPU between two looks for signals, where there are several processes
@@ -378,28 +379,3 @@ class TrainingSession:
                 seed=self.settings.run.seed,
                 before_batch=lambda number: self.interruption.check(together=self._agreeing(number)),
             )
-
-
-def summarize_stages(trained: list[tuple[Stage, dict[str, float]]], quality: LabelQuality) -> dict[str, Any]:
-    """What the stages of an epoch did, for its row of metrics.jsonl.
-
-    "loss" is the mean over all steps. Terms carry the name of their stage where there are several. Of label
-    sets with the same name the last counts.
-
-    Args:
-        trained: stages and the mean of each of their loss terms; no terms where a stage only reports.
-    """
-    stepped = [(stage, losses) for stage, losses in trained if losses]
-    prefix = "{}/" if len(stepped) > 1 else ""
-    steps = sum(stage.iterations for stage, _ in stepped)
-    return {
-        "stage": trained[-1][0].name,
-        "iterations": {stage.name: stage.iterations for stage, _ in trained},
-        "loss": sum(stage.iterations * sum(losses.values()) for stage, losses in stepped) / max(steps, 1),
-        "losses": {
-            prefix.format(stage.name) + term: value
-            for stage, losses in stepped
-            for term, value in losses.items()
-        },
-        "labels": {s.name: quality.describe(s) for stage, _ in trained for s in stage.label_sets},
-    }
