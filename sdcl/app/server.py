@@ -35,6 +35,7 @@ from sdcl.runtime.errors import UserError
 
 HERE = Path(__file__).parent
 LOCAL = ("127.0.0.1", "localhost", "::1")
+LONGEST_ADDRESS = 1000  # characters; longer numbers are none that Python reads
 MOST_BYTES = 20 * 2**20  # of an uploaded image
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -132,6 +133,8 @@ class _Guard:
 
     def answer(self, request: Request) -> Response | None:
         """A refusal or a redirection; None: the request may pass."""
+        if len(request.url.path) > LONGEST_ADDRESS:
+            return PlainTextResponse("there is no such address", 404)
         host = request.headers.get("host", "")
         name, port = _host(host)
         if name not in LOCAL:
@@ -330,7 +333,7 @@ async def _json(request: Request) -> dict[str, Any]:
     """The object of a JSON body. Raises UserError."""
     try:
         value = json.loads(await _body(request))
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise UserError("the request is no JSON object")

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from sdcl.runtime.errors import SettingError
 
 ADDRESS = "127.0.0.1"  # never another: what the page shows is this machine's
+PATIENCE = 2  # seconds that Ctrl-C waits for answers under way, such as half an upload
 
 
 def serve(app: Starlette, port: int) -> None:
@@ -28,9 +29,17 @@ def serve(app: Starlette, port: int) -> None:
     except OSError as error:
         listener.close()
         raise SettingError(f"--port {port} cannot be used: {error.strerror}; choose another") from None
-    address = f"http://{ADDRESS}:{listener.getsockname()[1]}/?token={app.state.token}"
+    listener.listen()  # whoever reads the address may use it at once
+    port = listener.getsockname()[1]
+    address = f"http://{ADDRESS}:{port}/?token={app.state.token}"
     print(f"open {address}\nCtrl-C ends it; on a remote machine: ssh -L {port}:{ADDRESS}:{port}", flush=True)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=PATIENCE,
+    )
     try:
         uvicorn.Server(config).run([listener])
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdcl.runtime.validation import as_features, as_labels
+from sdcl.runtime.validation import as_features, as_labels, require_finite
 from sdcl.runtime.work_sharing import Share, chunks_of_shard, with_idle_ranks
 
 CHUNK = 1024  # images
@@ -46,6 +46,8 @@ def count_matches(
         ValueError: features are not a non-empty matrix, or not one label for each image.
     """
     visible, infrared = as_features("visible", visible), as_features("infrared", infrared)
+    require_finite(visible)
+    require_finite(infrared)
     device = visible.device
     # classes from 0, which collects the outliers
     visible_class = (

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdcl.runtime.validation import as_features, as_labels, at_least_one
+from sdcl.runtime.validation import as_features, as_labels, at_least_one, require_finite
 from sdcl.runtime.work_sharing import Share, chunks_of_shard, with_idle_ranks
 
 CHUNK = 1024  # images
@@ -48,14 +48,24 @@ def collaborative_ranking(
         int64 (Nq,), labels of the key clusters or -1.
 
     Raises:
-        ValueError: no key, not one label for each key, or k below 1.
+        ValueError: no query or key, not one label for each key, branches of different images, or k below 1.
+        TrainingError: features are not finite.
     """
     at_least_one(k=k)
     branches = list(dict.fromkeys((next(iter(queries)), next(reversed(queries)))))  # first and last
-    units = [F.normalize(as_features("keys", keys[b])) for b in branches]
+    units = [F.normalize(as_features(f"keys[{b!r}]", keys[b])) for b in branches]
+    sides = [as_features(f"queries[{b!r}]", queries[b]) for b in branches]
+    for unit, side, branch in zip(units, sides, branches):
+        require_finite(unit)
+        require_finite(side)
+        if len(unit) != len(units[0]) or len(side) != len(sides[0]) or unit.shape[1] != side.shape[1]:
+            raise ValueError(
+                f"branch {branch!r} has queries {tuple(side.shape)} and keys {tuple(unit.shape)}, the first branch "
+                f"{len(sides[0])} queries and {len(units[0])} keys: all branches describe the same images"
+            )
     labels = torch.as_tensor(as_labels("key_labels", key_labels, len(units[0])), device=units[0].device)
     k = min(k, len(labels))
-    shards = share(_labels_ranked_alike, labels, k, *(queries[b] for b in branches), *units)
+    shards = share(_labels_ranked_alike, labels, k, *sides, *units)
     return torch.cat([ids for (ids,) in shards]).cpu().numpy()
 
 
@@ -96,11 +106,12 @@ def majority_of_neighbors(
         int64 (N,), labels or -1.
 
     Raises:
-        ValueError: no image, not one label for each image, or k below 1.
+        ValueError: no image, not one label for each image, or k below 1. TrainingError: features are not finite.
     """
     at_least_one(k=k)
     # (N, branches * D), whose dot products are the sums of the cosines
     units = torch.cat([F.normalize(as_features("features", f)) for f in features.values()], dim=1)
+    require_finite(units)
     classes = torch.as_tensor(as_labels("labels", labels, len(units)), device=units.device) + 1  # 0: outlier
     shards = share(_majority, units, classes, min(k, len(labels)))
     return torch.cat([majority for (majority,) in shards]).cpu().numpy() - 1

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdcl.runtime.validation import as_features, as_labels, at_least_one
+from sdcl.runtime.validation import as_features, as_labels, at_least_one, require_finite
 from sdcl.runtime.work_sharing import Share, chunks_of_shard, with_idle_ranks
 
 CHUNK = 1024  # images
@@ -87,9 +87,11 @@ def heterogeneous_scores(queries: Tensor, keys: Tensor, key_labels: np.ndarray, 
         float32 (Nq, C + 1); column 0 collects the outliers as one class, column c + 1 is cluster c.
 
     Raises:
-        ValueError: no key, not one label for each key, or k below 1.
+        ValueError: no query or key, not one label for each key, or k below 1.
+        TrainingError: features are not finite.
     """
     units, classes, k = _key_classes(keys, key_labels, k)
+    require_finite(as_features("queries", queries))
     return torch.cat(list(_scores_of_chunks(queries, units, classes, k, 0, 1)))
 
 
@@ -97,6 +99,7 @@ def _key_classes(keys: Tensor, key_labels: np.ndarray, k: int) -> tuple[Tensor, 
     """Unit keys (Nk, D), their classes int64 (Nk,), labels counted from 1, and k cut to Nk."""
     at_least_one(k=k)
     units = F.normalize(as_features("keys", keys))
+    require_finite(units)
     classes = torch.as_tensor(as_labels("key_labels", key_labels, len(units)), device=units.device) + 1
     return units, classes, min(k, len(classes))
 
@@ -128,6 +131,7 @@ def propagate_labels(
     Returns:
         int64 (Nq,), labels of the key clusters or -1.
     """
+    require_finite(as_features("queries", queries))
     shards = share(_best_classes, queries, *_key_classes(keys, key_labels, k))
     return torch.cat([classes for (classes,) in shards]).cpu().numpy() - 1
 

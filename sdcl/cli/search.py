@@ -60,11 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     trained = TrainedModel.open(args.weights).to(options.device) if args.weights else None
     query = _embeddings(args, trained, args.query, "query")
     gallery = _embeddings(args, trained, args.gallery, "gallery")
-    refuse_mixture(query, gallery)
+    refuse_mixture(query, gallery)  # before the references are embedded
     threshold, calibration = args.threshold, None
     if args.calibrate is not None:
         reference = _embeddings(args, trained, args.reference, "query")
-        refuse_mixture(reference, gallery)
+        if reference.about["modality"] != query.about["modality"]:
+            raise DataError(
+                f"--reference {args.reference} holds {reference.about['modality']} images, the queries are "
+                f"{query.about['modality']}: a threshold counts for references of the queries' modality"
+            )
         calibration = calibrate_threshold(reference, gallery, args.calibrate, labelled=args.labelled)
         threshold = calibration.threshold
         print(calibration)
@@ -123,6 +127,8 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse options that do not fit together before any work is done."""
     if args.top < 1:
         raise SettingError(f"--top must be above 0, got {args.top}")
+    if args.threshold is not None and not -1 <= args.threshold <= 1:
+        raise SettingError(f"--threshold is a cosine similarity, between -1 and 1, got {args.threshold}")
     if args.calibrate is not None and (args.reference is None or args.threshold is not None):
         raise SettingError(
             "--calibrate finds the threshold from --reference: name one, and leave --threshold out"

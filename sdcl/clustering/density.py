@@ -19,7 +19,7 @@ from torch import Tensor
 from sdcl.clustering.jaccard import near_pairs
 from sdcl.clustering.labels import OUTLIER, PseudoLabels
 from sdcl.runtime.errors import SettingError
-from sdcl.runtime.validation import as_features
+from sdcl.runtime.validation import as_features, at_least_one
 from sdcl.runtime.work_sharing import Share, with_idle_ranks
 
 
@@ -48,7 +48,7 @@ def pseudo_labels(
             part.
 
     Raises:
-        ValueError: features are not a non-empty matrix.
+        ValueError: features are not a non-empty matrix, or min_samples is below 1.
         SettingError: eps, k1, k2 out of range, or the backend is unknown or not installed.
         TrainingError: features are not finite.
     """
@@ -69,12 +69,14 @@ def dbscan(distance: sp.csr_array | np.ndarray, eps: float, min_samples: int = 4
         eps: radius, inclusive. min_samples: images within it of a core image, the image itself among them.
 
     Raises:
-        ValueError: the matrix is not square.
+        ValueError: the matrix is not square or holds NaN, or min_samples is below 1.
         SettingError: eps is outside (0, 1): at 1 every pair would be neighbours.
     """
     _check_eps(eps)
     if len(distance.shape) != 2 or distance.shape[0] != distance.shape[1]:
         raise ValueError(f"distance must be an (N, N) matrix, got shape {tuple(distance.shape)}")
+    if np.isnan(distance.data if sp.issparse(distance) else distance).any():
+        raise ValueError("distance holds NaN")
     if not sp.issparse(distance):
         first, second = np.nonzero(np.triu(np.asarray(distance) <= eps, 1))
         return dbscan_of_pairs(distance.shape[0], first, second, min_samples)
@@ -93,7 +95,11 @@ def dbscan_of_pairs(count: int, first: np.ndarray, second: np.ndarray, min_sampl
         count: number of images N.
         first, second: int (P,), the near pairs first[p] < second[p], each once.
         min_samples: see `dbscan`.
+
+    Raises:
+        ValueError: min_samples below 1.
     """
+    at_least_one(min_samples=min_samples)
     # with the image itself
     neighbors = 1 + np.bincount(first, minlength=count) + np.bincount(second, minlength=count)
     core = neighbors >= min_samples

@@ -16,11 +16,11 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
-from sdcl.datasets.images import FORMATS, MAX_PIXELS
+from sdcl.datasets.images import FORMATS, MAX_PIXELS, as_rgb
 from sdcl.runtime.devices import upload
 from sdcl.runtime.errors import DataError
 from sdcl.runtime.files import atomic, exclusive, printable
@@ -30,6 +30,7 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+DECODING = 2  # counted up when a file gives other pixels than before, so that no older cache is taken
 GPU_SHARE = 0.4  # of the free memory of a GPU that images may take
 COPIED = 1024  # images copied to a GPU at once
 ELSEWHERE = "choose another --cache-dir"
@@ -105,7 +106,7 @@ def cache_file(paths: Sequence[str], height: int, width: int, resize: str, cache
 
 
 def _cache_file(files: str, height: int, width: int, resize: str, cache_dir: Path) -> Path:
-    key = hashlib.sha256(json.dumps([files, height, width, resize]).encode()).hexdigest()[:20]
+    key = hashlib.sha256(json.dumps([files, height, width, resize, DECODING]).encode()).hexdigest()[:20]
     return cache_dir / f"{key}_{height}x{width}_{resize}.npy"
 
 
@@ -236,13 +237,13 @@ def _resized(image: Image.Image, height: int, width: int, resize: str) -> np.nda
 
 
 def read_image(source: str | BinaryIO, name: str = "") -> Image.Image:
-    """One image as RGB, in its own size.
+    """One image as RGB, upright, in its own size.
 
     Args:
         source: path, or an open file. name: for messages, of an open file.
 
     Raises:
-        DataError: it is no image, is truncated, or is larger than `MAX_PIXELS`.
+        DataError: it is no image, is truncated, is larger than `MAX_PIXELS`, or has more than 8 bits a pixel.
     """
     try:
         if isinstance(source, str) and not os.path.isfile(source):  # opening a pipe would block
@@ -251,7 +252,9 @@ def read_image(source: str | BinaryIO, name: str = "") -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 size = f"{image.width} x {image.height}"
                 raise DataError(f"{size} pixels are more than the {MAX_PIXELS} that an image may have")
-            return image.convert("RGB")
+            return as_rgb(image)
     except Exception as error:  # Pillow raises many kinds for damaged files
         shown = printable(source if isinstance(source, str) else name)
-        raise DataError(f"{shown}: {error or type(error).__name__}") from None
+        no_image = isinstance(error, UnidentifiedImageError)  # whose own words name an object in memory
+        cause = "no image of a format that is read" if no_image else error or type(error).__name__
+        raise DataError(f"{shown}: {cause}") from None

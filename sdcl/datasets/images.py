@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image, ImageOps
+
 from sdcl.runtime.errors import DataError
 from sdcl.runtime.files import printable
 
@@ -20,10 +22,27 @@ SUFFIXES_OF = {
 }
 FORMATS = tuple(SUFFIXES_OF)  # formats that Pillow reads without another program
 SUFFIXES = tuple(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
+ORIENTATION = 0x0112  # EXIF's number of it
 MAX_PIXELS = 2**25  # of one image; the crop of a person has a thousandth of it
 
 # (folder, names of its subfolders, names of its files), hidden ones left out; may raise to refuse the folder
 Visit = Callable[[str, list[str], list[str]], None]
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image as RGB of 8 bits, upright: turned as its EXIF orientation says. Transparency is dropped.
+
+    Raises:
+        DataError: more than 8 bits a pixel in one channel, of which Pillow would cut off all that is above 255.
+    """
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        raise DataError(
+            f"it has more than 8 bits a pixel (mode {image.mode}); which of them count is yours to say: convert it "
+            "to 8 bits, all images of a camera in the same way"
+        )
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    return image.convert("RGB")
 
 
 def is_image(name: str | Path) -> bool:

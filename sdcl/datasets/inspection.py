@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdcl.datasets.base import Dataset
-from sdcl.datasets.images import FORMATS, MAX_PIXELS, SUFFIXES_OF
+from sdcl.datasets.images import FORMATS, MAX_PIXELS, SUFFIXES_OF, as_rgb
 from sdcl.datasets.sample import UNKNOWN, Sample, identities_of
 from sdcl.runtime.errors import DataError
 from sdcl.runtime.files import printable
@@ -115,7 +115,7 @@ def read_image(sample: Sample, split: str) -> ImageFacts:
             )
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{image.width} x {image.height} pixels: a decompression bomb")
-            cells = image.convert("RGB").resize((4, 8), Image.Resampling.BOX).tobytes()
+            cells = as_rgb(image).resize((4, 8), Image.Resampling.BOX).tobytes()
         pixels = [cells[i : i + 3] for i in range(0, len(cells), 3)]
         return dataclasses.replace(facts, colour=statistics.mean(max(p) - min(p) for p in pixels))
     except Exception as error:  # whatever a hostile file provokes is a finding

@@ -35,7 +35,7 @@ from sdcl.data.normalization import IMAGENET, KEY
 from sdcl.datasets import SUFFIXES, list_images
 from sdcl.inference.trained_model import TrainedModel
 from sdcl.runtime.devices import uses_bf16
-from sdcl.runtime.errors import DataError, SettingError, UserError
+from sdcl.runtime.errors import DataError, OutputError, SettingError, UserError
 from sdcl.runtime.files import printable, write_bytes
 
 EMBEDDING_SUFFIXES = (".npz", ".safetensors")
@@ -78,7 +78,9 @@ def image_paths(folder: Path) -> list[str]:
         raise DataError(f"{printable(folder)} is no folder of images")
     paths = sorted(path.relative_to(folder).as_posix() for path in list_images(folder, recursive=True))
     if not paths:
-        raise DataError(f"there is no image below {printable(folder)} ({', '.join(SUFFIXES)})")
+        raise DataError(
+            f"there is no image below {printable(folder)} ({', '.join(SUFFIXES)}; links to folders are not followed)"
+        )
     return paths
 
 
@@ -229,7 +231,8 @@ def _decode_all(
 
     with ThreadPoolExecutor(workers) as pool:
         images = [image for image in pool.map(decode_one, range(len(paths))) if image is not None]
-    return (np.stack(images) if images else np.empty((0, height, width, 3), np.uint8)), errors
+    pixels = np.stack(images) if images else np.empty((0, height, width, 3), np.uint8)
+    return pixels, dict(sorted(errors.items()))  # in the images' order, whichever thread was first
 
 
 def report_unreadable(errors: Sequence[str], skip: bool) -> None:
@@ -246,10 +249,13 @@ def report_unreadable(errors: Sequence[str], skip: bool) -> None:
         )
 
 
-def save_embeddings(path: Path, embeddings: Embeddings) -> None:
+def save_embeddings(path: Path | str, embeddings: Embeddings) -> None:
     """Write embeddings atomically; the suffix, .npz or .safetensors, decides the format. Raises
     OutputError.
     """
+    path = Path(path)
+    if path.suffix not in EMBEDDING_SUFFIXES:
+        raise OutputError(f"{printable(path)} must end in {' or '.join(EMBEDDING_SUFFIXES)}")
     if path.suffix == ".npz":
         buffer = io.BytesIO()
         paths, about = np.array(embeddings.paths), np.array(json.dumps(embeddings.about))
@@ -265,13 +271,15 @@ def _stamps(embeddings: Embeddings) -> dict[str, Any]:
     return {} if embeddings.stamps is None else {"stamps": embeddings.stamps}
 
 
-def load_embeddings(path: Path) -> Embeddings:
+def load_embeddings(path: Path | str) -> Embeddings:
     """Read a file of `save_embeddings`.
 
     Raises:
         DataError: another file, or rows that do not fit their paths or are not of unit length.
     """
-    remedy = "make one with `sdcl embed`"
+    path, remedy = Path(path), "make one with `sdcl embed`"
+    if not path.is_file():
+        raise DataError(f"{printable(path)} is no file; {remedy}")
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
@@ -308,11 +316,10 @@ def load_embeddings(path: Path) -> Embeddings:
 
 def refuse_mixture(a: Embeddings, b: Embeddings) -> None:
     """Check that two sets were made by the same weights and preprocessing. Raises DataError otherwise."""
-    differences = [
-        f"{name} {a.about[name]} and {b.about[name]}" for name in COMPARABLE if a.about[name] != b.about[name]
-    ]
+    facts = [(name, a.about.get(name), b.about.get(name)) for name in COMPARABLE]
+    differences = [f"{name} {one} and {other}" for name, one, other in facts if one != other]
     if differences:
         raise DataError(
-            f"embeddings of {printable(a.about['root'])} and of {printable(b.about['root'])} cannot be "
+            f"embeddings of {printable(a.about.get('root', '?'))} and of {printable(b.about.get('root', '?'))} cannot be "
             f"compared: {'; '.join(differences)}. Embed both with the same --weights"
         )

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 from sdcl.evaluation.rerank import Rerank, rerank
-from sdcl.inference.embeddings import Embeddings
+from sdcl.inference.embeddings import Embeddings, refuse_mixture
 from sdcl.runtime.errors import DataError, SettingError
 from sdcl.runtime.files import printable
 
@@ -154,8 +154,15 @@ def search(
         One dictionary a query: `query` path; `best_similarity`; `in_gallery`, None without a threshold;
         `results`, each with `path`, cosine `similarity` and `score` (larger is better: the similarity, or 1 -
         re-ranked distance), and of several galleries its index, `gallery`, and that of the image, `row`.
+
+    Raises:
+        DataError: query and gallery were not embedded by the same model. ValueError: no gallery, or top below 1.
     """
     galleries = [gallery] if isinstance(gallery, Embeddings) else list(gallery)
+    if not galleries or top < 1:
+        raise ValueError(f"a search needs a gallery and a top of 1 or more, got {len(galleries)} and {top}")
+    for one in galleries:
+        refuse_mixture(query, one)
     size = sum(len(g.rows) for g in galleries)
     together = method is not None and (rerank_top is None or rerank_top >= size)
     wanted = size if together else max(top, rerank_top or 0) if method else top
@@ -254,8 +261,10 @@ def threshold_costs(
     """Scores of the reference images in galleries that are searched as one, see the top of this file.
 
     Raises:
-        DataError: with `labelled`, a path without a folder that names its person.
+        DataError: with `labelled`, a path without a folder that names its person; or embeddings of two models.
     """
+    for gallery in galleries:
+        refuse_mixture(reference, gallery)
     scores = [_best_scores(reference, gallery, labelled) for gallery in galleries]
     impostor, genuine = (np.max(part, axis=0) for part in zip(*scores))
     impostor = impostor[np.isfinite(impostor)]  # -inf: the gallery shows this person alone

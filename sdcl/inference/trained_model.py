@@ -24,6 +24,7 @@ from sdcl.data.augment_gpu import standardize
 from sdcl.data.image_cache import FILTERS, ImageCache, decode
 from sdcl.data.normalization import KEY, Normalization, recorded
 from sdcl.datasets import MODALITIES
+from sdcl.datasets.images import as_rgb
 from sdcl.inference.extract import extract_features, flip_averaged, joined
 from sdcl.models.backbone import Backbone
 from sdcl.models.pretrained import model_of
@@ -249,7 +250,11 @@ class TrainedModel:
         return normalize(torch.from_numpy(pixels).to(self.device), self.normalization)
 
     def pixels(self, image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-        """One image as uint8 (height, width, 3)."""
+        """One image as uint8 (height, width, 3).
+
+        Raises:
+            DataError: a file or PIL image that cannot be used. ValueError: no image.
+        """
         d = self.settings.data
         if isinstance(image, (str, Path)):
             return decode(str(image), d.height, d.width, d.resize_test)
@@ -260,11 +265,16 @@ class TrainedModel:
                 or image.ndim != 3
                 or image.shape[2] != 3
             ):
+                got = (
+                    f"{image.dtype} of shape {image.shape}"
+                    if hasattr(image, "dtype")
+                    else type(image).__name__
+                )
                 raise ValueError(
-                    f"an image must be a path, a PIL image or uint8 (H, W, 3), got {type(image).__name__}"
+                    f"an image must be a path, a PIL image or a uint8 array (H, W, 3), got {got}"
                 )
             image = Image.fromarray(image)
-        return np.asarray(image.convert("RGB").resize((d.width, d.height), FILTERS[d.resize_test]))
+        return np.asarray(as_rgb(image).resize((d.width, d.height), FILTERS[d.resize_test]))
 
 
 def weights_fingerprint(model: nn.Module) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from sdcl.datasets.images import FORMATS, MAX_PIXELS
+from sdcl.datasets.images import FORMATS, MAX_PIXELS, as_rgb
 
 COLUMNS, MAX_ROWS = 10, 50  # gallery images of a query, queries of an image
 TILE, GAP, CAPTION = (72, 144), 6, 14  # pixels
@@ -53,7 +53,7 @@ def _thumbnail(path: Path) -> Image.Image:
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height <= MAX_PIXELS:
-                return image.convert("RGB").resize(TILE, Image.Resampling.LANCZOS)
+                return as_rgb(image).resize(TILE, Image.Resampling.LANCZOS)
     except Exception:  # Pillow raises many kinds; the results are drawn without this image
         pass
     blank = Image.new("RGB", TILE, "#e0e0e0")

@@ -1,4 +1,5 @@
-"""Run a program to its exit code: 0; 2 and one line for a `UserError`; 75 after a signal.
+"""Run a program to its exit code: 0; 2 and one line for a `UserError`; 75 after a signal, 130 after Ctrl-C where
+nothing waits for a signal.
 
 Anything else keeps its traceback and exits with 1.
 """
@@ -13,6 +14,7 @@ from typing import Protocol
 from sdcl.runtime.errors import UserError
 
 FINISHED, USER_ERROR = 0, 2
+STOPPED = 128 + 2  # by Ctrl-C, SIGINT
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: the same command continues
 
 
@@ -45,6 +47,9 @@ def run_program(main: Main, argv: Sequence[str] | None = None) -> int:
     except Interrupted as signal:  # on every process at the same step
         print(f"ended by {signal}; the same command continues", file=sys.stderr)
         code = INTERRUPTED
+    except KeyboardInterrupt:  # of a program that does not wait for the end of a step
+        print("stopped", file=sys.stderr)
+        return STOPPED
     _leave_process_group()
     return code
 

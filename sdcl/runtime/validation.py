@@ -32,12 +32,13 @@ def require_finite(features: Tensor) -> None:
     """
     if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(features)):  # NaN is handed through
         raise TrainingError(
-            "features hold NaN or infinite values: the model diverged; lower --lr or use --precision fp32"
+            "features hold NaN or infinite values: if a model in training gave them it has diverged; lower --lr or use "
+            "--precision fp32"
         )
 
 
 def as_labels(name: str, value: np.ndarray | Tensor, count: int) -> np.ndarray:
-    """Labels as an integer vector (count,), -1 being an outlier.
+    """Labels as int64 (count,), -1 being an outlier.
 
     Raises:
         ValueError: another length, not integers, or a label below -1.
@@ -49,7 +50,7 @@ def as_labels(name: str, value: np.ndarray | Tensor, count: int) -> np.ndarray:
         )
     if count and labels.min() < -1:
         raise ValueError(f"{name} must be -1 (outlier) or more, got {labels.min()}")
-    return labels
+    return labels.astype(np.int64, copy=False)
 
 
 def as_rows(name: str, value: np.ndarray | Tensor, count: int, size: int) -> np.ndarray:

@@ -128,8 +128,8 @@ def test_bad_images_are_refused_with_a_reason(client, filled, images):
     cases = {
         "decompression bomb": bomb(60_000),
         "more than the 33554432": bomb(7_000),
-        "cannot identify": b"<svg onload=alert(1)>",
-        "cannot identify image": gif.getvalue(),
+        "no image of a format": b"<svg onload=alert(1)>",
+        "no image of a format that is read": gif.getvalue(),
         "truncated": content(images)[:-60],
         "choose an image": b"",
     }
@@ -168,6 +168,12 @@ def test_nothing_uploaded_is_kept(client, filled, images, tmp_path, monkeypatch)
 def test_bad_requests_say_what_is_wrong(client, filled, address, reason):
     answer = client.post(address)
     assert answer.status_code == 400 and reason in answer.json()["error"]
+
+
+def test_requests_that_are_too_long_or_too_deep(client, filled):
+    assert client.get("/api/queries/" + "9" * 5000).status_code == 404
+    answer = client.post("/api/galleries", content="[" * 200_000)
+    assert answer.status_code == 400 and "no JSON object" in answer.json()["error"]
 
 
 def test_galleries_that_cannot_be_added(client, workspace, images):

@@ -7,6 +7,7 @@ from helpers import parity
 
 from sdcl.association import collaborative_ranking, majority_of_neighbors
 from sdcl.association import ranking as ranking_module
+from sdcl.runtime.errors import TrainingError
 
 
 def branches(arrays, modality):
@@ -51,3 +52,32 @@ def test_fewer_keys_than_k_and_one_branch():
     assert labels.shape == (3,) and set(labels) <= {0, -1, 1}
     one = collaborative_ranking({"deep": torch.eye(3)}, keys, np.array([0, -1, 1]), k=1)
     np.testing.assert_array_equal(one, [0, -1, 1])
+
+
+def test_branches_of_different_images_are_refused():
+    rows = torch.randn(12, 4)
+    sides = {"deep": rows, "shallow": rows[:5]}
+    with pytest.raises(
+        ValueError, match=r"branch 'shallow' has queries .* keys .*all branches describe the same"
+    ):
+        collaborative_ranking({"deep": rows, "shallow": rows}, sides, np.zeros(12, int), 3)
+    with pytest.raises(ValueError, match="branch 'shallow'"):
+        collaborative_ranking(sides, {"deep": rows, "shallow": rows}, np.zeros(12, int), 3)
+
+
+def test_features_that_are_not_finite_give_no_labels():
+    rows, labels = torch.full((12, 4), torch.nan), np.zeros(12, int)
+    with pytest.raises(TrainingError, match="NaN"):
+        collaborative_ranking({"deep": rows}, {"deep": rows}, labels)
+    with pytest.raises(TrainingError, match="NaN"):
+        majority_of_neighbors(labels, {"deep": rows})
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32])
+def test_labels_of_any_integer_type(dtype):
+    rows, labels = torch.randn(12, 4), np.arange(12) % 3
+    wide = collaborative_ranking({"deep": rows}, {"deep": rows}, labels, 3)
+    narrow = collaborative_ranking({"deep": rows}, {"deep": rows}, labels.astype(dtype), 3)
+    assert narrow.dtype == np.int64 and (narrow == wide).all()
+    smooth = majority_of_neighbors(labels.astype(dtype), {"deep": rows}, 3)
+    assert (smooth == majority_of_neighbors(labels, {"deep": rows}, 3)).all()

@@ -194,6 +194,7 @@ def test_what_must_not_be_compared_is_refused(place, tmp_path, capsys):
         embedded(place, tmp_path / "a.npz") == 0
         and embedded(place, tmp_path / "b.npz", "infrared", "other") == 0
     )
+    assert embedded(place, tmp_path / "e.npz", "infrared") == 0
     out = tmp_path / "r.json"
     cases = {
         "cannot be compared: weights": (tmp_path / "b.npz", tmp_path / "a.npz"),
@@ -208,6 +209,12 @@ def test_what_must_not_be_compared_is_refused(place, tmp_path, capsys):
             "0.1",
         ),
         "is no file of embeddings": (tmp_path / "c.npz", tmp_path / "a.npz"),
+        "holds visible images, the queries are infrared": (
+            tmp_path / "e.npz",
+            tmp_path / "a.npz",
+            *f"--calibrate 0.5 --reference {tmp_path / 'a.npz'}".split(),
+        ),
+        "between -1 and 1, got nan": (tmp_path / "a.npz", tmp_path / "a.npz", "--threshold", "nan"),
         "no folder of images": None,
     }
     (tmp_path / "c.npz").write_bytes(b"PK\3\4 damaged")

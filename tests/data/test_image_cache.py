@@ -11,6 +11,7 @@ from PIL import Image
 
 from sdcl.data import image_cache
 from sdcl.data.image_cache import build_cache, build_caches, cache_file, decode, open_cache
+from sdcl.runtime.errors import DataError
 
 CPU = torch.device("cpu")
 
@@ -142,3 +143,36 @@ def test_of_two_at_the_same_moment_one_decodes(paths, tmp_path, decoded, capfd):
     assert isinstance(one, np.memmap) and one.filename == other.filename  # whose pages are shared
     np.testing.assert_array_equal(one, [decode(p, 24, 12, "bicubic") for p in paths])
     assert len(list((tmp_path / "cache").iterdir())) == 1  # no lock, nothing half-written
+
+
+def test_an_image_is_turned_upright(tmp_path):
+    """A camera held sideways writes how to turn its image (EXIF) instead of turning it."""
+    upright = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 12, 3)).astype(np.uint8))
+    how = Image.Exif()
+    how[0x0112] = 6  # shown after a quarter turn clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=how)
+    upright.save(tmp_path / "upright.png")
+    lying, standing = (decode(str(tmp_path / f"{n}.png"), 24, 12, "bicubic") for n in ("lying", "upright"))
+    np.testing.assert_array_equal(lying, standing)
+
+
+def test_more_than_8_bits_are_refused(tmp_path):
+    """Pillow would cut off all values above 255, which makes thermal images white."""
+    pixels = np.random.default_rng(0).integers(0, 30000, (24, 12)).astype(np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "thermal.png")
+    with pytest.raises(
+        DataError, match=r"thermal\.png: it has more than 8 bits a pixel.*convert it to 8 bits"
+    ):
+        decode(str(tmp_path / "thermal.png"), 24, 12, "bicubic")
+
+
+def test_text_that_is_called_an_image(tmp_path):
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(DataError, match=r"text\.png: no image of a format that is read"):
+        decode(str(tmp_path / "text.png"), 24, 12, "bicubic")
+
+
+def test_a_cache_of_another_decoding_is_not_taken(paths, tmp_path, monkeypatch):
+    now = cache_file(paths, 24, 12, "bicubic", tmp_path)
+    monkeypatch.setattr(image_cache, "DECODING", image_cache.DECODING + 1)
+    assert cache_file(paths, 24, 12, "bicubic", tmp_path) != now

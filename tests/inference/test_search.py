@@ -87,3 +87,23 @@ def test_costs_of_a_threshold_agree_with_its_calibration():
     labelled = threshold_costs(people[0], people[1:], labelled=True)
     assert labelled.true_accepts(-1.0) == 1.0 and labelled.true_accepts(1.0) == 0.0
     assert (labelled.impostor <= 1).all() and len(labelled.genuine) == 99
+
+
+def test_embeddings_of_two_models_are_not_compared():
+    """Nor are their thresholds calibrated."""
+    ours, theirs = unit_rows(5), unit_rows(20)
+    ours.about["weights"], theirs.about["weights"] = "bc34", "59be"
+    for compare in (
+        lambda: search(ours, theirs),
+        lambda: search(ours, [ours, theirs]),
+        lambda: calibrate_threshold(ours, theirs, 0.5),
+        lambda: threshold_costs(ours, [theirs]),
+    ):
+        with pytest.raises(DataError, match="cannot be compared: weights bc34 and 59be"):
+            compare()
+
+
+def test_a_search_of_nothing():
+    for wrong in ({"gallery": []}, {"gallery": unit_rows(3), "top": 0}):
+        with pytest.raises(ValueError, match="a gallery and a top of 1 or more"):
+            search(unit_rows(2), **wrong)

@@ -19,6 +19,7 @@ from sdcl.pretraining.crops import RenderSettings, rendered_tracks
 from sdcl.pretraining.pretrain import main
 from sdcl.pretraining.settings import parse
 from sdcl.runtime.errors import CheckpointError
+from sdcl.runtime.program import STOPPED
 
 SMALL = [
     "--height",
@@ -129,8 +130,8 @@ def test_a_stopped_run_continues_to_the_same_bits(tmp_path, objective, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(weights, "write", stop)
-        with pytest.raises(KeyboardInterrupt):  # after all steps: the checkpoint on disk is of step 2
-            main(["--out", str(tmp_path / "stopped"), *flags])
+        # after all steps: the checkpoint on disk is of step 2
+        assert main(["--out", str(tmp_path / "stopped"), *flags]) == STOPPED
     assert (tmp_path / "stopped.unfinished").is_file()
     assert main(["--out", str(tmp_path / "stopped"), *flags, "--lr", "1e-4"]) == 2
     assert "lr" in capsys.readouterr().err

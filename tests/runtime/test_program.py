@@ -4,12 +4,12 @@ import pytest
 
 from sdcl.runtime import distributed
 from sdcl.runtime.errors import DataError
-from sdcl.runtime.program import INTERRUPTED, USER_ERROR, Interrupted, run_program
+from sdcl.runtime.program import INTERRUPTED, STOPPED, USER_ERROR, Interrupted, run_program
 
 
 def ending_with(outcome):
     def main(argv=None):
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
@@ -30,6 +30,12 @@ def test_codes_messages_and_the_process_group(outcome, code, message, left, monk
     assert run_program(ending_with(outcome)) == code
     assert capsys.readouterr().err == message
     assert len(leavings) == left
+
+
+def test_ctrl_c_ends_without_a_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(distributed, "stop", lambda: pytest.fail("left the process group"))
+    assert run_program(ending_with(KeyboardInterrupt())) == 130 == STOPPED
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def test_other_exceptions_pass_and_the_process_stays_in_its_group_until_its_end(monkeypatch):
