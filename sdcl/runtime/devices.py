@@ -35,10 +35,18 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+PRECISIONS = ("fp32", "tf32", "bf16", "auto")
+
+
 def uses_bf16(precision: str, device: torch.device) -> bool:
     """Whether --precision means bf16 autocast: asked for, or "auto" on hardware that multiplies it
     natively.
+
+    Raises:
+        SettingError: an unknown precision.
     """
+    if precision not in PRECISIONS:
+        raise SettingError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
