@@ -109,10 +109,12 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: Processes
         raise SettingError(f"{trained.path} was trained with {flags}; leave that out")
     refuse_other_pixels(trained, settings)
     settings = from_saved(flat(settings) | network)
-    data = settings.data
-    dataset = open_dataset(
-        data.dataset, settings.data_dir, trial=data.trial, allow_incomplete=data.allow_incomplete
-    )
+    data, data_dir = settings.data, settings.data_dir
+    if "data_dir" not in given and not data_dir.exists() and trained.settings.data_dir.exists():
+        data_dir = trained.settings.data_dir
+        if processes.main:
+            print(f"note: images of {data_dir}, as in training")
+    dataset = open_dataset(data.dataset, data_dir, trial=data.trial, allow_incomplete=data.allow_incomplete)
     if processes.main:
         origin = f"{settings.run.method} {data.dataset}, {settings.model.arch}"
         print(f"testing {trained.path}: epoch {trained.epoch}, {origin}")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sdcl.config import Settings, differences_from_recipe, notes_on_released_line, parse
+from sdcl.config import Settings, differences_from_recipe, notes_on_late_starts, notes_on_released_line, parse
 from sdcl.config.supervision import cautions
 from sdcl.datasets import open_dataset
 from sdcl.runtime.program import program
@@ -33,7 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from sdcl.runtime import distributed
     from sdcl.runtime.interruption import Interruption
 
-    differences = [*differences_from_recipe(settings, origin), *notes_on_released_line(settings, given)]
+    differences = [
+        *differences_from_recipe(settings, origin),
+        *notes_on_released_line(settings, given),
+        *notes_on_late_starts(settings),
+    ]
     with Interruption() as interruption:
         processes = distributed.start(settings.run.device)
         train(settings, differences, processes, interruption)

@@ -147,3 +147,20 @@ def test_a_copied_command_line_is_answered_in_the_log(tmp_path, line, released):
 def test_no_checkpoint_to_test(flags, tmp_path, capsys):
     assert test_program.main(["-d", "sysu", *flags("sysu")[2:8]]) == 2
     assert "no checkpoint at" in capsys.readouterr().err
+
+
+def test_a_method_with_every_part_off_is_not_a_run(flags, capsys):
+    """GUR would only cluster."""
+    off = "--no-intra-camera --no-inter-camera --no-inter-modality --no-propagation".split()
+    given = flags("sysu", "--method", "gur")
+    of_parts = given.index("--propagate-from"), given.index("--method", given.index("--propagate-from"))
+    assert train_program.main([*given[: of_parts[0]], *given[of_parts[1] :], *off]) == 2
+    assert "epoch 0: no stage trained anything (stages: modalities). Switch a part" in capsys.readouterr().err
+
+
+def test_a_test_finds_the_images_of_the_run(flags, tmp_path, monkeypatch, capsys):
+    assert train_program.main(flags("sysu", "--method", "baseline", "--epochs", "1")) == 0
+    monkeypatch.chdir(tmp_path)  # where there is no data/sysu
+    where = ["--logs-dir", str(tmp_path / "run"), "--cache-dir", str(tmp_path / "cache")]
+    assert test_program.main(["-d", "sysu", *where, "--device", "cpu", "--report", "none"]) == 0
+    assert ", as in training" in capsys.readouterr().out

@@ -66,6 +66,18 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def last_words(output: Path) -> str:
+    """What a failed run said last: its error, or the last line that it printed."""
+    text = output.read_text(encoding="utf-8", errors="replace").rstrip()
+    _, error, words = text.rpartition("\nerror: ")
+    lines = (words if error else text).splitlines()
+    return (
+        f"{' '.join(line.strip() for line in lines)} ({output})"
+        if error
+        else f"{''.join(lines[-1:])} ({output})"
+    )
+
+
 class Runs:
     """Runs of `sdcl train`, at most `jobs` at once. A signal is passed on to those under way, and no other
     begins.
@@ -100,9 +112,11 @@ class Runs:
         failed = [(folder, code) for folder, code in zip(folders, codes) if code != FINISHED]
         if failed:
             raise TrainingError(
-                "not every seed could be trained: "
-                + ", ".join(f"{printable(folder)} ended with exit code {code}" for folder, code in failed)
-                + "; what it printed is in output.txt there. The same command goes on with these seeds alone"
+                "not every seed could be trained; the same command goes on with these alone, when the cause is mended:\n  "
+                + "\n  ".join(
+                    f"{printable(folder)} ended with exit code {code}: {last_words(folder / 'output.txt')}"
+                    for folder, code in failed
+                )
             )
 
     def _run(self, number: int, seed: int, folder: Path, flags: Sequence[str]) -> int:

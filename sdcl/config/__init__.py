@@ -3,6 +3,7 @@
 from sdcl.config.command_line import (
     describe,
     differences_from_recipe,
+    notes_on_late_starts,
     notes_on_released_line,
     parse,
     parser,
@@ -20,6 +21,7 @@ __all__ = [
     "flat",
     "from_flat",
     "from_saved",
+    "notes_on_late_starts",
     "notes_on_released_line",
     "parse",
     "parser",

@@ -185,7 +185,9 @@ def _refuse_unread(settings: Settings, given: dict[str, Any], origin: dict[str, 
     """Refuse flags that nothing in this run reads, each with the reason."""
     reasons = {name: why_unread(name, settings) for name in given}
     lines = [
-        f"{flag_of(name)} has no effect in this run: {reason}" for name, reason in reasons.items() if reason
+        f"{flag_of(name) if given[name] is not False else '--no-' + flag_of(name)[2:]} has no effect in this run: {reason}"
+        for name, reason in reasons.items()
+        if reason
     ]
     if lines:
         raise SettingError("\n  ".join([*lines, "leave it out, or change what it needs"]))
@@ -260,6 +262,19 @@ def notes_on_released_line(settings: Settings, given: dict[str, Any]) -> list[st
         f"{instead}. Here they count. The line that reproduces the released run: "
         f"sdcl train --method {method} -d {dataset}{start}"
     ]
+
+
+def notes_on_late_starts(settings: Settings) -> list[str]:
+    """A note for each part of the method whose first epoch is after the last one."""
+    epochs = settings.optim.epochs
+    late = [
+        f"{flag_of(name)} {value}"
+        for name, value in flat(settings).items()
+        if name.endswith("_from") and not why_unread(name, settings) and value >= epochs
+    ]
+    if not late:
+        return []
+    return [f"note: what begins at {', '.join(late)} never runs: the run ends before, with --epochs {epochs}"]
 
 
 def differences_from_recipe(settings: Settings, origin: dict[str, str]) -> list[str]:

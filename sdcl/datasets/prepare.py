@@ -22,8 +22,10 @@ from tqdm import tqdm
 
 from sdcl.datasets import DATASETS
 from sdcl.datasets.published import (
+    FOLDERS,
     MANIFEST,
     SPLITS,
+    UNFINISHED,
     PublishedSource,
     count,
     folder_of,
@@ -36,9 +38,10 @@ from sdcl.datasets.published import (
 )
 from sdcl.datasets.sample import MODALITIES, Split
 from sdcl.runtime.errors import DataError, SettingError, writing
-from sdcl.runtime.files import write_text
+from sdcl.runtime.files import printable, write_text
 from sdcl.runtime.program import program
 
+PART = ".tmp"  # ends the name of a file that is being written
 QUERIES_PER_IDENTITY = 4  # of the released code's single-modality evaluator
 
 
@@ -131,12 +134,23 @@ def prepare(
     if wrong:
         raise DataError(f"--trials must lie in {source.trials[0]}..{source.trials[-1]}, got {wrong}")
     before = read_json(out / MANIFEST) or {}
-    done = before.get("trials", {}) if before.get("dataset") == source.title else {}
+    if before.get("dataset", source.title) != source.title:
+        raise DataError(
+            f"{out} holds {before['dataset']}, prepared; choose another --out for {source.title}, or move "
+            f"{', '.join(FOLDERS.values())} and {MANIFEST} away"
+        )
+    done = before.get("trials", {})
     differences: list[str] = []
+    trained: dict[frozenset[str], int] = {}  # paths of the training images -> trial
+    synthetic = _about_synthetic(source, root)
     plan: dict[Path, Path] = {}
     entries: dict[str, dict[str, Any]] = {}
     for trial in trials:
         both, lines = read_downloaded(source, root, trial)
+        listed = frozenset(s.path for m in MODALITIES for s in both["train"][m])
+        first = trained.setdefault(listed, trial)
+        if first != trial and not synthetic:  # small synthetic sets have fewer splits than trials
+            lines.append(f"the training images are those of trial {first}: the lists of one are copies")
         differences += [f"trial {trial}: {line}" if trial else line for line in lines]
         part = _plan(both, out, trial)
         entries[str(trial)] = {
@@ -153,7 +167,7 @@ def prepare(
     }
     manifest = {
         "dataset": source.title,
-        "synthetic": _about_synthetic(source, root),
+        "synthetic": synthetic,
         "trials": {**done, **entries},
         **({"every": source.every} if source.every else {}),
     }
@@ -163,13 +177,26 @@ def prepare(
         summary += "\n--allow-incomplete accepted these differences:\n  " + "\n  ".join(differences)
     if (
         before == manifest
-        and _nothing_else(plan)
+        and not _surplus(plan)
         and all(_same(raw, target) for target, raw in (plan | extras).items())
     ):
         return f"{summary}\nnothing to do: already prepared"
-    (out / MANIFEST).unlink(missing_ok=True)
+    surplus = _surplus(plan)
+    if surplus and not before:
+        raise DataError(
+            f"{out} has {len(surplus)} files that `sdcl prepare` did not write and this preparation does not have, "
+            f"such as {printable(surplus[0])}; move them away, or choose another --out"
+        )
+    begun = {"dataset": source.title, "trials": {t: e for t, e in done.items() if t not in entries}}
+    write_text(out / MANIFEST, json.dumps({**begun, UNFINISHED: True}, indent=2) + "\n")
+    for path in surplus:
+        path.unlink()
     _write_all(plan, extras, out, mode, jobs)
     write_text(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    if surplus:
+        summary += (
+            f"\nremoved: {len(surplus)} files that do not belong to it, such as {printable(surplus[0])}"
+        )
     return summary
 
 
@@ -194,9 +221,14 @@ def _plan(both: dict[str, Split], out: Path, trial: int) -> dict[Path, Path]:
 
 
 def _fingerprint(plan: dict[Path, Path], root: Path) -> str:
-    lines = sorted(
-        f"{os.path.relpath(source, root)} {source.stat().st_size}" for source in set(plan.values())
-    )
+    """Short hash of names and sizes. Raises DataError: an empty image file."""
+    sizes = {source: source.stat().st_size for source in set(plan.values())}
+    empty = sorted(printable(source) for source, size in sizes.items() if not size)
+    if empty:
+        raise DataError(
+            f"{len(empty)} image files are empty, such as {empty[0]}; unpack the original archive again"
+        )
+    lines = sorted(f"{os.path.relpath(source, root)} {size}" for source, size in sizes.items())
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
@@ -211,29 +243,34 @@ def _same(source: Path, target: Path) -> bool:
     )
 
 
-def _nothing_else(plan: dict[Path, Path]) -> bool:
-    """Whether the prepared folders hold the planned files alone."""
-    return {
-        p for folder in {t.parent for t in plan} if folder.is_dir() for p in folder.iterdir()
-    } == plan.keys()
+def _surplus(plan: dict[Path, Path]) -> list[Path]:
+    """Files in the prepared folders that are not planned; halves of interrupted writing do not count.
+
+    Raises:
+        DataError: a folder among the images.
+    """
+    found = []
+    for folder in sorted({target.parent for target in plan}):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.is_dir():
+                raise DataError(f"{path} is a folder among prepared images; move it away and prepare again")
+            if path not in plan and path.suffix != PART:
+                found.append(path)
+    return found
 
 
 def _write_all(plan: dict[Path, Path], extras: dict[Path, Path], out: Path, mode: str, jobs: int) -> None:
-    """Write what is missing, each file whole or not at all, and remove image files that do not belong."""
+    """Write what is missing, each file whole or not at all."""
     for folder in {t.parent for t in plan | extras}:
         folder.mkdir(parents=True, exist_ok=True)
-    for folder in {t.parent for t in plan}:
-        for path in folder.iterdir():
-            if path.is_dir():
-                raise DataError(f"{path} is a folder among prepared images; move it away and prepare again")
-            if path not in plan:
-                path.unlink()
+        for part in folder.glob(f"*{PART}"):
+            part.unlink()
 
     def write(item: tuple[Path, Path]) -> None:
         target, source = item
         if _same(source, target):
             return
-        part = target.with_name(target.name + ".tmp")
+        part = target.with_name(target.name + PART)
         part.unlink(missing_ok=True)
         if mode == "copy" or not _link(source, part):
             shutil.copy2(source, part)

@@ -28,6 +28,8 @@ from sdcl.runtime.errors import DataError
 FOLDERS = {"visible": "rgb_modify", "infrared": "ir_modify"}
 SPLITS = {"train": "bounding_box_train", "test": "bounding_box_test"}
 MANIFEST, SYNTHETIC = "prepared.json", "synthetic.json"
+UNFINISHED = "unfinished"  # in the manifest while `sdcl prepare` writes
+MOST_LINES = 20  # of differences that are listed
 NAME = re.compile(r"([0-9]{1,9})_c([0-9]{1,9})(?![0-9])")
 TRACK = re.compile(r"_t([0-9]{1,9})(q?)_")  # follows NAME in sets of tracks
 
@@ -61,6 +63,10 @@ class PublishedSource(DataSource):
         require_folder(self, data_dir)
         number = self.require_trial(trial)
         manifest, root = read_manifest(data_dir), self.find(data_dir)
+        if manifest and UNFINISHED in manifest and str(number or 0) not in manifest["trials"]:
+            if root is None:
+                raise DataError(f"`sdcl prepare` was interrupted while it wrote {data_dir}; run it again")
+            manifest = None
         synthetic = (manifest or {}).get("synthetic") or (read_synthetic(self, root) if root else None)
         accepted = False
         if manifest is None and root is not None:  # never prepared, or not to the end
@@ -71,7 +77,7 @@ class PublishedSource(DataSource):
             if manifest is None:  # laid out by another program, such as the released code's own
                 differences = count_differences(both, self.known) + self.compare(both["train"], both["test"])
             else:
-                differences = [line for part in manifest["trials"].values() for line in part["differences"]]
+                differences = manifest["trials"][str(number or 0)]["differences"]
         if not accepted:
             require_complete(differences, data_dir, allow_incomplete)
         return Dataset(
@@ -137,8 +143,10 @@ def count_differences(both: dict[str, Split], expected: dict[str, int]) -> list[
 def require_complete(differences: list[str], folder: Path, allow_incomplete: bool) -> None:
     """Raise DataError with every difference, unless they are allowed."""
     if differences and not allow_incomplete:
+        more = len(differences) - MOST_LINES
+        listed = [*differences[:MOST_LINES], *([f"and {more} more"] if more > 0 else [])]
         raise DataError(
-            f"{folder} differs from the published data set:\n  " + "\n  ".join(differences) + "\n"
+            f"{folder} differs from the published data set:\n  " + "\n  ".join(listed) + "\n"
             "Unpack the original archive again, or continue with --allow-incomplete (every later run will "
             "report it)"
         )

@@ -18,7 +18,7 @@ def read_ids(path: Path) -> list[int]:
         DataError: the file is missing, empty or holds something else.
     """
     _require(path)
-    line = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    line = path.read_text(encoding="utf-8-sig", errors="replace").partition("\n")[0]
     numbers = line.replace(",", " ").split()
     if not numbers or not all(n.isascii() and n.isdigit() and len(n) <= 9 for n in numbers):
         raise DataError(
@@ -36,7 +36,9 @@ def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
     """
     _require(path)
     entries: dict[str, tuple[int, str, int]] = {}  # by image name
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1):
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), start=1
+    ):
         name, _, label = line.strip().rpartition(" ")
         name = name.strip()
         if not line.strip():
@@ -61,7 +63,7 @@ def read_list(path: Path, root: Path) -> list[tuple[int, str, int]]:
 def read_lines(path: Path) -> list[str]:
     """The lines of a split file without the spaces around them. Raises DataError: the file is missing."""
     _require(path)
-    return [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return [line.strip() for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines()]
 
 
 def read_numbers(path: Path) -> Iterator[tuple[int, list[int]]]:
@@ -91,6 +93,7 @@ def listed_samples(
         DataError: as `read_list`, or a name without a camera.
     """
     samples, absent = [], []
+    folders: dict[str, int] = {}  # folders that are not there -> images listed in them
     for number, name, label in read_list(path, root):
         camera = camera_of(name)
         if camera is None:
@@ -100,8 +103,14 @@ def listed_samples(
             )
         if os.path.isfile(root / name):  # False, not an error, for a name too long for the file system
             samples.append(Sample(str((root / name).absolute()), label, camera, modality))
+        elif (folder := name.partition("/")[0]) != name and not (root / folder).is_dir():
+            folders[folder] = folders.get(folder, 0) + 1
         else:
             absent.append(f"{path}, line {number}: image {root / name} is not there")
+    for folder, count in folders.items():
+        absent.append(
+            f"{path}: {count} images are listed in {folder}, and there is no folder {root / folder}"
+        )
     return in_order(samples), absent
 
 

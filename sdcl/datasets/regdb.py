@@ -51,13 +51,20 @@ def _camera(camera: int, name: str) -> int:
 
 
 def compare(train: Split, test: Split) -> list[str]:
-    """A sentence about images that are listed in both splits, if there are any."""
+    """Sentences about images that are listed in both splits, or in the list of the other modality."""
+    lines = []
+    for name, split in (("training", train), ("test", test)):
+        for modality, (word, _) in NAMES.items():
+            other = next(w for m, (w, _) in NAMES.items() if m != modality)
+            wrong = [s.path for s in split[modality] if other in map(str.lower, Path(s.path).parts[-3:-1])]
+            if wrong:
+                lines.append(f"the {word} {name} list names {len(wrong)} {other} images, such as {wrong[0]}")
     both = {s.path for rows in train.values() for s in rows} & {
         s.path for rows in test.values() for s in rows
     }
-    return (
-        [f"{len(both)} images are in the training and in the test list, such as {min(both)}"] if both else []
-    )
+    if both:
+        lines.append(f"{len(both)} images are in the training and in the test list, such as {min(both)}")
+    return lines
 
 
 def protocols(dataset: Dataset, options: ProtocolOptions) -> list[Protocol]:

@@ -12,8 +12,8 @@ Released code: https://github.com/yangbincv/GUR. Contributions, and the calls th
 
 Per epoch: every pair of a visible and an infrared camera is clustered and trained by itself; then each
 modality, described by its similarity to the memories of the camera stages; then both modalities together,
-described by their similarity to the memories of the modality stage. A data set without cameras (RegDB) skips
-the first kind. Symbols: N images, C clusters, D dimensions; M cluster memory.
+described by their similarity to the memories of the modality stage. RegDB's recipe leaves the first kind
+out. Symbols: N images, C clusters, D dimensions; M cluster memory.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ _LINKS = {**_CMLU, "joint": False}
 class GURSettings:
     """Settings of GUR's three kinds of stages and its label unification."""
 
-    intra_camera: bool = setting(
-        True, "stages of single pairs of cameras; skipped where the data set has no cameras"
-    )
+    intra_camera: bool = setting(True, "stages of single pairs of cameras; off in RegDB's recipe")
     camera_eps: float = setting(0.55, "DBSCAN radius within one camera", bounds=INSIDE_UNIT, needs=_CAMERAS)
     camera_iters: int = setting(
         50, "training steps of each pair of cameras", bounds=AT_LEAST_1, needs=_CAMERAS

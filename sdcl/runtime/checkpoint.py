@@ -98,16 +98,21 @@ def latest(folder: Path) -> tuple[dict[str, Any] | None, str]:
     Raises:
         CheckpointError: there are checkpoints, and none can be read.
     """
-    note = ""
+    errors: list[str] = []
     for name in (LAST, PREVIOUS):
         if (folder / name).exists():
             try:
-                return load(folder / name), note
+                state = load(folder / name)
             except UserError as error:
-                note = f"{error}; going back to {folder / PREVIOUS}"
-    if note:
-        raise CheckpointError(f"no readable checkpoint in {folder}: {note}. Remove the folder to start anew")
-    return None, note
+                errors.append(str(error))
+            else:
+                return state, f"{errors[0]}; going back to {folder / name}" if errors else ""
+    if errors:
+        raise CheckpointError(
+            f"no readable checkpoint in {folder}: {'; '.join(errors)}. Move the folder away to start anew; it also holds "
+            "the log, and the ends of stages, which --pretrained reads"
+        )
+    return None, ""
 
 
 def unfinished(folder: Path, epoch: int) -> tuple[dict[str, Any] | None, str]:

@@ -30,6 +30,7 @@ from sdcl.models.backbone import Backbone
 from sdcl.runtime import distributed
 from sdcl.runtime.devices import require_precision, tf32_products
 from sdcl.runtime.distributed import Processes
+from sdcl.runtime.errors import TrainingError
 from sdcl.runtime.interruption import Interruption
 from sdcl.runtime.profiler import StepProfiler
 from sdcl.runtime.program import Interrupted
@@ -194,8 +195,15 @@ class TrainingSession:
             results: test metrics for the log.
 
         Raises:
-            OutputError: the run folder cannot be written. Interrupted: a signal.
+            TrainingError: nothing was trained. OutputError: the run folder cannot be written. Interrupted: a
+                signal.
         """
+        if not any(losses for _, losses in self._trained):
+            names = ", ".join(stage.name for stage, _ in self._trained) or "none"
+            raise TrainingError(
+                f"epoch {self.epoch}: no stage trained anything (stages: {names}). Switch a part of the method on again, "
+                "or end the run before with --epochs"
+            )
         row = {
             "epoch": self.epoch,
             "lr": self.learning_rate,

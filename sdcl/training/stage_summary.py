@@ -22,7 +22,7 @@ def summarize_stages(trained: list[tuple[Stage, dict[str, float]]], quality: Lab
     steps = sum(stage.iterations for stage, _ in stepped)
     return {
         "stage": trained[-1][0].name,
-        "iterations": {stage.name: stage.iterations for stage, _ in trained},
+        "iterations": {stage.name: stage.iterations if losses else 0 for stage, losses in trained},
         "loss": sum(stage.iterations * sum(losses.values()) for stage, losses in stepped) / max(steps, 1),
         "losses": {
             prefix.format(stage.name) + term: value

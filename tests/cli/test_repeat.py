@@ -23,7 +23,9 @@ with (folder / "started").open("a") as file:
     file.write("x")
 print("seed", seed)
 time.sleep(60 if seed == 9 else 0)
-sys.exit(2 if seed == 2 else 0)
+if seed == 2:
+    print("error: the settings changed:\\n  --eps: 0.5 then", file=sys.stderr)
+    sys.exit(2)
 """
 FLAGS = ["-d", "sysu", "--epochs", "1"]
 
@@ -49,7 +51,8 @@ def test_every_seed_is_a_run_in_its_folder_and_all_are_compared(runs, tmp_path):
 def test_a_failed_seed_is_named_and_the_others_are_trained(runs, tmp_path, capsys):
     assert repeat.main([*FLAGS, "--seeds", "1-3", "--logs-dir", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert f"{tmp_path / 'seed_2'} ended with exit code 2" in error and "seed_3" not in error
+    assert f"{tmp_path / 'seed_2'} ended with exit code 2: the settings changed: --eps: 0.5 then" in error
+    assert "seed_3" not in error
     assert (tmp_path / "seed_3/started").exists() and not runs
 
 

@@ -28,7 +28,7 @@ from sdcl.config import (
     resolve,
 )
 from sdcl.config import settings as settings_module
-from sdcl.config.command_line import differences_from_recipe
+from sdcl.config.command_line import differences_from_recipe, notes_on_late_starts
 from sdcl.config.fields import Bounds, OneOf, setting
 from sdcl.config.settings import (
     groups,
@@ -183,6 +183,18 @@ def test_mean_and_deviation_that_no_weight_has_are_refused(flags, part):
 def test_a_flag_that_nothing_in_the_run_reads_is_refused_with_what_would_read_it(flags, reader):
     with pytest.raises(SettingError, match=reader):
         parse(flags, "x", "")
+
+
+def test_parts_that_never_start_are_said():
+    assert not notes_on_late_starts(parse([], "x", "")[0])
+    (note,) = notes_on_late_starts(parse(["--epochs", "20"], "x", "")[0])
+    assert "--unify-from 30 never runs" in note and "--epochs 20" in note and "cross-from" not in note
+    assert not notes_on_late_starts(parse(["--epochs", "20", "--no-cra"], "x", "")[0])
+
+
+def test_a_negated_flag_is_refused_as_it_was_typed():
+    with pytest.raises(SettingError, match="--no-smoothing has no effect in this run: it needs --cra"):
+        parse(["--no-cra", "--no-smoothing"], "x", "")
 
 
 def test_jitter_of_second_views_without_any_is_refused_with_both_remedies():

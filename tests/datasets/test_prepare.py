@@ -12,8 +12,10 @@ import pytest
 from helpers import parity, raw_trees
 
 from sdcl.datasets import DATASETS, open_dataset, sysu
+from sdcl.datasets import prepare as prepare_module
 from sdcl.datasets.prepare import main
 from sdcl.datasets.sample import Sample
+from sdcl.runtime.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 MAKE = {"sysu": raw_trees.sysu, "regdb": raw_trees.regdb, "llcm": raw_trees.llcm}
@@ -152,7 +154,9 @@ def test_stray_files_trials_and_interruptions(tmp_path, capsys):
     stray.write_bytes(b"x")
     with pytest.raises(ValueError, match="prepare program again"):
         open_dataset("regdb", out, trial=1)
+    capsys.readouterr()
     assert prepared("regdb", root, "--out", str(out), "--trials", "1") == 0 and not stray.exists()
+    assert "removed: 1 files that do not belong to it, such as " in capsys.readouterr().out
     open_dataset("regdb", out, trial=1)
     stray.mkdir()
     assert prepared("regdb", root, "--out", str(out), "--trials", "1") == 2
@@ -161,6 +165,85 @@ def test_stray_files_trials_and_interruptions(tmp_path, capsys):
     (root / "prepared.json").unlink()
     next((root / "rgb_modify/1/bounding_box_train").iterdir()).unlink()
     assert len(open_dataset("regdb", root, trial=1).train["visible"]) == 6
+
+
+def test_nothing_of_others_is_removed(tmp_path, capsys):
+    """Another data set that was prepared there, or files of which no manifest says that they are ours."""
+    out, sysu, regdb = (
+        tmp_path / "out",
+        raw_trees.sysu(tmp_path / "sysu"),
+        raw_trees.regdb(tmp_path / "regdb"),
+    )
+    assert prepared("sysu", sysu, "--out", str(out)) == 0
+    before = sorted(out.rglob("*"))
+    assert prepared("regdb", regdb, "--out", str(out)) == 2
+    assert "holds SYSU-MM01, prepared; choose another --out for RegDB" in capsys.readouterr().err
+    assert sorted(out.rglob("*")) == before
+    (out / "prepared.json").unlink()
+    (mine := out / "rgb_modify/bounding_box_train/0009_c1_mine.jpg").write_bytes(b"x")
+    assert prepared("sysu", sysu, "--out", str(out)) == 2 and mine.exists()
+    assert "has 1 files that `sdcl prepare` did not write" in capsys.readouterr().err
+
+
+def test_an_interrupted_preparation_is_told(tmp_path, monkeypatch, capsys):
+    root, out = raw_trees.regdb(tmp_path / "raw"), tmp_path / "out"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_module, "_link", stop)
+        assert prepared("regdb", root, "--out", str(out), "--trials", "1", "2") == 130
+    with pytest.raises(DataError, match=r"was interrupted while it wrote .*; run it again"):
+        open_dataset("regdb", out, trial=1)
+    assert prepared("regdb", root, "--out", str(out), "--trials", "1", "2") == 0
+    open_dataset("regdb", out, trial=2)
+
+
+def test_regdb_lists_that_cannot_be_right(tmp_path, capsys):
+    root = raw_trees.regdb(tmp_path / "raw")
+    (root / "synthetic.json").unlink()
+    lists = {n: root / f"idx/train_{n}_1.txt" for n in ("visible", "thermal")}
+    texts = {n: path.read_text() for n, path in lists.items()}
+    lists["visible"].write_text(texts["thermal"])
+    lists["thermal"].write_text(texts["visible"])
+    assert prepared("regdb", root, "--trials", "1") == 2
+    assert "the visible training list names 6 thermal images, such as" in capsys.readouterr().err
+    for name, text in texts.items():
+        lists[name].write_text(text)
+        for split in ("train", "test"):
+            copy = (root / f"idx/{split}_{name}_1.txt").read_bytes()
+            (root / f"idx/{split}_{name}_2.txt").write_bytes(copy)
+    assert prepared("regdb", root, "--trials", "1", "2") == 2
+    assert "trial 2: the training images are those of trial 1" in capsys.readouterr().err
+
+
+def test_differences_of_one_trial_are_not_those_of_another(tmp_path):
+    root, out = raw_trees.regdb(tmp_path / "raw"), tmp_path / "out"
+    list_5 = root / "idx/test_visible_5.txt"
+    list_5.write_text("".join(list_5.read_text().splitlines(keepends=True)[1:]))
+    assert prepared("regdb", root, "--out", str(out), "--allow-incomplete") == 0
+    assert not open_dataset("regdb", out, trial=1).differences
+    assert open_dataset("regdb", out, trial=5).differences
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path, capsys):
+    root = raw_trees.regdb(tmp_path / "raw")
+    (root / "Visible").rename(root / "visible_")
+    assert prepared("regdb", root, "--trials", "1") == 2
+    error = capsys.readouterr().err
+    assert "6 images are listed in Visible, and there is no folder" in error and error.count("\n") < 30
+
+
+def test_empty_images_and_a_byte_order_mark(tmp_path, capsys):
+    root = raw_trees.sysu(tmp_path / "raw")
+    ids = root / "exp/train_id.txt"
+    ids.write_bytes(b"\xef\xbb\xbf" + ids.read_bytes())
+    assert prepared("sysu", root, "--out", str(tmp_path / "out")) == 0
+    image = next((root / "cam1").rglob("*.jpg"))
+    image.write_bytes(b"")
+    assert prepared("sysu", root, "--out", str(tmp_path / "other")) == 2
+    assert "1 image files are empty, such as" in capsys.readouterr().err
 
 
 def test_manifests_of_another_kind(tmp_path):
