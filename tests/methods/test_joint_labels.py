@@ -85,8 +85,8 @@ def test_gur_describes_images_by_the_shared_memory_in_its_last_stage():
     ("given", "message"),
     [
         ({"cra_k": 7}, "--cra-k .* needs --no-joint"),
-        ({"smoothing": False}, "--smoothing .* needs --no-joint"),
-        ({"shared_memory_all": False}, "--shared-memory-all .* needs --no-joint"),
+        ({"smoothing": False}, "--no-smoothing .* needs --no-joint"),
+        ({"shared_memory_all": False}, "--no-shared-memory-all .* needs --no-joint"),
         ({"k1_visible_unified": 9}, "--k1-visible-unified .* needs --no-joint"),
         ({"labels": "visible"}, "--joint .* needs --labels none"),
         ({"cra": False}, "--joint .* needs --cra"),

@@ -35,7 +35,7 @@ EMPTY = torch.zeros(0, 8)
         (lambda: InstanceMemory(X).update(X[:2], np.array([1]), 0.1), "2 integers"),
         (lambda: collaborative_ranking({"deep": X}, {"deep": X}, LABELS[:30]), "key_labels must be 40"),
         (lambda: collaborative_ranking({"deep": X}, {"deep": X}, LABELS, k=0), "k must be at least 1"),
-        (lambda: collaborative_ranking({"deep": X}, {"deep": EMPTY}, LABELS[:0]), "keys must be a non-empty"),
+        (lambda: collaborative_ranking({"deep": X}, {"deep": EMPTY}, LABELS[:0]), r"keys\['deep'\] must be a non-empty"),
         (lambda: majority_of_neighbors(LABELS[:0], {"deep": EMPTY}), "non-empty"),
         (lambda: propagate_labels(X, EMPTY, LABELS[:0]), "keys must be a non-empty"),
         (lambda: propagate_labels(X, X, np.r_[LABELS, LABELS]), "key_labels must be 40"),
