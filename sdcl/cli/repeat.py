@@ -70,12 +70,8 @@ def last_words(output: Path) -> str:
     """What a failed run said last: its error, or the last line that it printed."""
     text = output.read_text(encoding="utf-8", errors="replace").rstrip()
     _, error, words = text.rpartition("\nerror: ")
-    lines = (words if error else text).splitlines()
-    return (
-        f"{' '.join(line.strip() for line in lines)} ({output})"
-        if error
-        else f"{''.join(lines[-1:])} ({output})"
-    )
+    lines = words.splitlines() if error else text.splitlines()[-1:]
+    return f"{' '.join(line.strip() for line in lines)} ({output})"
 
 
 class Runs:

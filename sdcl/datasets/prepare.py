@@ -187,8 +187,8 @@ def prepare(
             f"{out} has {len(surplus)} files that `sdcl prepare` did not write and this preparation does not have, "
             f"such as {printable(surplus[0])}; move them away, or choose another --out"
         )
-    begun = {"dataset": source.title, "trials": {t: e for t, e in done.items() if t not in entries}}
-    write_text(out / MANIFEST, json.dumps({**begun, UNFINISHED: True}, indent=2) + "\n")
+    begun = {**manifest, "trials": {t: e for t, e in done.items() if t not in entries}, UNFINISHED: True}
+    write_text(out / MANIFEST, json.dumps(begun, indent=2) + "\n")
     for path in surplus:
         path.unlink()
     _write_all(plan, extras, out, mode, jobs)

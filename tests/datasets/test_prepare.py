@@ -187,6 +187,7 @@ def test_nothing_of_others_is_removed(tmp_path, capsys):
 
 def test_an_interrupted_preparation_is_told(tmp_path, monkeypatch, capsys):
     root, out = raw_trees.regdb(tmp_path / "raw"), tmp_path / "out"
+    assert prepared("regdb", root, "--out", str(out), "--trials", "3") == 0
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -194,6 +195,7 @@ def test_an_interrupted_preparation_is_told(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(prepare_module, "_link", stop)
         assert prepared("regdb", root, "--out", str(out), "--trials", "1", "2") == 130
+    assert open_dataset("regdb", out, trial=3).synthetic  # prepared before: whole, and what it was
     with pytest.raises(DataError, match=r"was interrupted while it wrote .*; run it again"):
         open_dataset("regdb", out, trial=1)
     assert prepared("regdb", root, "--out", str(out), "--trials", "1", "2") == 0
