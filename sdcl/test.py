@@ -21,9 +21,6 @@ from sdcl.runtime.errors import CheckpointError, SettingError
 from sdcl.runtime.files import write_text
 from sdcl.runtime.program import program
 
-# Settings that affect training and the test of its model alike.
-ALSO_READ = ("trial", "precision", "resize_test", "mean", "std")
-
 if TYPE_CHECKING:
     from sdcl.evaluation.protocols import Result
     from sdcl.inference.trained_model import TrainedModel
@@ -71,16 +68,20 @@ def read_by_training_alone(given: Iterable[str], method: str) -> list[str]:
     Args:
         given: names of settings. method: of --method.
     """
-    read = {*names_affecting(EVALUATION, SPEED, OUTPUT), *model_names(), *ALSO_READ}
     known = fields_by_name(method)
+    read = {*names_affecting(EVALUATION, SPEED, OUTPUT), *model_names()}
+    read |= {name for name, one in known.items() if one.about.of_test}
     return [flag_of(name) for name in given if name in known and name not in read]
 
 
 def trial_settings(settings: Settings, one_trial: bool) -> list[Settings]:
-    """The settings of each tested run: of --trial if given, else of --trials if the data set has trials."""
-    trials = [settings.data.trial]
-    if source_of(settings.data.dataset).trials and not one_trial:
-        trials = number_list(settings.test.trials, "--trials")
+    """The settings of each tested run: of --trial if given, else of --trials if the data set has
+    trials."""
+    named, all_of_set = settings.test.trials, source_of(settings.data.dataset).trials
+    if one_trial or not all_of_set:
+        trials = [settings.data.trial]
+    else:
+        trials = number_list(named, "--trials") if named else list(all_of_set)
     return [dataclasses.replace(settings, data=dataclasses.replace(settings.data, trial=t)) for t in trials]
 
 

@@ -23,6 +23,7 @@ class LabelChurn:
 
     def __init__(self) -> None:
         self.previous: dict[str, np.ndarray] = {}  # name -> int (N,)
+        self.about: dict[str, dict[str, str]] = {}  # name -> modality, shared_with, as in `LabelSet`
 
     def update(self, label_sets: Iterable[LabelSet], summaries: dict[str, dict[str, Any]]) -> None:
         """Add the churn of an epoch's label sets to their summaries, and remember the sets.
@@ -40,6 +41,10 @@ class LabelChurn:
                 selection = label_set.selection
                 summaries[name] |= label_churn(old[selection], label_set.labels, selection)
         self.previous = {name: label_set.labels.ids for name, label_set in current.items()}
+        self.about = {
+            name: {"modality": label_set.modality, "shared_with": label_set.shared_with}
+            for name, label_set in current.items()
+        }
 
     def state(self) -> dict[str, Tensor]:
         """Tensors for a checkpoint."""

@@ -25,7 +25,7 @@ from sdcl.inference.search import nearest
 from sdcl.inference.trained_model import TrainedModel
 from sdcl.models.pretrained import pretrained_model
 from sdcl.reporting.model_views import open_images, open_model
-from sdcl.reporting.run_labels import ClusterSummary, cluster_summaries, labelled_epochs, links, modality_of
+from sdcl.reporting.run_labels import ClusterSummary, SavedLabels, cluster_summaries, labelled_epochs, links
 from sdcl.reporting.run_record import as_mapping, read_run, stage_name
 from sdcl.runtime.errors import DataError, UserError
 from sdcl.runtime.files import printable
@@ -84,8 +84,8 @@ class RunWalk:
                 "epoch": e.epoch,
                 "file": e.file,
                 "sets": [
-                    {"name": n, "images": len(ids), "clusters": int(ids.max()) + 1}
-                    for n, ids in e.sets.items()
+                    {"name": n, "images": len(labels.ids), "clusters": int(labels.ids.max()) + 1}
+                    for n, labels in e.sets.items()
                 ],
                 "links": len(links(e.sets)),
             }
@@ -105,10 +105,10 @@ class RunWalk:
 
     def clusters(self, epoch: int, name: str, page: int) -> dict[str, Any]:
         """Some clusters of a label set, the largest first."""
-        ids = self._sets(epoch).get(name)
-        if ids is None:
+        labels = self._sets(epoch).get(name)
+        if labels is None:
             raise DataError(f"epoch {epoch} has no labels {printable(name)!r}")
-        modality = modality_of(name)
+        ids, modality = labels.ids, labels.modality
         identities, cameras = self._facts(modality, len(ids))
         summaries = cluster_summaries(ids, identities, cameras)
         first = max(0, page) * CLUSTERS_LISTED
@@ -128,10 +128,10 @@ class RunWalk:
         """Some labels that both modalities carry, those of most visible images first."""
         sets = self._sets(epoch)
         identities = {}
-        for name in sets:
-            of_modality = self._facts(modality_of(name), len(sets[name]))[0]
+        for labels in sets.values():
+            of_modality = self._facts(labels.modality, len(labels.ids))[0]
             if of_modality is not None:
-                identities[modality_of(name)] = of_modality
+                identities[labels.modality] = of_modality
         found = links(sets, identities if len(identities) == 2 else None)
         first = max(0, page) * CLUSTERS_LISTED
         shown = [
@@ -158,7 +158,7 @@ class RunWalk:
         """Training images of a modality; none without the data set."""
         return self.dataset.train.get(modality, []) if self.dataset else []
 
-    def _sets(self, epoch: int) -> dict[str, np.ndarray]:
+    def _sets(self, epoch: int) -> dict[str, SavedLabels]:
         for labelled in self.epochs:
             if labelled.epoch == epoch:
                 return labelled.sets

@@ -52,6 +52,8 @@ class LabelSet:
             construction.
         identities_of: modality whose numbered identities (--labels) the labels are, so that the log can say how
             many are right; "": they are clusters.
+        shared_with: name of the other modality's set whose label numbers these are: equal numbers link images of
+            both; "": numbered apart.
     """
 
     name: str
@@ -59,6 +61,7 @@ class LabelSet:
     labels: PseudoLabels
     rows: np.ndarray | None = None
     identities_of: str = ""
+    shared_with: str = ""
 
     @property
     def selection(self) -> slice | np.ndarray:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from sdcl.config.fields import NamedField, check_values, fields_of, flag_of, spelled
+from sdcl.config.fields import NamedField, check_values, fields_of, flag_of, flag_with, spelled, unmet_need
 from sdcl.config.groups import RunSettings
 from sdcl.config.method_check import fits
 from sdcl.config.registry import METHODS, method_class
@@ -50,19 +50,22 @@ def add_argument(group: Any, one: NamedField, note: str = "") -> None:
 def add_arguments(parser: argparse.ArgumentParser, kind: type) -> None:
     """Add the flags of a settings dataclass, for programs that have settings of their own."""
     for one in fields_of(kind):
-        add_argument(parser, one)
+        needs = [flag_with(name, value) for name, value in one.about.needs.items()]
+        add_argument(parser, one, f"; needs {', '.join(needs)}" if needs else "")
 
 
 def read_arguments(kind: type, arguments: argparse.Namespace) -> Any:
     """The settings dataclass from parsed arguments, absent ones at their defaults.
 
     Raises:
-        SettingError: a value out of its bounds.
+        SettingError: a value out of its bounds, or a flag that is not read beside the others.
     """
     given = vars(arguments)
     values = {one.name: given.get(one.name, one.default) for one in fields_of(kind)}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     check_values(kind, values)
+    unread = {one.name: unmet_need(one.about, values) for one in fields_of(kind) if one.name in given}
+    _refuse(given, unread)
     return kind(**values)
 
 
@@ -174,18 +177,17 @@ def resolve(given: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
         values["arch"] = method_class(method).agw
     settings = from_flat(values)
     check(settings)
-    _refuse_unread(settings, given, origin)
+    _refuse(given, {name: why_unread(name, settings) for name in given})
     for name in from_file:
         if name not in given and why_unread(name, settings):
             origin[name] = "config file, not read"
     return settings, origin
 
 
-def _refuse_unread(settings: Settings, given: dict[str, Any], origin: dict[str, str]) -> None:
-    """Refuse flags that nothing in this run reads, each with the reason."""
-    reasons = {name: why_unread(name, settings) for name in given}
+def _refuse(given: dict[str, Any], reasons: Mapping[str, str]) -> None:
+    """Refuse the given flags that have a reason to be without effect."""
     lines = [
-        f"{flag_of(name) if given[name] is not False else '--no-' + flag_of(name)[2:]} has no effect in this run: {reason}"
+        f"{flag_with(name, False) if given[name] is False else flag_of(name)} has no effect in this run: {reason}"
         for name, reason in reasons.items()
         if reason
     ]
@@ -266,11 +268,11 @@ def notes_on_released_line(settings: Settings, given: dict[str, Any]) -> list[st
 
 def notes_on_late_starts(settings: Settings) -> list[str]:
     """A note for each part of the method whose first epoch is after the last one."""
-    epochs = settings.optim.epochs
+    epochs, known = settings.optim.epochs, fields_by_name(settings.run.method)
     late = [
         f"{flag_of(name)} {value}"
         for name, value in flat(settings).items()
-        if name.endswith("_from") and not why_unread(name, settings) and value >= epochs
+        if known[name].about.first_epoch and not why_unread(name, settings) and value >= epochs
     ]
     if not late:
         return []

@@ -74,7 +74,9 @@ class Setting:
         method_attribute: read only by methods whose class has this attribute, such as "starts_from".
         needs: settings of the same run that must have these values, or lie in these `Bounds` or `OneOf`, for
             this one to be read, such as {"cra": True}. needs_any: settings of which one must have its value.
+        first_epoch: the epoch in which a part of the method begins: one after the last epoch is said.
         of_model: describes the trained network, so a test takes it from the checkpoint.
+        of_test: read by the test of a model as well, although it affects training and is not `of_model`.
         repetition: differs between repetitions of one experiment (seed, trial).
         resumable: may change between a checkpoint and its continuation although it affects results (epochs).
     """
@@ -90,7 +92,9 @@ class Setting:
     method_attribute: str = ""
     needs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     needs_any: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    first_epoch: bool = False
     of_model: bool = False
+    of_test: bool = False
     repetition: bool = False
     resumable: bool = False
 
@@ -119,6 +123,27 @@ class NamedField:
 def flag_of(name: str) -> str:
     """Setting name -> long flag."""
     return "--" + name.replace("_", "-")
+
+
+def flag_with(name: str, value: Any) -> str:
+    """A setting and its value as a person says it: --iters 3, --no-cra, no --from-run."""
+    if isinstance(value, bool):
+        return flag_of(name) if value else flag_of(name).replace("--", "--no-", 1)
+    return f"no {flag_of(name)}" if value in ("", ()) else f"{flag_of(name)} {spelled(value)}"
+
+
+def unmet_need(about: Setting, values: Mapping[str, Any]) -> str:
+    """Why a setting is not read beside the others' values, such as "it needs --cra ..."; "" if it is read."""
+    for needed, wanted in about.needs.items():
+        several = isinstance(wanted, (Bounds, OneOf))
+        if not (wanted.hold(values[needed]) if several else values[needed] == wanted):
+            return (
+                f"it needs {flag_with(needed, wanted)}, and this run has {flag_with(needed, values[needed])}"
+            )
+    if about.needs_any and all(values[needed] != wanted for needed, wanted in about.needs_any.items()):
+        choice = " or ".join(flag_with(needed, wanted) for needed, wanted in about.needs_any.items())
+        return f"it needs {choice}, and this run has none of them"
+    return ""
 
 
 def spelled(value: Any) -> str:

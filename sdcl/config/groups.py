@@ -21,6 +21,7 @@ from sdcl.config.fields import (
     setting,
 )
 from sdcl.config.registry import BUILT_IN
+from sdcl.datasets import DATASETS
 
 FILTERS = ("bilinear", "bicubic", "lanczos")
 TRANSLATIONS, FOLDER = ("channel", "gray", "fourier"), "folder:"  # FOLDER is followed by a path
@@ -95,6 +96,7 @@ class RunSettings:
         "arithmetic of the network: fp32 as released, tf32 (NVIDIA GPUs), bf16 (autocast), or auto: bf16 where "
         "the hardware multiplies it; labels and metrics are never computed in less than float32",
         choices=("fp32", "tf32", "bf16", "auto"),
+        of_test=True,
     )
 
 
@@ -104,7 +106,7 @@ class DataSettings:
 
     dataset: str = setting(
         "sysu",
-        "data set: sysu, regdb, llcm, vcm, buptcampus or custom (your own images)",
+        f"data set: {', '.join(DATASETS)} (custom: your own images)",
         "-d",
         of_model=True,
     )
@@ -116,9 +118,10 @@ class DataSettings:
     trial: int = setting(
         1,
         "split of a data set with several, 1 to 10 for RegDB",
-        bounds=Bounds(1, 10),
+        bounds=AT_LEAST_1,
         dataset=True,
         repetition=True,
+        of_test=True,
     )
     allow_incomplete: bool = setting(
         False, "accept a data set whose image counts differ from the published ones", affects=OUTPUT
@@ -129,7 +132,7 @@ class DataSettings:
     resize_extract: str = setting(
         "bicubic", "resize filter of training images when they are clustered", choices=FILTERS
     )
-    resize_test: str = setting("lanczos", "resize filter of test images", choices=FILTERS)
+    resize_test: str = setting("lanczos", "resize filter of test images", choices=FILTERS, of_test=True)
     cache_dir: str = setting("cache", "folder of the decoded images", affects=OUTPUT)
     workers: int = setting(4, "threads that decode images", "-j", bounds=AT_LEAST_1, affects=SPEED)
 
@@ -193,11 +196,13 @@ class ModelSettings:
         "mean of red, green and blue pixels in 0 .. 1 that images are normalised with, three numbers; together with "
         "--std; without both: the pretrained weights' own, or ImageNet's",
         bounds=SHARE,
+        of_test=True,
     )
     std: tuple[float, ...] = setting(
         (),
         "deviation of red, green and blue pixels, as --mean",
         bounds=Bounds(0, 1, low_included=False),
+        of_test=True,
     )
     drop_path: float = setting(
         0.1, "stochastic depth rate of the last transformer block", bounds=SHARE, arch=VITS, of_model=True
@@ -386,7 +391,10 @@ class TestSettings:
         affects=EVALUATION,
     )
     trials: str = setting(
-        "1-10", "trials that the test program averages, such as 1-10 or 1,3", dataset=True, affects=EVALUATION
+        "",
+        "trials that the test program averages, such as 1-10 or 1,3; empty: all of the data set",
+        dataset=True,
+        affects=EVALUATION,
     )
     test_batch_size: int = setting(128, "test images embedded at once", bounds=AT_LEAST_1, affects=EVALUATION)
     rerank: bool = setting(

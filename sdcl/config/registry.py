@@ -72,7 +72,9 @@ class MethodRegistry(Mapping[str, Any]):
                     "that offers it"
                 ) from error
             if entry is None:
-                raise SettingError(f"method {name!r}: {module} has no class {attribute}")
+                raise SettingError(
+                    f"method {name!r}: {module} has no class {attribute}; correct its entry point"
+                )
             self._entries[name] = entry
         return entry
 

@@ -17,14 +17,12 @@ from sdcl.config.fields import (
     EVALUATION,
     OUTPUT,
     SPEED,
-    Bounds,
     NamedField,
-    OneOf,
     check_values,
     fields_of,
-    flag_of,
     iterate,
     spelled,
+    unmet_need,
 )
 from sdcl.config.groups import (
     FOLDER,
@@ -226,9 +224,10 @@ def check(settings: Settings) -> None:
         )
     batch, test = settings.batch, settings.test
     modes, shots = comma_separated(test.modes), comma_separated(test.shots)
-    if not modes or not set(modes) <= {"all", "indoor"}:
+    known = source_of(settings.data.dataset).modes
+    if known and not (modes and set(modes) <= set(known)):
         raise SettingError(
-            f"--modes must be all, indoor, or both with a comma between them, got {test.modes!r}"
+            f"--modes must be {', '.join(known)}, or several with commas between them, got {test.modes!r}"
         )
     if not shots or not all(n.isdecimal() and int(n) > 0 for n in shots):
         raise SettingError(
@@ -279,15 +278,7 @@ def why_unread(name: str, settings: Settings) -> str:
         return f"data set {dataset} does not use it; {_listed(readers, '-d')} would read it"
     if about.arch and not settings.model.arch.startswith(about.arch):
         return f"--arch {settings.model.arch} does not use it; an architecture {about.arch[0]}_... or another ViT would read it"
-    values = flat(settings)
-    for needed, wanted in about.needs.items():
-        several = isinstance(wanted, (Bounds, OneOf))
-        if not (wanted.hold(values[needed]) if several else values[needed] == wanted):
-            return f"it needs {_spelled(needed, wanted)}, and this run has {_spelled(needed, values[needed])}"
-    if about.needs_any and all(values[needed] != wanted for needed, wanted in about.needs_any.items()):
-        choice = " or ".join(_spelled(needed, wanted) for needed, wanted in about.needs_any.items())
-        return f"it needs {choice}, and this run has none of them"
-    return ""
+    return unmet_need(about, flat(settings))
 
 
 def names_affecting(*kinds: str, method: str | None = None) -> frozenset[str]:
@@ -321,12 +312,6 @@ def comma_separated(text: str) -> list[str]:
 
 def _listed(names: Iterable[str], flag: str) -> str:
     return " or ".join(f"{flag} {name}" for name in names) or "nothing"
-
-
-def _spelled(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return flag_of(name) if value else flag_of(name).replace("--", "--no-", 1)
-    return f"{flag_of(name)} {value}" if value != "" else f"no {flag_of(name)}"
 
 
 def number_list(text: str, flag: str) -> list[int]:

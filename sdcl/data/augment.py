@@ -3,8 +3,7 @@
     uint8 -> [0, 1] -> colour jitter -> zero pad + crop -> horizontal flip -> mean/std
         -> random erasing -> channel operation
 
-Mean and deviation are those of the network's pretrained weights (`normalization.py`), and the compiled loops or
-the batch's operations take them as arguments.
+Mean and deviation belong to the network's weights (`normalization.py`), so they are arguments.
 
 `draw` decides what happens to an image. Every sample has its own `random.Random(seed)`, so an image depends
 neither on its batch nor on its position in it nor on the rank. Images on the CPU go through compiled loops,

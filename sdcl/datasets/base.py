@@ -272,6 +272,7 @@ class DataSource(ABC):
             checkpoints.
         protocols: (data set, options) -> rows of its results table.
         trials: split numbers, if a model is trained for each of several splits.
+        modes: what --modes may name, if the data set has several search modes.
         reads: names of the settings that only some data sets read ("trial", "trials", "modes", "shots",
             "draws", "official_draws").
         recipe_of: the data set whose recipes are used; "": it has recipes under its own name.
@@ -286,6 +287,7 @@ class DataSource(ABC):
     protocols: Callable[[Dataset, ProtocolOptions], list[Protocol]]
     aliases: tuple[str, ...] = ()
     trials: tuple[int, ...] = ()
+    modes: tuple[str, ...] = ()
     reads: frozenset[str] = field(default_factory=frozenset)
     recipe_of: str = ""
     test_remedy: str = ""

@@ -215,7 +215,7 @@ def read_folder(root: Path, modality: str) -> list[Row]:
         p.relative_to(top).as_posix() for p in list_images(top, recursive=True, visit=_refuse_others)
     )
     if not paths:
-        raise DataError(f"there is no image below {top} ({READ})")
+        raise DataError(f"there is no image below {top} ({READ}); put images there")
     loose = [p for p in paths if "/" not in p]
     if loose and len(loose) < len(paths):
         raise DataError(

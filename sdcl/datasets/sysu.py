@@ -58,9 +58,8 @@ def find(data_dir: Path) -> Path | None:
 
 
 def read(root: Path, split: str, trial: int = 0) -> tuple[Split, list[str]]:
-    """Samples of "train" (training and validation identities, as published methods use them) or "test",
-    and identities
-    without any image.
+    """Samples of "train" (training and validation identities, as published methods use them) or "test", and
+    identities without any image.
 
     Raises:
         DataError: a missing or malformed split file.
@@ -247,6 +246,7 @@ SOURCE = PublishedSource(
     title="SYSU-MM01",
     aliases=("sysu_all",),
     protocols=protocols,
+    modes=tuple(GALLERY_CAMERAS),
     reads=frozenset({"modes", "shots", "draws", "official_draws"}),
     shared_identities="error",
     shared_remedy="copy the exp folder from the original archive again",

@@ -152,7 +152,10 @@ def rank_metrics(
             keep = ~removed(ids[:, None], of_query[part, None], gallery_ids[None], of_gallery[None])  # (q, G)
         chunks.append(kernels.query_scores(values, ids, gallery_ids, keep, identity_index))
     if not any(len(position) for position, _, _ in chunks):
-        raise DataError(f"none of the {num_queries} queries has a match among {num_gallery} gallery images")
+        raise DataError(
+            f"none of the {num_queries} queries has a match among {num_gallery} gallery images; check that the "
+            "identities of both occur in the other"
+        )
     position, precision, penalty = (torch.cat(column) for column in zip(*chunks, strict=True))
     hits = torch.bincount(position - 1, minlength=max_rank)[:max_rank].cumsum(0)
     cmc = hits.double().cpu().numpy() / len(position)

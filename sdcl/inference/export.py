@@ -174,7 +174,9 @@ def write_onnx(
         traced, (), dynamo=True, verbose=False, input_names=["images"], output_names=["features"]
     )
     if program is None:
-        raise WeightError(f"{path.name} cannot be made of this network by torch.onnx")
+        raise WeightError(
+            f"{path.name} cannot be made of this network by torch.onnx; choose --format safetensors"
+        )
     with tempfile.TemporaryDirectory() as folder:
         program.save(f"{folder}/graph.onnx", external_data=False)
         graph = onnx.load(f"{folder}/graph.onnx")

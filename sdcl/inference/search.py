@@ -102,7 +102,10 @@ class ThresholdCosts:
         rank = math.floor(rate * (count + 1) + 1e-9)
         if rank < 1:
             needed = math.ceil(1 / rate - 1e-9) - 1
-            raise DataError(f"--calibrate {rate:g} needs at least {needed} reference images, got {count}")
+            raise DataError(
+                f"--calibrate {rate:g} needs at least {needed} reference images, got {count}; "
+                f"add images to --reference, or raise --calibrate"
+            )
         return float(self.impostor[min(rank, count) - 1])
 
 
@@ -299,6 +302,6 @@ def _people(embeddings: Embeddings) -> np.ndarray:
     if unnamed is not None:
         root = printable(embeddings.about["root"])
         raise DataError(
-            f"--labelled: {printable(unnamed)} below {root} lies in no folder that names its person"
+            f"--labelled: {printable(unnamed)} below {root} lies in no folder; put it into one that is named after its person"
         )
     return np.array([path.split("/")[0] for path in embeddings.paths])

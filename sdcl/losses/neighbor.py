@@ -22,18 +22,19 @@ CELLS = 32_000_000  # similarities held at once: 128 MB in float32
 def agreeing_neighbors(
     anchors: dict[str, Tensor], banks: dict[str, Tensor], threshold: float = 0.9
 ) -> Tensor:
-    """Neighbours of each anchor in every branch: similarity above `threshold` times the anchor's largest.
+    """Neighbours of each anchor in every description: similarity above `threshold` times the anchor's largest.
 
     Args:
-        anchors: branch -> (B, D), memory rows (not live features) of the images of the batch.
-        banks: branch -> (N, D), instance memory of the same or of the other modality.
+        anchors: name of a description -> (B, D), of the images of the batch, without gradient. SDCL: the
+            branches, rows of the memory; DCCL: "instance" and "identity", the batch's own features.
+        banks: the same names -> (N, D), memory of the same or of the other modality.
 
     Returns:
         bool (B, N). An anchor whose largest similarity is negative has no neighbour.
     """
     masks = []
-    for branch, rows in anchors.items():
-        scores = rows @ banks[branch].T  # (B, N)
+    for name, rows in anchors.items():
+        scores = rows @ banks[name].T  # (B, N)
         masks.append(scores > threshold * scores.amax(1, keepdim=True))
     return reduce(torch.logical_and, masks)
 

@@ -41,6 +41,7 @@ class ADCASettings:
         50,
         "first epoch of the second stage (CMA), which starts with a new optimiser",
         bounds=AT_LEAST_0,
+        first_epoch=True,
         needs={"cma": True},
     )
     cma_threshold: float = setting(

@@ -60,6 +60,7 @@ class BMILSettings:
         50,
         "first epoch of the second stage (common clusters), which starts with a new optimiser",
         bounds=AT_LEAST_0,
+        first_epoch=True,
         needs=_JOINT,
     )
     visible_halves: bool = setting(
@@ -175,7 +176,7 @@ class BMIL:
             labels,
             self.batch.iters,
             {"joint": self.split_contrast(split)},
-            label_sets(pseudo, "_joint"),
+            label_sets(pseudo, "_joint", common=True),
             notes=(few,) if prototypes < selected else (),
         )
 

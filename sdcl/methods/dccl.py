@@ -30,7 +30,16 @@ from sdcl.clustering.labels import LabelSet, PseudoLabels
 from sdcl.config.fields import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, setting
 from sdcl.datasets import MODALITIES
 from sdcl.methods import parts
-from sdcl.methods.interface import Extract, Features, Indexes, Once, Stage, label_sets, require_links
+from sdcl.methods.interface import (
+    Extract,
+    Features,
+    Indexes,
+    Once,
+    Stage,
+    label_sets,
+    require_links,
+    shorter_list,
+)
 from sdcl.methods.recipes import RESNET, RESNET_REGDB
 from sdcl.runtime.errors import SettingError
 
@@ -54,6 +63,7 @@ class DCCLSettings:
         50,
         "first epoch of the second stage (feature interaction), which starts with a new optimiser",
         bounds=AT_LEAST_0,
+        first_epoch=True,
     )
     camera: bool = setting(
         True,
@@ -66,7 +76,7 @@ class DCCLSettings:
     instance: bool = setting(True, "contrast of each image with all rows of its instance memory, in stage 2")
     refinement: bool = setting(True, "label refinement: infrared labels for visible images")
     refine_from: int = setting(
-        80, "first epoch of the label refinement", bounds=AT_LEAST_0, needs=_REFINEMENT
+        80, "first epoch of the label refinement", bounds=AT_LEAST_0, first_epoch=True, needs=_REFINEMENT
     )
     refine_k: int = setting(
         20, "nearest infrared images whose labels are counted", bounds=AT_LEAST_1, needs=_REFINEMENT
@@ -156,9 +166,9 @@ class DCCL:
         refined = second and self.dccl.refinement and epoch >= self.dccl.refine_from
         if refined:
             linked = once(lambda: self._refine(features, pseudo["infrared"]))
-            require_links(linked, f"--refine-k {self.dccl.refine_k}", "--refine-from", epoch)
+            require_links(linked, shorter_list(f"--refine-k {self.dccl.refine_k}", "--refine-from"), epoch)
             labels["visible"] = linked.ids
-            sets.append(LabelSet("visible_associated", "visible", linked))
+            sets.append(LabelSet("visible_associated", "visible", linked, shared_with="infrared"))
             sources = parts.joint_source(features, labels)  # one shared memory
         contrast = parts.ClusterContrast(sources, self.memory, first=epoch == 0)
         objectives: dict[str, nn.Module] = {"contrast": contrast}

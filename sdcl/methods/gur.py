@@ -5,7 +5,7 @@ Bin Yang, Jun Chen, Mang Ye. ICCV 2023.
 https://doi.org/10.1109/ICCV51070.2023.01016
 Released code: https://github.com/yangbincv/GUR. Contributions, and the calls that implement them:
 
-    bottom-up domain learning                  `_cameras`, then `_modalities`, then `_joint`: three kinds of
+    bottom-up domain learning                  `_cameras`, then `_modalities`, then `_both`: three kinds of
                                                stages in every epoch
     cross-memory association embedding (CAE)   `association_embedding`, before the last two clusterings
     cross-modality label unification (CMLU)    `propagate_labels`, `majority_of_neighbors`; --propagate-from
@@ -39,6 +39,7 @@ from sdcl.methods.interface import (
     label_sets,
     require_clusters,
     require_links,
+    shorter_list,
 )
 from sdcl.methods.recipes import RESNET, RESNET_REGDB
 
@@ -52,7 +53,7 @@ Memories: TypeAlias = (
 )
 
 _CAMERAS, _CAE = {"intra_camera": True}, {"cae": True}
-_JOINT, _CMLU = {"inter_modality": True}, {"propagation": True}
+_BOTH, _CMLU = {"inter_modality": True}, {"propagation": True}
 _LINKS = {**_CMLU, "joint": False}
 
 
@@ -82,10 +83,12 @@ class GURSettings:
     )
     inter_modality: bool = setting(True, "the stage on clusters of both modalities together")
     inter_modality_until: int = setting(
-        40, "first epoch without the joint stage", bounds=AT_LEAST_0, needs=_JOINT
+        40, "first epoch without the joint stage", bounds=AT_LEAST_0, needs=_BOTH
     )
     propagation: bool = setting(True, "label unification (CMLU): infrared labels for visible images")
-    propagate_from: int = setting(30, "first epoch of the label unification", bounds=AT_LEAST_0, needs=_CMLU)
+    propagate_from: int = setting(
+        30, "first epoch of the label unification", bounds=AT_LEAST_0, first_epoch=True, needs=_CMLU
+    )
     joint: bool = setting(
         False,
         "from the unified stage on, cluster both modalities together under the modality-aware distance, in the "
@@ -100,6 +103,7 @@ class GURSettings:
         40,
         "first epoch of the vote after the propagation",
         bounds=AT_LEAST_0,
+        first_epoch=True,
         needs={**_LINKS, "structure": True},
     )
     structure_k: int = setting(
@@ -151,13 +155,16 @@ class GUR:
         memories: Memories = {m: [] for m in MODALITIES}
         if self.gur.intra_camera:
             memories = yield from self._cameras(epoch, extract, once)
-        unified = self.gur.propagation and epoch >= self.gur.propagate_from
-        if unified and self.gur.joint:
-            memories = yield from self._common(epoch, extract, once)
+        if self.unified(epoch) and self.gur.joint:
+            memories = yield from self._modality_aware(epoch, extract, once)
         else:
             memories = yield from self._modalities(epoch, extract, once, memories)
         if self.gur.inter_modality and epoch < self.gur.inter_modality_until:
-            yield from self._joint(epoch, extract, once, memories)
+            yield from self._both(epoch, extract, once, memories)
+
+    def unified(self, epoch: int) -> bool:
+        """Whether visible images train with infrared labels (CMLU), or with common clusters under --joint."""
+        return self.gur.propagation and epoch >= self.gur.propagate_from
 
     def steps_per_epoch(self) -> int:
         """See `Method.steps_per_epoch`."""
@@ -238,19 +245,20 @@ class GUR:
         sources = {m: (features[m], labels[m]) for m in MODALITIES}
         contrast = parts.ClusterContrast(sources, self.memory, first=epoch == 0)
         visible = contrast.memory("visible")  # kept when CMLU's shared memory takes its place
-        unified = self.gur.propagation and epoch >= self.gur.propagate_from
+        unified = self.unified(epoch)
         if unified:
             linked = once(lambda: self._unify(features, pseudo["infrared"], epoch))
-            require_links(linked, f"--propagation-k {self.gur.propagation_k}", "--propagate-from", epoch)
+            remedy = shorter_list(f"--propagation-k {self.gur.propagation_k}", "--propagate-from")
+            require_links(linked, remedy, epoch)
             labels["visible"] = linked.ids
-            sets.append(LabelSet("visible_associated", "visible", linked))
+            sets.append(LabelSet("visible_associated", "visible", linked, shared_with="infrared"))
             contrast = parts.ClusterContrast(sources["infrared"], self.memory, first=False)
         trained = unified or self.gur.inter_camera
         name = "unified" if unified else "modalities"
         yield Stage(name, labels, self.batch.iters, {"contrast": contrast} if trained else {}, sets)
         return {"visible": [visible()], "infrared": [contrast.memory("infrared")()]}
 
-    def _common(self, epoch: int, extract: Extract, once: Once) -> Generator[Stage, None, Memories]:
+    def _modality_aware(self, epoch: int, extract: Extract, once: Once) -> Generator[Stage, None, Memories]:
         """In the place of CMLU (--joint, not GUR's own): one stage on labels of both modalities together.
 
         Plain features are compared, because CAE describes the modalities by different memories. Returns the
@@ -262,7 +270,9 @@ class GUR:
         )
         labels = {m: y.ids for m, y in pseudo.items()}
         contrast = parts.ClusterContrast(parts.joint_source(features, labels), self.memory, first=False)
-        yield Stage("unified", labels, self.batch.iters, {"contrast": contrast}, label_sets(pseudo))
+        yield Stage(
+            "unified", labels, self.batch.iters, {"contrast": contrast}, label_sets(pseudo, common=True)
+        )
         return {"visible": [], "infrared": [contrast.memory("infrared")()]}
 
     def _embedding(self, features: dict[str, Tensor], memories: list[Tensor]) -> Tensor:
@@ -284,10 +294,10 @@ class GUR:
 
     # ------------------------------------------------------------------ inter-modality
 
-    def _joint(self, epoch: int, extract: Extract, once: Once, memories: Memories) -> Iterator[Stage]:
+    def _both(self, epoch: int, extract: Extract, once: Once, memories: Memories) -> Iterator[Stage]:
         """One stage on clusters of both modalities together, if each has images in them."""
         features = extract()
-        joint = once(lambda: self._cluster_jointly(features, memories))
+        joint = once(lambda: self._cluster_both(features, memories))
         parted = dict(zip(MODALITIES, np.split(joint.ids, [self.sizes["visible"]])))
         pseudo = {m: PseudoLabels(ids, joint.num_clusters) for m, ids in parted.items()}
         usable = joint.occupied >= 2 and all(y.occupied for y in pseudo.values())
@@ -295,9 +305,9 @@ class GUR:
         if usable:
             source = parts.joint_source(features, parted)
             objectives["contrast"] = parts.ClusterContrast(source, self.memory, first=epoch == 0)
-        yield Stage("joint", parted, self.batch.iters, objectives, label_sets(pseudo, "_joint"))
+        yield Stage("joint", parted, self.batch.iters, objectives, label_sets(pseudo, "_joint", common=True))
 
-    def _cluster_jointly(self, features: Features, memories: Memories) -> PseudoLabels:
+    def _cluster_both(self, features: Features, memories: Memories) -> PseudoLabels:
         """Labels (Nv + Nr,) of the visible, then the infrared images."""
         both, _ = parts.joint_source(features, {m: np.zeros(self.sizes[m], np.int64) for m in MODALITIES})
         embedding = both["deep"]

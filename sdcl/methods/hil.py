@@ -65,7 +65,7 @@ class HILSettings:
     identity_weight: float = setting(0.2, "weight of the identity contrast before --identity-from")
     identity_weight_late: float = setting(2.0, "weight of the identity contrast from --identity-from on")
     identity_from: int = setting(
-        20, "first epoch of the larger weight of the identity contrast", bounds=AT_LEAST_0
+        20, "first epoch of the larger weight of the identity contrast", bounds=AT_LEAST_0, first_epoch=True
     )
     neighbor_weight: float = setting(0.1, "weight of the neighbour losses")
     neighbor_threshold: float = setting(
@@ -140,11 +140,18 @@ class HIL:
                 infrared.num_clusters,
             )
         )
-        require_links(transferred, f"--transfer-threshold {self.hil.transfer_threshold}", "--epochs", epoch)
+        remedy = (
+            f"Check that --from-run names the end of SDCL's first stage, or try another --transfer-threshold "
+            f"(it is {self.hil.transfer_threshold})."
+        )
+        require_links(transferred, remedy, epoch)
         labels = {"visible": transferred.ids, "infrared": infrared.ids}
         source = parts.joint_source(features, labels)
         objectives = self.objectives(epoch, features, source, once)
-        shown = [*label_sets(pseudo), LabelSet("visible_associated", "visible", transferred)]
+        shown = [
+            *label_sets(pseudo),
+            LabelSet("visible_associated", "visible", transferred, shared_with="infrared"),
+        ]
         yield Stage("identity", labels, self.batch.iters, objectives, shown)
 
     def objectives(

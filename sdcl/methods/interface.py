@@ -46,6 +46,8 @@ class Batch:
 class Stage:
     """Some training steps with fixed labels.
 
+    Not the "stage 1, stage 2" of papers and method docstrings, which are parts of a run: `restarts` begins them.
+
     Args:
         name: shown in the log.
         labels: modality -> int (N,), from which batches are sampled; images with -1 are left out.
@@ -80,7 +82,8 @@ class Extract(Protocol):
     """
 
     def __call__(self, rows: Indexes | None = None, *, translated: bool = False) -> Features:
-        """modality -> branch -> float32 (N, D), not normalised, on the run's device.
+        """modality -> branch -> float32 (N, D) on the run's device: the mean of the two views, each of unit length
+        if the method has `unit_views`; the mean itself is not normalised.
 
         Every process must make the same calls in the same order, and gets all features. They are recorded, in
         case a signal interrupts the epoch, so do not change them in place.
@@ -172,11 +175,17 @@ class NoClusters(TrainingError):
     """Clustering left nothing to train on."""
 
 
-def label_sets(labels: Mapping[str, PseudoLabels], suffix: str = "") -> list[LabelSet]:
+def label_sets(
+    labels: Mapping[str, PseudoLabels], suffix: str = "", *, common: bool = False
+) -> list[LabelSet]:
     """A label set for each modality, named after it: {"visible": y} with suffix "_joint" gives the set
     "visible_joint".
+
+    Args:
+        common: the labels are common clusters, so that equal numbers link images of both modalities.
     """
-    return [LabelSet(modality + suffix, modality, of_modality) for modality, of_modality in labels.items()]
+    shared = {"visible": "infrared" + suffix} if common else {}
+    return [LabelSet(m + suffix, m, of_m, shared_with=shared.get(m, "")) for m, of_m in labels.items()]
 
 
 def require_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoch: int) -> None:
@@ -223,11 +232,23 @@ def require_common_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoc
     )
 
 
-def require_links(linked: PseudoLabels, length: str, start: str, epoch: int) -> None:
+def shorter_list(length: str, start: str) -> str:
+    """The remedy of `require_links` for an association by lists of nearest images.
+
+    Args:
+        length: flag and value of the lists' length. start: flag of the association's first epoch.
+    """
+    return (
+        f"A {length} beyond the size of a cluster lets one label win everywhere: lower it. Or let the first "
+        f"stage go on longer with a later {start}."
+    )
+
+
+def require_links(linked: PseudoLabels, remedy: str, epoch: int) -> None:
     """The same for labels that were associated from the other modality.
 
     Args:
-        length: flag and value of the association's list length. start: flag of its first epoch.
+        remedy: what the user can change, a sentence or two.
 
     Raises:
         NoClusters: all images were linked to one cluster, or to none.
@@ -237,7 +258,5 @@ def require_links(linked: PseudoLabels, length: str, start: str, epoch: int) -> 
     count = len(linked.ids)
     raise NoClusters(
         f"epoch {epoch}: the association linked {count - linked.outliers} of {count} visible images, to "
-        f"{linked.occupied} of {linked.num_clusters} infrared clusters; training needs at least 2. A "
-        f"{length} beyond the size of a cluster lets one label win everywhere: lower it. Or let the first "
-        f"stage go on longer with a later {start}."
+        f"{linked.occupied} of {linked.num_clusters} infrared clusters; training needs at least 2. {remedy}"
     )

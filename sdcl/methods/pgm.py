@@ -52,6 +52,7 @@ class PGMSettings:
         50,
         "first epoch of the second stage (cluster matching), which starts with a new optimiser",
         bounds=AT_LEAST_0,
+        first_epoch=True,
         needs=_MATCHING,
     )
     cross_weight: float = setting(

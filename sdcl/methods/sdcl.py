@@ -37,6 +37,7 @@ from sdcl.methods.interface import (
     label_sets,
     require_clusters,
     require_links,
+    shorter_list,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ class SDCLSettings:
     """Settings of SDCL's associations and neighbour losses."""
 
     cra: bool = setting(True, "collaborative ranking association; off: the first stage goes on to the end")
-    unify_from: int = setting(30, "first epoch of the unified stage (CRA)", bounds=AT_LEAST_0, needs=_CRA)
+    unify_from: int = setting(
+        30, "first epoch of the unified stage (CRA)", bounds=AT_LEAST_0, first_epoch=True, needs=_CRA
+    )
     iters_unified: int = setting(
         100, "training steps an epoch in the unified stage", bounds=AT_LEAST_1, needs=_CRA
     )
@@ -91,12 +94,17 @@ class SDCLSettings:
     cnl_intra: bool = setting(True, "neighbour learning within each modality", needs=_CNL)
     cnl_cross: bool = setting(True, "neighbour learning across the modalities", needs=_CNL)
     intra_from: int = setting(
-        0, "first epoch of neighbour learning within a modality", bounds=AT_LEAST_0, needs=_CNL
+        0,
+        "first epoch of neighbour learning within a modality",
+        bounds=AT_LEAST_0,
+        first_epoch=True,
+        needs=_CNL,
     )
     cross_from: int = setting(
         10,
         "first epoch of neighbour learning across the modalities; not before --intra-from",
         bounds=AT_LEAST_0,
+        first_epoch=True,
         needs=_CROSS,
     )
     cnl_threshold: float = setting(
@@ -183,14 +191,14 @@ class SDCL:
         features = extract()
         joint = unified and self.sdcl.joint and not self.identities
         pseudo = (self._cluster_jointly if joint else self._cluster_each)(features, once, epoch)
-        labels, sets = {m: pseudo[m].ids for m in MODALITIES}, label_sets(pseudo)
+        labels, sets = {m: pseudo[m].ids for m in MODALITIES}, label_sets(pseudo, common=joint)
         sources: Any = {m: (features[m], labels[m]) for m in MODALITIES}
         if joint:
             sources = parts.joint_source(features, labels)
         elif unified:
             associated = once(lambda: self._associate(features, pseudo["infrared"]))
-            sets.append(LabelSet("visible_associated", "visible", associated))
-            require_links(associated, f"--cra-k {self.sdcl.cra_k}", "--unify-from", epoch)
+            sets.append(LabelSet("visible_associated", "visible", associated, shared_with="infrared"))
+            require_links(associated, shorter_list(f"--cra-k {self.sdcl.cra_k}", "--unify-from"), epoch)
             labels["visible"] = np.where(pseudo["visible"].ids == OUTLIER, OUTLIER, associated.ids)
             averaged = {**labels, "visible": associated.ids} if self.sdcl.shared_memory_all else labels
             sources = parts.joint_source(features, averaged)

@@ -51,6 +51,7 @@ class TAASettings:
         50,
         "first epoch of the second stage (association), which starts with a new optimiser",
         bounds=AT_LEAST_0,
+        first_epoch=True,
         needs=_ASSOCIATE,
     )
     associated_weight: float = setting(
@@ -100,7 +101,15 @@ class TAA:
             partners = once(lambda: self._associate(features, labels, translated))
             ids = np.where(labels["infrared"] == OUTLIER, OUTLIER, partners[labels["infrared"]])
             associated = PseudoLabels(ids, pseudo["visible"].num_clusters)
-            sets.append(LabelSet("infrared_associated", "infrared", associated, identities_of="visible"))
+            sets.append(
+                LabelSet(
+                    "infrared_associated",
+                    "infrared",
+                    associated,
+                    identities_of="visible",
+                    shared_with="visible",
+                )
+            )
             contrast = parts.AlternateContrast(
                 sources,
                 self.memory,

@@ -107,7 +107,7 @@ def read_weight_file(path: Path) -> WeightFile:
     items = content.items() if isinstance(content, dict) else ()
     stored = {k: v for k, v in items if isinstance(k, str) and isinstance(v, Tensor) and _plain(v)}
     if not stored:
-        raise WeightError(f"weight file {path} holds no named tensors")
+        raise WeightError(f"weight file {path} holds no named tensors; save the network's state dict")
     # A single-stem file may lie under "base."; in files of the released SDCL code this word is part of mapped
     # names.
     dual_stem = any("patch_embed2." in k for k in stored)

@@ -16,6 +16,7 @@ from sdcl.config.fields import (
     SHARE,
     SPEED,
     Bounds,
+    OneOf,
     fields_of,
     setting,
 )
@@ -24,11 +25,13 @@ from sdcl.runtime.errors import SettingError
 from sdcl.synthetic.person import DIFFICULTIES
 
 OBJECTIVES = ("tracks", "dino", "identity")
+_TRACKS, _DINO, _IDENTITY = ({"objective": name} for name in OBJECTIVES)
+_RENDERED_TRACKS = {"objective": OneOf(("tracks", "dino")), "images": ()}
 
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Settings of a pretraining run; in brackets the objectives that read a setting, if not all do."""
+    """Settings of a pretraining run."""
 
     out: str = setting("", "safetensors file to write", affects=OUTPUT)
     images: tuple[str, ...] = setting(
@@ -54,22 +57,23 @@ class PretrainSettings:
     height: int = setting(96, "image height in pixels", bounds=AT_LEAST_1)
     width: int = setting(48, "image width in pixels", bounds=AT_LEAST_1)
     cameras: int = setting(300, "rendered cameras, half of them visible (identity: all)", bounds=AT_LEAST_1)
-    tracks: int = setting(24, "rendered tracks per camera (tracks, dino)", bounds=AT_LEAST_1)
-    frames: int = setting(4, "rendered frames per track (tracks, dino)", bounds=AT_LEAST_1)
+    tracks: int = setting(24, "rendered tracks per camera", bounds=AT_LEAST_1, needs=_RENDERED_TRACKS)
+    frames: int = setting(4, "rendered frames per track", bounds=AT_LEAST_1, needs=_RENDERED_TRACKS)
     people: int = setting(
         3000, "rendered identities; 500 suffice for --objective identity", bounds=AT_LEAST_1
     )
-    images_per_person: int = setting(20, "rendered images per identity (identity)", bounds=AT_LEAST_1)
+    images_per_person: int = setting(20, "rendered images per identity", bounds=AT_LEAST_1, needs=_IDENTITY)
     color_jitter: float = setting(0.4, "strength of colour jitter", bounds=AT_LEAST_0)
     erase: float = setting(0.3, "probability of random erasing", bounds=SHARE)
-    cameras_per_batch: int = setting(4, "cameras in a batch (tracks)", bounds=AT_LEAST_1)
-    temperature: float = setting(0.1, "temperature of the contrastive loss (tracks)", bounds=POSITIVE)
-    local_crops: int = setting(4, "small crops per image (dino)", bounds=AT_LEAST_0)
-    prototypes: int = setting(2048, "output dimension of the head (dino)", bounds=Bounds(2))
+    cameras_per_batch: int = setting(4, "cameras in a batch", bounds=AT_LEAST_1, needs=_TRACKS)
+    temperature: float = setting(0.1, "temperature of the contrastive loss", bounds=POSITIVE, needs=_TRACKS)
+    local_crops: int = setting(4, "small crops per image", bounds=AT_LEAST_0, needs=_DINO)
+    prototypes: int = setting(2048, "output dimension of the head", bounds=Bounds(2), needs=_DINO)
     teacher_momentum: float = setting(
         0.99,
-        "momentum of the teacher at the first step; it rises to 1 along half a cosine (dino)",
+        "momentum of the teacher at the first step; it rises to 1 along half a cosine",
         bounds=SHARE,
+        needs=_DINO,
     )
     iters: int = setting(1600, "optimiser steps", bounds=AT_LEAST_1)
     batch_size: int = setting(
@@ -78,12 +82,15 @@ class PretrainSettings:
     lr: float = setting(
         2e-3, "peak learning rate after 50 steps of warm-up, then half a cosine", bounds=POSITIVE
     )
-    frozen: float = setting(0.01, "first share of the steps with a frozen last layer (dino)", bounds=SHARE)
+    frozen: float = setting(
+        0.01, "first share of the steps with a frozen last layer", bounds=SHARE, needs=_DINO
+    )
     weight_decay: float = setting(0.05, "weight decay of AdamW", bounds=AT_LEAST_0)
     weight_decay_end: float = setting(
         0.4,
-        "weight decay at the last step, along half a cosine; biases and norms have none (dino)",
+        "weight decay at the last step, along half a cosine; biases and norms have none",
         bounds=AT_LEAST_0,
+        needs=_DINO,
     )
     difficulty: str = setting("medium", "difficulty of the rendered images", choices=DIFFICULTIES)
     precision: str = setting(
@@ -111,7 +118,7 @@ def parse(argv: Sequence[str] | None, description: str) -> PretrainSettings:
     """Settings from the command line.
 
     Raises:
-        SettingError: a value out of its bounds, no --out, --dataset without its folder, --mean without --std, or
+        SettingError: a value out of its bounds, a flag that the objective does not read, no --out, --dataset without its folder, --mean without --std, or
             fewer identities than tracks of a camera.
     """
     parser = new_parser("sdcl pretrain", description)

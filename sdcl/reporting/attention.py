@@ -55,9 +55,7 @@ def _attention_maps(model: DualBranchViT, modality: str, images: Tensor) -> dict
         for hook in hooks:
             hook.remove()
     if len(inputs) != len(watched):
-        raise UserError(
-            "the model's blocks did not run when it was called, so their attention cannot be read"
-        )
+        raise RuntimeError("the model's blocks did not run when it was called")
     heads: dict[str, Any] = {branch: model.heads[branch] for branch in model.branches}
     last = {b: attention_of(head.block, inputs[head]) for b, head in heads.items()}  # (B, T, T)
     maps = {f"{b}, last block": _on_patches(a[:, 0], model.grid) for b, a in last.items()}

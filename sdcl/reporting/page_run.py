@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from sdcl.analysis import published_curves
 from sdcl.evaluation.tables import COLUMNS
@@ -36,6 +37,7 @@ from sdcl.reporting.run_record import (
 from sdcl.runtime.errors import UserError
 from sdcl.runtime.files import printable
 
+EXPECTED = (UserError, OSError, torch.OutOfMemoryError)  # what leaves a part of the page out
 MODEL_PARTS = "ranked galleries, embedding, attention and clusters"  # parts that need the model
 
 
@@ -172,7 +174,7 @@ def make_views(record: Record, missing: list[str], attend: Sequence[str], moved:
         if (dataset.synthetic, dataset.complete) != (record.synthetic, record.complete):
             views.notices = list(dataset.notices)
         model = embed_test_images(trained, dataset)
-    except (UserError, OSError, RuntimeError) as error:  # RuntimeError: GPU memory is exhausted
+    except EXPECTED as error:
         missing.append(f"{MODEL_PARTS}: {error}")
         return views
     missing += [trained.note] if trained.note else []
@@ -199,7 +201,7 @@ def make_views(record: Record, missing: list[str], attend: Sequence[str], moved:
     for title, add in parts.items():
         try:
             add()
-        except (UserError, OSError, RuntimeError) as error:
+        except EXPECTED as error:
             missing.append(f"{title}: {error}")
     return views
 

@@ -13,24 +13,35 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from sdcl.datasets import MODALITIES, UNKNOWN
 from sdcl.reporting.grids import share_of_most
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import UserError
 
-LINKED = {
-    "visible_associated": ("visible_associated", "infrared"),
-    "visible_joint": ("visible_joint", "infrared_joint"),
+# Sets of checkpoints of earlier versions, which do not say whose label numbers a set shares.
+SHARED = {
+    "visible_associated": "infrared",
+    "infrared_associated": "visible",
+    "visible_joint": "infrared_joint",
 }
 
 
+class SavedLabels(NamedTuple):
+    """A label set of a checkpoint. ids: int (N,), -1 an outlier. The rest as in `LabelSet`."""
+
+    ids: np.ndarray
+    modality: str
+    shared_with: str
+
+
 class LabelledEpoch(NamedTuple):
-    """Labels of one epoch. sets: name of the label set -> int (N,), -1 an outlier. file: its checkpoint."""
+    """Labels of one epoch. sets: by their names. file: its checkpoint."""
 
     epoch: int
     file: str
-    sets: dict[str, np.ndarray]
+    sets: dict[str, SavedLabels]
 
 
 class ClusterSummary(NamedTuple):
@@ -69,15 +80,19 @@ def labelled_epochs(folder: Path) -> tuple[list[LabelledEpoch], list[str]]:
         except UserError as error:
             notes.append(str(error))
             continue
-        sets = {str(k): v.numpy().astype(np.int64) for k, v in state.get("labels", {}).items()}
+        about = state.get("label_sets", {})
+        sets = {name: _saved(name, ids, about.get(name)) for name, ids in state.get("labels", {}).items()}
         if sets:
             found[int(state["epoch"])] = LabelledEpoch(int(state["epoch"]), name, sets)
     return [found[epoch] for epoch in sorted(found)], notes
 
 
-def modality_of(name: str) -> str:
-    """The modality whose training images a label set belongs to."""
-    return next(modality for modality in MODALITIES if name.startswith(modality))
+def _saved(name: str, ids: Tensor, about: dict[str, str] | None) -> SavedLabels:
+    """A label set from a checkpoint; what an earlier version did not write is in its name."""
+    if about is None:
+        modality = next(m for m in MODALITIES if name.startswith(m))
+        about = {"modality": modality, "shared_with": SHARED.get(name, "")}
+    return SavedLabels(ids.numpy().astype(np.int64), **about)
 
 
 def cluster_summaries(
@@ -105,14 +120,15 @@ def cluster_summaries(
     return sorted(summaries, key=lambda c: (-len(c.members), c.label))
 
 
-def links(sets: dict[str, np.ndarray], identities: dict[str, np.ndarray] | None = None) -> list[Link]:
+def links(sets: dict[str, SavedLabels], identities: dict[str, np.ndarray] | None = None) -> list[Link]:
     """Labels shared across modalities, those of most visible images first; none where the method's label
-    sets are numbered apart.
+    sets are numbered apart. Of several pairs of sets the first counts.
     """
-    pair = next((pair for pair in LINKED.values() if set(pair) <= set(sets)), None)
+    pair = next(((one, sets[one.shared_with]) for one in sets.values() if one.shared_with in sets), None)
     if pair is None:
         return []
-    visible_ids, infrared_ids = (sets[name] for name in pair)
+    ids = {one.modality: one.ids for one in pair}
+    visible_ids, infrared_ids = ids["visible"], ids["infrared"]
     found = []
     for label in np.intersect1d(visible_ids[visible_ids >= 0], infrared_ids[infrared_ids >= 0]).tolist():
         visible, infrared = np.flatnonzero(visible_ids == label), np.flatnonzero(infrared_ids == label)

@@ -94,7 +94,8 @@ def read_run(folder: Path) -> Record:
     """
     if not _is_run(folder):
         raise UserError(
-            f"{printable(folder)} is not a run folder: it holds none of {', '.join((*TRAINED, TESTED))}"
+            f"{printable(folder)} is not a run folder: it holds none of {', '.join((*TRAINED, TESTED))}; name "
+            "one that `sdcl train` wrote"
         )
     absolute = folder.absolute()
     name = f"{absolute.parent.name}/{absolute.name}" if absolute.name.startswith("trial_") else absolute.name

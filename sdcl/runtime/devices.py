@@ -46,7 +46,7 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
         SettingError: an unknown precision.
     """
     if precision not in PRECISIONS:
-        raise SettingError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        raise SettingError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":

@@ -20,7 +20,6 @@ from torch.distributed.nn.functional import all_reduce as differentiable_all_red
 
 from sdcl.runtime import work_sharing
 from sdcl.runtime.devices import choose_device, uses_bf16
-from sdcl.runtime.errors import SettingError
 from sdcl.runtime.work_sharing import Shard, Work, sharing_through
 
 T = TypeVar("T")
@@ -129,7 +128,7 @@ def assert_equal(tensors: list[Tensor], when: str) -> None:
         when: begins the message, such as "epoch 3, step 5".
 
     Raises:
-        SettingError: processes hold different values.
+        RuntimeError: processes hold different values.
     """
     if alone():
         return
@@ -139,7 +138,7 @@ def assert_equal(tensors: list[Tensor], when: str) -> None:
     digests: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(digests, digest.hexdigest())
     if len(set(digests)) > 1:
-        raise SettingError(f"{when}: the processes hold different weights or memories: {digests}")
+        raise RuntimeError(f"{when}: the processes hold different weights or memories: {digests}")
 
 
 # ------------------------------------------------------------------ values computed once

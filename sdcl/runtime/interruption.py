@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT (preemption, Ctrl-C): the step, or the batch of an embedding, ends; the state is saved; the exit code is 75."""
+"""SIGTERM and SIGINT (preemption, Ctrl-C): finish the step or batch, save the state, exit with code 75."""
 
 from __future__ import annotations
 

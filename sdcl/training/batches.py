@@ -26,17 +26,17 @@ TRANSLATED = 1  # last number in the name of the stream of translations
 Views = dict[str, list[Augmentation]]  # modality -> the augmentation of each view
 
 
-def training_views(settings: Settings, *, first_stage: bool = True) -> Views:
+def training_views(settings: Settings, *, before_restart: bool = True) -> Views:
     """One view of each image, and a second, translated one of visible images (--second-view, --translation).
 
     Channel exchange is an operation of the view; other translations come before it (`load_views`).
 
     Args:
-        first_stage: the epoch lies before any restart of the method (`Method.restarts`).
+        before_restart: the epoch lies before any restart of the method (`Method.restarts`).
     """
     options = settings.augment
     plain = options.color_jitter if options.jitter_views == "all" else 0.0
-    infrared = options.color_jitter if options.jitter_views == "first-stage" and first_stage else plain
+    infrared = options.color_jitter if options.jitter_views == "first-stage" and before_restart else plain
     shared: dict[str, Any] = {
         "pad": options.pad,
         "flip": options.flip,

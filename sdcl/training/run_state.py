@@ -46,6 +46,7 @@ def state_of(
         KEY: model.normalization.plain(),
         "data": data,
         "labels": churn.state(),
+        "label_sets": churn.about,
     }
 
 

@@ -344,7 +344,7 @@ class TrainingSession:
             normalization=self.model.normalization,
             settings=self.settings,
             processes=self.processes,
-            first_stage=not any(start <= self.epoch for start in self.method.restarts),
+            before_restart=not any(start <= self.epoch for start in self.method.restarts),
             profiler=self.profiler,
         )
 

@@ -47,7 +47,7 @@ class StageTrainer:
             numbers follow.
         progress: is moved on by every step.
         model: with BatchNorm slices and data parallelism around it. images: of the training set.
-        first_stage: see `training_views`.
+        before_restart: see `training_views`.
         normalization: of the model.
         profiler: None on all processes but the main one.
     """
@@ -64,7 +64,7 @@ class StageTrainer:
         normalization: Normalization,
         settings: Settings,
         processes: Processes,
-        first_stage: bool = True,
+        before_restart: bool = True,
         profiler: StepProfiler | None = None,
     ):
         self.stage, self.seed, self.progress = stage, seed, progress
@@ -73,7 +73,7 @@ class StageTrainer:
         self.settings, self.processes, self.profiler = settings, processes, profiler
         self.bf16 = processes.bf16(settings.run.precision)
         self.title = f"epoch {seed[1]}, stage {stage.name}"
-        self.views = training_views(settings, first_stage=first_stage)
+        self.views = training_views(settings, before_restart=before_restart)
         self.drawn = draw_batches(stage, images.cameras, settings, seed)
         self.scaler = skipping_scaler(processes.device)
         self.bar: tqdm | None = None

@@ -36,6 +36,7 @@ def labelled(data, tmp_path_factory):
     ids["infrared"][-1] = -1
     ids["visible_associated"] = ids["visible"].copy()
     state["labels"] = {name: torch.from_numpy(labels) for name, labels in ids.items()}
+    state.pop("label_sets", None)  # as in checkpoints of version 0.2
     checkpoint.save(run, checkpoint.LAST, state)
     return run, train
 

@@ -591,3 +591,10 @@ def test_shared_flags_fit_every_method():
         for dataset in ("sysu", "regdb"):
             parse(["-d", dataset, *small(method, dataset)], "x", "")
     assert SHARED
+
+
+def test_every_first_epoch_says_that_it_is_one():
+    """`notes_on_late_starts` finds the beginning of a part by this, not by its name."""
+    known = fields_by_name().values()
+    described = {one.name for one in known if one.about.help.startswith("first epoch of")}
+    assert {one.name for one in known if one.about.first_epoch} == described and len(described) > 10

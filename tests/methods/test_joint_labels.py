@@ -12,6 +12,7 @@ from sdcl.methods import NoClusters
 from sdcl.methods.gur import GUR
 from sdcl.methods.interface import require_common_clusters
 from sdcl.methods.sdcl import SDCL
+from sdcl.reporting.run_labels import SavedLabels, links
 from sdcl.runtime.errors import SettingError
 
 PEOPLE, EACH, SIZES = 5, 8, {"visible": 40, "infrared": 32}
@@ -128,3 +129,12 @@ def test_common_clusters_of_one_modality_or_a_single_one_are_refused(visible, in
 def test_methods_stop_without_common_clusters(method):
     with pytest.raises(NoClusters, match=r"epoch 3: 0 common clusters.*--eps"):
         stage_of(method, 3, eps=1e-6, **({} if method == "sdcl" else {"intra_camera": False}))
+
+
+@pytest.mark.parametrize("method", ["sdcl", "gur"])
+def test_common_clusters_are_shown_as_links(method):
+    stage = stage_of(method, 3)[0][-2 if method == "gur" else -1]
+    sets = {s.name: SavedLabels(s.ids, s.modality, s.shared_with) for s in stage.label_sets}
+    found = links(sets)
+    shared = np.intersect1d(*(ids[ids >= 0] for ids in stage.labels.values()))
+    assert len(shared) >= PEOPLE and sorted(link.label for link in found) == shared.tolist()

@@ -18,41 +18,21 @@ from sdcl.pretraining import run, weights
 from sdcl.pretraining.crops import RenderSettings, rendered_tracks
 from sdcl.pretraining.pretrain import main
 from sdcl.pretraining.settings import parse
-from sdcl.runtime.errors import CheckpointError
+from sdcl.runtime.errors import CheckpointError, SettingError
 from sdcl.runtime.program import STOPPED
 
-SMALL = [
-    "--height",
-    "32",
-    "--width",
-    "16",
-    "--people",
-    "6",
-    "--tracks",
-    "4",
-    "--frames",
-    "2",
-    "--cameras",
-    "4",
-    "--images-per-person",
-    "3",
-    "--iters",
-    "4",
-    "--batch-size",
-    "8",
-    "--jobs",
-    "1",
-    "--cameras-per-batch",
-    "2",
-    "--local-crops",
-    "1",
-    "--prototypes",
-    "16",
-    "--device",
-    "cpu",
-    "--probe-every",
-    "0",
-]
+SMALL = """--height 32 --width 16 --people 6 --cameras 4 --iters 4 --batch-size 8 --jobs 1 --device cpu
+    --probe-every 0""".split()
+OF_TRACKS = "--cameras-per-batch 2".split()
+OF_DINO = "--local-crops 1 --prototypes 16".split()
+RENDERED = "--tracks 4 --frames 2".split()
+OWN = {
+    "tracks": [*OF_TRACKS, *RENDERED],
+    "dino": [*OF_DINO, *RENDERED],
+    "identity": ["--images-per-person", "3"],
+}
+TRACKS, DINO, IDENTITY = (["--objective", name, *SMALL, *own] for name, own in OWN.items())
+ALL = {"tracks": TRACKS, "dino": DINO, "identity": IDENTITY}
 
 
 def metadata_of(path):
@@ -63,7 +43,7 @@ def metadata_of(path):
 @pytest.mark.parametrize("objective", ["tracks", "dino", "identity"])
 def test_the_command_writes_weights_that_load(tmp_path, objective):
     out = tmp_path / "w.safetensors"
-    assert main(["--out", str(out), "--objective", objective, *SMALL]) == 0
+    assert main(["--out", str(out), *ALL[objective]]) == 0
     report = load_weights(build_model("vit_mini", height=32, width=16), out)
     assert report.share == 1.0 and report.stated and report.normalization == IMAGENET
     about = metadata_of(out)
@@ -77,7 +57,7 @@ def test_the_pixels_of_an_initial_weight_are_kept(tmp_path):
     backbone = single_stem_backbone("vit_mini", 32, 16)
     save_file(backbone.state_dict(), tmp_path / "clip.safetensors", to_metadata(CLIP))
     weights.load_initial(backbone, tmp_path / "clip.safetensors")
-    settings = parse(["--out", "w", *SMALL, "--color-jitter", "0", "--erase", "0"], "")
+    settings = parse(["--out", "w", *TRACKS, "--color-jitter", "0", "--erase", "0"], "")
     crops = rendered_tracks(
         RenderSettings(1, "easy", (32, 16)), 2, 4, 2, 6, jobs=1, device=torch.device("cpu")
     )
@@ -96,11 +76,11 @@ def test_the_pixels_of_an_initial_weight_are_kept(tmp_path):
 def test_chosen_pixels_are_written_and_may_not_contradict_the_initial_weight(tmp_path, capsys):
     first, then = tmp_path / "first.safetensors", tmp_path / "then.safetensors"
     chosen = [str(v) for v in ("--mean", *CLIP.mean, "--std", *CLIP.std)]
-    assert main(["--out", str(first), "--objective", "identity", *SMALL, *chosen]) == 0
+    assert main(["--out", str(first), *IDENTITY, *chosen]) == 0
     report = load_weights(build_model("vit_mini", height=32, width=16), first)
     assert report.stated and report.normalization == CLIP
     half = "--mean 0.5 0.5 0.5 --std 0.5 0.5 0.5".split()
-    assert main(["--out", str(then), "--init", str(first), *SMALL, *half]) == 2
+    assert main(["--out", str(then), "--init", str(first), *TRACKS, *half]) == 2
     assert "(CLIP), and --mean and --std say" in capsys.readouterr().err
     weights.load_initial(single_stem_backbone("vit_mini", 32, 16), first, CLIP)  # they agree
 
@@ -122,7 +102,7 @@ def test_a_checkpoint_without_newer_settings_continues(tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("objective", ["tracks", "dino"])
 def test_a_stopped_run_continues_to_the_same_bits(tmp_path, objective, monkeypatch, capsys):
-    flags = ["--objective", objective, *SMALL, "--save-every", "2"]
+    flags = [*ALL[objective], "--save-every", "2"]
     assert main(["--out", str(tmp_path / "whole"), *flags]) == 0
 
     def stop(*_):
@@ -144,9 +124,9 @@ def test_a_stopped_run_continues_to_the_same_bits(tmp_path, objective, monkeypat
 @pytest.mark.long
 def test_one_objective_after_another(tmp_path, capsys):
     first, then = tmp_path / "first.safetensors", tmp_path / "then.safetensors"
-    assert main(["--out", str(first), "--objective", "identity", *SMALL]) == 0
+    assert main(["--out", str(first), *IDENTITY]) == 0
     assert (
-        main(["--out", str(then), "--init", str(first), *SMALL, "--lr", "1e-9", "--weight-decay", "0"]) == 0
+        main(["--out", str(then), "--init", str(first), *TRACKS, "--lr", "1e-9", "--weight-decay", "0"]) == 0
     )
     assert (metadata_of(then)["objective"], metadata_of(then)["after"]["objective"]) == ("tracks", "identity")
     before, after = load_file(first), load_file(then)
@@ -154,7 +134,7 @@ def test_one_objective_after_another(tmp_path, capsys):
         name for name in before if "BN" not in name and "conv.7" not in name
     ]  # statistics of batch norm move
     assert all(torch.allclose(before[name].float(), after[name].float(), atol=1e-3) for name in names)
-    assert main(["--out", str(then), "--init", str(first), *SMALL, "--height", "64"]) == 2
+    assert main(["--out", str(then), "--init", str(first), *TRACKS, "--height", "64"]) == 2
     assert "--init" in capsys.readouterr().err
 
 
@@ -162,7 +142,8 @@ def test_one_objective_after_another(tmp_path, capsys):
 @pytest.mark.parametrize("objective", ["tracks", "dino"])
 def test_crops_of_folders(tmp_path, objective):
     write_crops(tmp_path / "crops")
-    flags = ["--images", str(tmp_path / "crops"), "--objective", objective, *SMALL]
+    own = {"tracks": OF_TRACKS, "dino": OF_DINO}[objective]
+    flags = ["--images", str(tmp_path / "crops"), "--objective", objective, *SMALL, *own]
     assert main(["--out", str(tmp_path / "w"), *flags, "--cache-dir", str(tmp_path / "cache")]) == 0
     assert metadata_of(tmp_path / "w")["crops"] == 12
 
@@ -170,7 +151,7 @@ def test_crops_of_folders(tmp_path, objective):
 @pytest.mark.long
 def test_tracks_of_a_data_set(tmp_path):
     root = raw_trees.tracks(tmp_path / "vcm", "vcm")
-    flags = ["--dataset", "vcm", "--images", str(root), *SMALL]
+    flags = ["--dataset", "vcm", "--images", str(root), *SMALL, *OF_TRACKS]
     assert main(["--out", str(tmp_path / "w"), *flags, "--cache-dir", str(tmp_path / "cache")]) == 0
     assert metadata_of(tmp_path / "w")["crops"] == sum(map(len, open_dataset("vcm", root).train.values()))
 
@@ -186,8 +167,27 @@ def test_tracks_of_a_data_set(tmp_path):
     ],
 )
 def test_refusals(tmp_path, capsys, flags):
-    assert main(["--out", str(tmp_path / "w"), *SMALL, *flags]) == 2
+    rendered = [] if "--images" in flags else RENDERED
+    assert main(["--out", str(tmp_path / "w"), *SMALL, *rendered, *flags]) == 2
     assert flags[1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "needs"),
+    [
+        (
+            "--objective tracks --local-crops 3",
+            "--local-crops .* needs --objective dino, .* has --objective tracks",
+        ),
+        ("--objective dino --temperature 0.2", "--temperature .* needs --objective tracks"),
+        ("--objective identity --frames 3", "--frames .* needs --objective tracks or dino"),
+        ("--images-per-person 3", "--images-per-person .* needs --objective identity"),
+        ("--images crops --tracks 3", "--tracks .* needs no --images, and this run has --images crops"),
+    ],
+)
+def test_flags_that_the_objective_does_not_read_are_refused(flags, needs):
+    with pytest.raises(SettingError, match=needs):
+        parse(["--out", "w", *flags.split()], "")
 
 
 def test_labels_are_for_rendered_crops_only(tmp_path, capsys):
@@ -206,7 +206,7 @@ def test_labels_are_for_rendered_crops_only(tmp_path, capsys):
 
 def test_dino_schedules():
     """Frozen prototypes at first; weight decay rises along half a cosine and leaves vectors alone."""
-    settings = parse(["--out", "w", "--objective", "dino", *SMALL, "--iters", "100", "--frozen", "0.02"], "")
+    settings = parse(["--out", "w", *DINO, "--iters", "100", "--frozen", "0.02"], "")
     rendering, cpu = RenderSettings(1, "easy", (32, 16)), torch.device("cpu")
     crops = rendered_tracks(rendering, 2, 4, 2, 6, jobs=1, device=cpu)
     objective = run.make_objective(settings, single_stem_backbone("vit_mini", 32, 16), crops, 1)

@@ -62,8 +62,8 @@ def test_shards_make_up_the_batch(count):
 )
 def test_colour_jitter_of_each_view(choice, first, later):
     settings, _ = resolve({"color_jitter": 0.4, "jitter_views": choice})
-    for first_stage, expected in ((True, first), (False, later)):
-        views = training_views(settings, first_stage=first_stage)
+    for before_restart, expected in ((True, first), (False, later)):
+        views = training_views(settings, before_restart=before_restart)
         assert tuple(view.jitter for m in ("visible", "infrared") for view in views[m]) == expected
 
 
