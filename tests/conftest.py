@@ -11,6 +11,18 @@ from helpers.small_runs import method_in, small
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 torch.set_num_threads(THREADS)
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the programs that tests start
+# What a job's environment may say of itself is not of the processes that tests start.
+for name in (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "FORCE_COLOR",
+):
+    os.environ.pop(name, None)
+os.environ["NO_COLOR"] = "1"
 
 
 @pytest.fixture(scope="session")

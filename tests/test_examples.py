@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers.process_groups import run_program
 
 from sdcl import config
 
@@ -39,9 +40,7 @@ def run(name, folder, *flags):
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--identities", "12", "--data-dir", str(folder)]
     paths = os.pathsep.join(filter(None, [str(EXAMPLES.parent), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    done = subprocess.run(
-        [*command, *flags], capture_output=True, text=True, cwd=folder, env=environment, timeout=300
-    )
+    done = run_program([*command, *flags], cwd=folder, env=environment)
     assert done.returncode == 0, f"{name}: {done.stderr}"
     return done.stdout
 

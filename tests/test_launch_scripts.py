@@ -8,10 +8,11 @@ import sys
 
 import pytest
 import torch
+from helpers.process_groups import run_program
 from helpers.small_runs import ROOT, SMALL, rows, state
 
 
-def run_script(name, *arguments, processes=1, timeout=300):
+def run_script(name, *arguments, processes=1):
     environment = {
         **os.environ,
         "GPUS": str(processes),
@@ -19,14 +20,7 @@ def run_script(name, *arguments, processes=1, timeout=300):
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
     }
-    return subprocess.run(
-        ["sh", str(ROOT / name), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        env=environment,
-    )
+    return run_program(["sh", str(ROOT / name), *map(str, arguments)], env=environment)
 
 
 @pytest.mark.long

@@ -96,20 +96,27 @@ def environment(device: torch.device, processes: int, data: str) -> dict[str, An
     import timm
     import torchvision
 
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     versions = {m.__name__: m.__version__ for m in (torch, torchvision, timm, numpy)}
     versions["sklearn"] = version("scikit-learn")  # without its import, which takes most of a second
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return {
         "python": platform.python_version(),
         **versions,
-        "commit": commit or "not a git checkout",
+        "commit": _commit() or "not a git checkout",
         "device": str(device),
         "device_name": gpu or platform.processor() or platform.machine(),
         "processes": processes,
         "data": data,
     }
+
+
+def _commit() -> str:
+    """The commit of the package's checkout; "" without one, or without git."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

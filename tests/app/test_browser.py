@@ -53,6 +53,7 @@ def browser():
 def opened(browser, address, size=WIDE):
     """A page of its own person; whatever it logs as an error or fetches from elsewhere is kept."""
     page = browser.new_context(viewport=size).new_page()
+    page.set_default_timeout(120_000)
     page.faults = []
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     page.on(

@@ -3,11 +3,13 @@
 import io
 import os
 import struct
+import tempfile
 import time
 import zlib
 
 import pytest
 from helpers import raw_trees
+from helpers.process_groups import wait_until
 from PIL import Image
 
 from sdcl.app import server
@@ -146,7 +148,9 @@ def test_an_upload_above_the_limit_is_cut_off(client, filled, monkeypatch):
 
 
 def test_nothing_uploaded_is_kept(client, filled, images, tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     before = sorted(p for p in tmp_path.rglob("*"))
     assert client.post(SEARCH, content=content(images)).status_code == 200
     assert sorted(p for p in tmp_path.rglob("*")) == before
@@ -314,13 +318,12 @@ def slow(workspace, images, monkeypatch):
 
     def slowly(pixels, *rest, **more):
         seen.append(len(pixels))
-        time.sleep(0.05)
+        time.sleep(0.3)  # in which another thread asks, also on a busy machine
         return embed(pixels, *rest, **more)
 
     monkeypatch.setattr(workspace.trained, "embed", slowly)
     workspace.add(images / "in" / "visible", "visible")
-    while not seen:
-        time.sleep(0.001)
+    wait_until(lambda: seen)
     return seen
 
 

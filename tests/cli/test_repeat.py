@@ -4,10 +4,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from helpers.process_groups import wait_until
 
 from sdcl.cli import repeat
 
@@ -58,8 +58,7 @@ def test_a_failed_seed_is_named_and_the_others_are_trained(runs, tmp_path, capsy
 
 def test_a_signal_stops_the_runs_with_their_states_saved_and_starts_no_other(runs, tmp_path):
     def stop():
-        while not (tmp_path / "seed_9/started").exists():
-            time.sleep(0.02)
+        wait_until((tmp_path / "seed_9/started").exists)
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)

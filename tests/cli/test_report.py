@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from helpers.pages import Page
+from helpers.process_groups import PATIENCE
 from helpers.run_folders import FACTS, OF_GUR, OF_SDCL, RESNET, SETTINGS, write_run
 
 from sdcl import test as test_program
@@ -251,7 +252,7 @@ def test_a_failed_report_never_fails_a_run(make_run, tmp_path, capsys, monkeypat
 
 def test_the_command_line_needs_no_drawing_library():
     code = "import sys, sdcl.cli.report as r; r.parser().format_help(); sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib')))"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=PATIENCE).returncode == 0
 
 
 # ------------------------------------------------------------------ in a browser
@@ -264,7 +265,7 @@ def test_a_browser_opens_it_without_errors_and_without_a_network(make_run, tmp_p
     assert report.main([*map(str, runs), "--out", str(tmp_path / "page.html")]) == 0
     page = tmp_path / "page.html"
     command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run",
         "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
     ]  # fmt: skip
     # One line of script in a copy counts the pictures that the browser could not draw; the report itself has
@@ -278,7 +279,7 @@ def test_a_browser_opens_it_without_errors_and_without_a_network(make_run, tmp_p
             [*command, path.as_uri()],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
             env=dict(os.environ),
         )

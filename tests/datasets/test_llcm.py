@@ -182,7 +182,11 @@ def test_train_and_test(tmp_path, method):
 
 
 def test_refusals_name_the_data_set(root, tmp_path, capsys):
-    assert train_program.main(["-d", "llcm", "--data-dir", str(tmp_path / "none"), "--device", "cpu"]) == 2
+    logs = ["--logs-dir", str(tmp_path / "run")]
+    assert (
+        train_program.main(["-d", "llcm", "--data-dir", str(tmp_path / "none"), "--device", "cpu", *logs])
+        == 2
+    )
     assert "put LLCM there" in capsys.readouterr().err
     assert (
         test_program.main(

