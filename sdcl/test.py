@@ -10,7 +10,7 @@ import dataclasses
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sdcl.config import Settings, flat, from_saved, parse
 from sdcl.config.fields import EVALUATION, OUTPUT, SPEED, flag_of
@@ -42,12 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if idle and processes.main:
         print(f"note: {', '.join(idle)}: read by training alone, without effect on a test")
     runs = trial_settings(settings, "trial" in given)
-    results = [evaluate_run(run, given, processes) for run in runs]
+    for run in runs:
+        refuse_other_run(run)
+    tested = [evaluate_run(run, given, processes) for run in runs]
+    results = [of_run.results for of_run in tested]
     distributed.stop()
     if not processes.main:
         return 0
-    for run, of_run in zip(runs, results):
-        write_results(run.run_dir, of_run)
+    for run, of_run in zip(runs, tested):
+        write_results(run.run_dir, of_run.results, checkpoint=str(of_run.checkpoint), epoch=of_run.epoch)
     folders = [run.run_dir for run in runs]
     if len(runs) == 1:
         print(results_table(results[0]))
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         means = mean_results(results)
         print(results_table(means))
         folders.append(settings.run_dir.parent)
-        write_results(folders[-1], means, [run.data.trial for run in runs])
+        write_results(folders[-1], means, trials=[run.data.trial for run in runs])
     print(f"written: {folders[-1]}/test.json, test.md, test.tex")
     for folder in folders:
         report_after_run(folder, settings.run.report)
@@ -85,7 +88,30 @@ def trial_settings(settings: Settings, one_trial: bool) -> list[Settings]:
     return [dataclasses.replace(settings, data=dataclasses.replace(settings.data, trial=t)) for t in trials]
 
 
-def evaluate_run(settings: Settings, given: dict[str, Any], processes: Processes) -> list[Result]:
+class Tested(NamedTuple):
+    """What a test gave. checkpoint, epoch: of the model."""
+
+    results: list[Result]
+    checkpoint: Path
+    epoch: int
+
+
+def refuse_other_run(settings: Settings) -> None:
+    """Refuse a --checkpoint from elsewhere if the run folder holds a training, whose results its own would replace.
+
+    Raises:
+        SettingError: naming the flag that says where the results go.
+    """
+    named, folder = settings.test.checkpoint, settings.run_dir
+    trained = any((folder / name).exists() for name in ("metrics.jsonl", "last.pt"))
+    if named and trained and not Path(named).absolute().is_relative_to(folder.absolute()):
+        raise SettingError(
+            f"--checkpoint {named} is not of the run in {folder}, whose results this test would replace: say with "
+            "--logs-dir where its results go"
+        )
+
+
+def evaluate_run(settings: Settings, given: dict[str, Any], processes: Processes) -> Tested:
     """Test the model of --checkpoint, or of the run folder, by all protocols of its data set.
 
     Args:
@@ -109,7 +135,8 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: Processes
         flags = ", ".join(f"{flag_of(name)} {network[name]}" for name in contradicted)
         raise SettingError(f"{trained.path} was trained with {flags}; leave that out")
     refuse_other_pixels(trained, settings)
-    settings = from_saved(flat(settings) | network)
+    as_trained = {} if "resize_test" in given else {"resize_test": trained.settings.data.resize_test}
+    settings = from_saved(flat(settings) | network | as_trained)
     data, data_dir = settings.data, settings.data_dir
     if "data_dir" not in given and not data_dir.exists() and trained.settings.data_dir.exists():
         data_dir = trained.settings.data_dir
@@ -127,7 +154,8 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: Processes
     precision = settings.run.precision
     require_precision(precision, processes.device)
     with tf32_products(precision == "tf32"):
-        return test_set.evaluate(trained.model, processes.bf16(precision))
+        results = test_set.evaluate(trained.model, processes.bf16(precision))
+    return Tested(results, trained.path, trained.epoch)
 
 
 def refuse_other_pixels(trained: TrainedModel, settings: Settings) -> None:
@@ -161,11 +189,14 @@ def refuse_leak(trained: TrainedModel, settings: Settings) -> None:
         )
 
 
-def write_results(folder: Path, results: list[Result], trials: Sequence[int] = ()) -> None:
+def write_results(
+    folder: Path, results: list[Result], *, trials: Sequence[int] = (), **about: str | int
+) -> None:
     """Write test.json, test.md and test.tex.
 
     Args:
         trials: numbers of the trials that `results` are means of; their results are listed below the means.
+        about: what else test.json says of every result: its checkpoint, and that one's epoch.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -173,7 +204,7 @@ def write_results(folder: Path, results: list[Result], trials: Sequence[int] = (
     from sdcl.evaluation.tables import latex_rows, markdown_rows, markdown_trials, to_json
 
     markdown = markdown_rows(results) + (f"\n\n{markdown_trials(results, trials)}" if trials else "")
-    write_text(folder / "test.json", to_json(results, trials) + "\n")
+    write_text(folder / "test.json", to_json(results, trials, **about) + "\n")
     write_text(folder / "test.md", markdown + "\n")
     write_text(folder / "test.tex", latex_rows(results, header=True) + "\n")
 

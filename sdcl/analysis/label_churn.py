@@ -23,13 +23,14 @@ class LabelChurn:
 
     def __init__(self) -> None:
         self.previous: dict[str, np.ndarray] = {}  # name -> int (N,)
-        self.about: dict[str, dict[str, str]] = {}  # name -> modality, shared_with, as in `LabelSet`
+        # name -> modality, shared_with and rows (None: all images), as in `LabelSet`
+        self.about: dict[str, dict[str, Any]] = {}
 
     def update(self, label_sets: Iterable[LabelSet], summaries: dict[str, dict[str, Any]]) -> None:
         """Add the churn of an epoch's label sets to their summaries, and remember the sets.
 
-        Of sets with the same name the last counts. A set that the epoch before did not have, or had for
-        another number of images, has no churn.
+        Of sets with the same name the last counts. Images are compared that both epochs clustered. A set that
+        the epoch before did not have, or had for another number of images, has no churn.
 
         Args:
             summaries: name -> numbers for metrics.jsonl, changed in place.
@@ -38,11 +39,15 @@ class LabelChurn:
         for name, label_set in current.items():
             old = self.previous.get(name)
             if old is not None and len(old) == len(label_set.labels.ids):
-                selection = label_set.selection
+                selection = self._in_both(name, label_set)
                 summaries[name] |= label_churn(old[selection], label_set.labels, selection)
         self.previous = {name: label_set.labels.ids for name, label_set in current.items()}
         self.about = {
-            name: {"modality": label_set.modality, "shared_with": label_set.shared_with}
+            name: {
+                "modality": label_set.modality,
+                "shared_with": label_set.shared_with,
+                "rows": None if label_set.rows is None else torch.from_numpy(label_set.rows.astype(np.int64)),
+            }
             for name, label_set in current.items()
         }
 
@@ -50,8 +55,16 @@ class LabelChurn:
         """Tensors for a checkpoint."""
         return {name: torch.from_numpy(ids.astype(np.int32)) for name, ids in self.previous.items()}
 
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Continue from what `state` returned."""
+    def _in_both(self, name: str, label_set: LabelSet) -> slice | np.ndarray:
+        """Index of the images that this epoch and the one before clustered."""
+        rows = self.about.get(name, {}).get("rows")
+        if rows is None:
+            return label_set.selection
+        return rows.numpy() if label_set.rows is None else np.intersect1d(label_set.rows, rows.numpy())
+
+    def load(self, state: dict[str, Tensor], about: dict[str, dict[str, Any]]) -> None:
+        """Continue from what `state` returned, and what `about` was."""
+        self.about = dict(about)
         self.previous = {name: ids.numpy().astype(np.int64) for name, ids in state.items()}
 
 

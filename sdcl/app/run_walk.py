@@ -114,10 +114,9 @@ class RunWalk:
         first = max(0, page) * CLUSTERS_LISTED
         shown = summaries[first : first + CLUSTERS_LISTED]
         pages = -(-len(summaries) // CLUSTERS_LISTED)
-        outliers = int((ids < 0).sum())
         return {
             "modality": modality,
-            "outliers": outliers,
+            "outliers": labels.outliers,
             "pages": pages,
             "total": len(summaries),
             "images": identities is not None,

@@ -173,7 +173,7 @@ class Workspace:
         with self._changing:
             for gallery in self.galleries.values():
                 same = (gallery.path, gallery.role) == (real, role)
-                if same and gallery.modality == modality and gallery.state != FAILED:
+                if same and (gallery.modality == modality or _is_file(real)) and gallery.state != FAILED:
                     return gallery
             gallery = Gallery(next(self._numbers), real, modality, role)
             self.galleries[gallery.number] = gallery

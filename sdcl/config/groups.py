@@ -42,7 +42,10 @@ class RunSettings:
         of_model=True,
     )
     seed: int = setting(
-        1, "seed of sampling, augmentation, stochastic depth and initialisation", repetition=True
+        1,
+        "seed of sampling, augmentation, stochastic depth and initialisation",
+        bounds=AT_LEAST_0,
+        repetition=True,
     )
     logs_dir: str = setting(
         "",

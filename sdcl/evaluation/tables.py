@@ -84,14 +84,15 @@ def to_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     ]
 
 
-def to_json(results: Sequence[Result], trials: Sequence[int] = ()) -> str:
+def to_json(results: Sequence[Result], trials: Sequence[int] = (), **about: Any) -> str:
     """JSON list with one object per result, numbers in percent and unrounded.
 
     Args:
         trials: trial numbers of the entries of "per_draw", if they are trials.
+        about: further entries of every object.
     """
     numbers = {"trials": list(trials)} if trials else {}
-    return json.dumps([row | numbers for row in to_rows(results)], indent=2)
+    return json.dumps([row | about | numbers for row in to_rows(results)], indent=2)
 
 
 def _cells(result: Result) -> list[str]:

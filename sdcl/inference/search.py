@@ -159,11 +159,14 @@ def search(
         re-ranked distance), and of several galleries its index, `gallery`, and that of the image, `row`.
 
     Raises:
-        DataError: query and gallery were not embedded by the same model. ValueError: no gallery, or top below 1.
+        DataError: query and gallery were not embedded by the same model. ValueError: no gallery, top below 1, or
+            `rerank_top` below `top`.
     """
     galleries = [gallery] if isinstance(gallery, Embeddings) else list(gallery)
     if not galleries or top < 1:
         raise ValueError(f"a search needs a gallery and a top of 1 or more, got {len(galleries)} and {top}")
+    if rerank_top is not None and rerank_top < top:
+        raise ValueError(f"rerank_top must be at least top, got {rerank_top} and {top}")
     for one in galleries:
         refuse_mixture(query, one)
     size = sum(len(g.rows) for g in galleries)

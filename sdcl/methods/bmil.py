@@ -176,7 +176,7 @@ class BMIL:
             labels,
             self.batch.iters,
             {"joint": self.split_contrast(split)},
-            label_sets(pseudo, "_joint", common=True),
+            label_sets(pseudo, "_joint", common=True, rows={"visible": visible}),
             notes=(few,) if prototypes < selected else (),
         )
 

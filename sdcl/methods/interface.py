@@ -176,16 +176,24 @@ class NoClusters(TrainingError):
 
 
 def label_sets(
-    labels: Mapping[str, PseudoLabels], suffix: str = "", *, common: bool = False
+    labels: Mapping[str, PseudoLabels],
+    suffix: str = "",
+    *,
+    common: bool = False,
+    rows: Mapping[str, np.ndarray] | None = None,
 ) -> list[LabelSet]:
     """A label set for each modality, named after it: {"visible": y} with suffix "_joint" gives the set
     "visible_joint".
 
     Args:
         common: the labels are common clusters, so that equal numbers link images of both modalities.
+        rows: the images that were clustered, of a modality in which they were not all.
     """
     shared = {"visible": "infrared" + suffix} if common else {}
-    return [LabelSet(m + suffix, m, of_m, shared_with=shared.get(m, "")) for m, of_m in labels.items()]
+    return [
+        LabelSet(m + suffix, m, of_m, (rows or {}).get(m), shared_with=shared.get(m, ""))
+        for m, of_m in labels.items()
+    ]
 
 
 def require_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoch: int) -> None:

@@ -10,7 +10,7 @@ N training images of a modality.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -34,6 +34,12 @@ class SavedLabels(NamedTuple):
     ids: np.ndarray
     modality: str
     shared_with: str
+    rows: np.ndarray | None = None
+
+    @property
+    def outliers(self) -> int:
+        """Images that were clustered and are in no cluster."""
+        return int(((self.ids if self.rows is None else self.ids[self.rows]) < 0).sum())
 
 
 class LabelledEpoch(NamedTuple):
@@ -87,12 +93,18 @@ def labelled_epochs(folder: Path) -> tuple[list[LabelledEpoch], list[str]]:
     return [found[epoch] for epoch in sorted(found)], notes
 
 
-def _saved(name: str, ids: Tensor, about: dict[str, str] | None) -> SavedLabels:
+def _saved(name: str, ids: Tensor, about: dict[str, Any] | None) -> SavedLabels:
     """A label set from a checkpoint; what an earlier version did not write is in its name."""
     if about is None:
         modality = next(m for m in MODALITIES if name.startswith(m))
         about = {"modality": modality, "shared_with": SHARED.get(name, "")}
-    return SavedLabels(ids.numpy().astype(np.int64), **about)
+    rows = about.get("rows")
+    return SavedLabels(
+        ids.numpy().astype(np.int64),
+        about["modality"],
+        about["shared_with"],
+        None if rows is None else rows.numpy(),
+    )
 
 
 def cluster_summaries(

@@ -236,6 +236,14 @@ def _read_results(record: Record) -> None:
             record.results_from = "test.json (sdcl test)"
         except (OSError, ValueError) as error:
             record.missing.append(f"test.json cannot be used: {error}")
+    epochs = {row["epoch"] for row in record.results if "epoch" in row}  # files of version 0.2 do not say
+    last = record.rows[-1]["epoch"] if record.rows else None
+    if last is not None and epochs - {last}:
+        record.missing.append(
+            f"test.json is of epoch {', '.join(map(str, sorted(epochs)))} and the run has come to epoch {last}, so its "
+            "results are left out; run `sdcl test` again"
+        )
+        record.results, record.results_from = [], ""
     if not record.results:
         tested = [row for row in record.rows if results_in(row.get("test"))]
         if tested:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sdcl.runtime.errors import CheckpointError, UserError
+from sdcl.runtime.errors import CheckpointError, UserError, writing
 from sdcl.runtime.files import atomic
 
 LAST, PREVIOUS, UNFINISHED = "last.pt", "previous.pt", "unfinished.pt"
@@ -39,17 +39,99 @@ def save(folder: Path, name: str, state: dict[str, Any]) -> Path:
             file.flush()
             os.fsync(file.fileno())  # a full disk shows here, while the last checkpoint is still in place
         if name == LAST and target.exists():
-            os.replace(target, folder / PREVIOUS)
+            _also_as(target, folder / PREVIOUS)  # the last one stays too, until the new one takes its name
     return target
 
 
-def keep_as(folder: Path, name: str) -> None:
-    """Copy the last checkpoint to a name that is never overwritten by later ones.
+def _also_as(path: Path, name: Path) -> None:
+    """Give a file a second name: a hard link, or a copy where there are none."""
+    part = name.with_name(f"{name.name}.{os.getpid()}.tmp")
+    part.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(path, part)
+        except OSError:
+            shutil.copyfile(path, part)
+        os.replace(part, name)
+    finally:
+        part.unlink(missing_ok=True)  # it stays if both were one file already
+
+
+def keep_as(folder: Path, name: str, epoch: int) -> bool:
+    """Copy the checkpoint of an epoch, the last or the previous one, to a name that later ones never overwrite.
+
+    Returns:
+        Whether one of the two is of that epoch and can be read; else nothing is copied.
+
+    Raises:
+        OutputError: as `save`.
+    """
+    for source in (folder / LAST, folder / PREVIOUS):
+        try:
+            found = load(source)["epoch"]
+        except CheckpointError:
+            continue
+        if found == epoch:
+            with atomic(folder / name, ELSEWHERE) as part:
+                shutil.copyfile(source, part)
+            return True
+    return False
+
+
+def goes_back(folder: Path) -> bool:
+    """Whether the last checkpoint is missing or damaged, and there is a previous one."""
+    if not (folder / PREVIOUS).exists():
+        return False
+    try:
+        load(folder / LAST)
+    except CheckpointError:
+        return True
+    return False
+
+
+def put_back(folder: Path) -> None:
+    """Give the previous checkpoint, from which a run continues, the last one's name as well: the next save would
+    else make the previous one of what could not be read.
 
     Raises OutputError as `save`.
     """
-    with atomic(folder / name, ELSEWHERE) as part:
-        shutil.copyfile(folder / LAST, part)
+    with writing(str(folder / LAST), ELSEWHERE):
+        _also_as(folder / PREVIOUS, folder / LAST)
+
+
+OUTDATED = (
+    LAST,
+    PREVIOUS,
+    UNFINISHED,
+    "stage_*.pt",
+    "metrics.jsonl",
+    "config.json",
+    "environment.json",
+    "test.*",
+)
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Move what a run left in its folder to a new folder `replaced_N` in it, for a run that starts anew.
+
+    Returns:
+        That folder, itself a run folder; None if there was no checkpoint.
+
+    Raises:
+        OutputError: as `save`.
+    """
+    if not any(path for pattern in OUTDATED if pattern.endswith(".pt") for path in folder.glob(pattern)):
+        return None
+    number = 1
+    while (folder / f"replaced_{number}").exists():
+        number += 1
+    aside = folder / f"replaced_{number}"
+    with writing(str(aside), ELSEWHERE):
+        aside.mkdir()
+        for pattern in OUTDATED:
+            for path in folder.glob(pattern):
+                os.replace(path, aside / path.name)
+    return aside
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -121,6 +121,15 @@ def any_process(flag: bool) -> bool:
     return bool(highest)
 
 
+def equal_everywhere(value: Any) -> bool:
+    """Whether all processes hold equal values, which must be picklable."""
+    if alone():
+        return True
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return all(other == value for other in values)
+
+
 def assert_equal(tensors: list[Tensor], when: str) -> None:
     """Compare a hash of the tensors over the processes, bit for bit.
 

@@ -25,7 +25,12 @@ class Main(Protocol):
 
 
 class Interrupted(Exception):
-    """A signal asked the run to end; its state was saved before this was raised."""
+    """A signal asked the run to end; its state was saved before this was raised.
+
+    continuation: how the user goes on.
+    """
+
+    continuation = "the same command continues"
 
 
 def run_program(main: Main, argv: Sequence[str] | None = None) -> int:
@@ -45,7 +50,7 @@ def run_program(main: Main, argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     except Interrupted as signal:  # on every process at the same step
-        print(f"ended by {signal}; the same command continues", file=sys.stderr)
+        print(f"ended by {signal}; {signal.continuation}", file=sys.stderr)
         code = INTERRUPTED
     except KeyboardInterrupt:  # of a program that does not wait for the end of a step
         print("stopped", file=sys.stderr)

@@ -37,7 +37,7 @@ def initial_model(settings: Settings, data: str = "") -> tuple[Backbone, str]:
         return pretrained_model(settings)
     model = model_of(settings)
     prepare_blocks(model, settings)
-    state = run_state.newest_state(settings.run_dir)[0] if settings.run.resume else None
+    state = run_state.newest_state(settings.run_dir)[0] if run_state.continues(settings) else None
     if state is not None:
         before, chosen = run_state.normalization_of(state), chosen_normalization(settings)
         model.normalization = before if chosen is None or chosen.close_to(before) else chosen

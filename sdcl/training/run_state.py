@@ -5,6 +5,7 @@ Random numbers need no state: each is a function of seed, epoch, stage and step 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,17 +63,23 @@ def normalization_of(state: dict[str, Any]) -> Normalization:
         raise CheckpointError(f"the checkpoint's normalisation cannot be used: {error}") from None
 
 
-def save_epoch(folder: Path, state: dict[str, Any]) -> None:
+def save_epoch(folder: Path, state: dict[str, Any]) -> str:
     """Save the state after an epoch. The last checkpoint of a stage that has ended stays as stage_NAME.pt.
+
+    Returns:
+        A note if that checkpoint is not there any more.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    stages = [row["stage"] for row in state["rows"][-2:]]
+    stages, note = [row["stage"] for row in state["rows"][-2:]], ""
     if len(set(stages)) == 2:
-        checkpoint.keep_as(folder, f"stage_{stages[0]}.pt")
+        name, epoch = f"stage_{stages[0]}.pt", state["epoch"] - 1
+        if not checkpoint.keep_as(folder, name, epoch):
+            note = f"{folder} has no readable checkpoint of epoch {epoch} any more, so {name} is not written"
     checkpoint.save(folder, checkpoint.LAST, state)
     checkpoint.forget_unfinished(folder)
+    return note
 
 
 def save_unfinished(
@@ -103,6 +110,27 @@ def newest_state(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             f"the checkpoint was made with {name} = {value!r}, a setting that this version does not have"
         )
     return state, notes
+
+
+def continues(settings: Settings) -> bool:
+    """Whether the run goes on from the state in its folder: --resume, or a job that was restarted.
+
+    With --no-resume the first attempt of a job begins anew; torchrun and SLURM count the further ones.
+    """
+    attempts = (os.environ.get(name, "0") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    return settings.run.resume or any(count.isdecimal() and int(count) > 0 for count in attempts)
+
+
+def continue_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Take over a saved optimiser's momentum, but not its options: weight decay, momentum and kernels are this run's,
+    also where --resume-anyway changes them or a run moves to another device.
+
+    Args:
+        saved: `state_dict` of an optimiser of the same kind.
+    """
+    own = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    groups = [theirs | ours for theirs, ours in zip(saved["param_groups"], own, strict=True)]
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
 
 
 def refuse_differences(state: dict[str, Any], settings: Settings, data: str) -> str:

@@ -27,10 +27,10 @@ from sdcl.inference.test_set import TestSet
 from sdcl.methods.interface import Features, Indexes, Method, Stage
 from sdcl.methods.parts.labels import search_of
 from sdcl.models.backbone import Backbone
-from sdcl.runtime import distributed
+from sdcl.runtime import checkpoint, distributed
 from sdcl.runtime.devices import require_precision, tf32_products
 from sdcl.runtime.distributed import Processes
-from sdcl.runtime.errors import TrainingError
+from sdcl.runtime.errors import CheckpointError, TrainingError
 from sdcl.runtime.interruption import Interruption
 from sdcl.runtime.profiler import StepProfiler
 from sdcl.runtime.program import Interrupted
@@ -220,41 +220,61 @@ class TrainingSession:
             self.churn.update([s for stage, _ in self._trained for s in stage.label_sets], row["labels"])
         row["seconds"] = self.clock.seconds
         if self.processes.main:
-            run_state.save_epoch(self.settings.run_dir, self._state([*self.log.rows, row]))
+            note = run_state.save_epoch(self.settings.run_dir, self._state([*self.log.rows, row]))
+            if note:
+                self.log.line(f"note: {note}")
         self.log.epoch(row)
         if self.trackers is not None:
             self.trackers.epoch(row)
         distributed.barrier()
         self.journal = EpochJournal()
-        self.interruption.check()
+        self._stop_if_signalled()
 
     # ------------------------------------------------------------------ resume and save
 
     def _resume(self) -> int:
         """Take over the state of the run folder, if there is one. Returns the first epoch to train."""
         settings, log, folder = self.settings, self.log, self.settings.run_dir
-        state = None
-        if settings.run.resume:
-            state, notes = run_state.newest_state(folder)
-            for note in notes:
-                log.line(f"note: {note}")
+        if not run_state.continues(settings):
+            self._set_aside()
+        state, notes = run_state.newest_state(folder)
+        for note in notes:
+            log.line(f"note: {note}")
+        at = None if state is None else (state["epoch"], "journal" in state, len(state["rows"]))
+        if not distributed.equal_everywhere(at):
+            raise CheckpointError(
+                f"the processes do not see the same checkpoints in {folder} (this one: {at or 'none'}); --logs-dir must "
+                "be a folder that all machines share"
+            )
         if state is None:
             log.restore([])
             return 0
+        if self.processes.main and checkpoint.goes_back(folder):
+            checkpoint.put_back(folder)
         changed = run_state.refuse_differences(state, settings, self.images.fingerprint)
         if changed:
             log.line(f"note: continuing although these changed:\n{changed}")
         self.model.load_state_dict(state["model"])
         self._keep_normalization(state)
-        self.optimizer.load_state_dict(state["optimizer"])
+        if state["settings"].get("optimizer", settings.optim.optimizer) == settings.optim.optimizer:
+            run_state.continue_optimizer(self.optimizer, state["optimizer"])
+        else:
+            log.line(f"note: --optimizer {settings.optim.optimizer} begins with an empty state")
         log.restore(state["rows"])
         if state["data"] == self.images.fingerprint:
-            self.churn.load(state.get("labels", {}))  # checkpoints of early versions have none
+            # checkpoints of early versions have none
+            self.churn.load(state.get("labels", {}), state.get("label_sets", {}))
         within = "journal" in state
         if within:
             self.journal = EpochJournal.from_state(state["journal"], self.processes.device)
         log.line(f"continuing {'within' if within else 'after'} epoch {state['epoch']} of {folder}")
         return state["epoch"] if within else state["epoch"] + 1
+
+    def _set_aside(self) -> None:
+        """Begin anew (--no-resume): what an earlier run left in the folder does not mix with this one's files."""
+        if self.processes.main and (aside := checkpoint.set_aside(self.settings.run_dir)):
+            self.log.line(f"note: --no-resume: the run that was in this folder is now in {aside}")
+        distributed.barrier()
 
     def _keep_normalization(self, state: dict[str, Any]) -> None:
         """Continue with the checkpoint's mean and deviation, which the model has been trained with since, whatever
@@ -280,17 +300,27 @@ class TrainingSession:
             churn=self.churn,
         )
 
+    def _stop_if_signalled(self, *, together: bool = True) -> None:
+        """Raise `Interrupted` if there was a signal; see `Interruption.check`."""
+        try:
+            self.interruption.check(together=together)
+        except Interrupted as signal:
+            if not self.settings.run.resume:
+                signal.continuation = "the same command without --no-resume continues"
+            raise
+
     def _check_signals(self, *, together: bool = True) -> None:
         """If there was a signal, save the state within the epoch and raise `Interrupted`."""
         try:
-            self.interruption.check(together=together)
+            self._stop_if_signalled(together=together)
         except Interrupted:
             for trainer in filter(None, self._trainers):
                 trainer.count_skipped()
+                trainer.share_history()
             if self.processes.main:
                 state = self._state(self.log.rows)
                 path = run_state.save_unfinished(
-                    self.settings.run_dir, state, self.journal, self.clock.seconds
+                    self.settings.run_dir, state, self.journal, self.clock.so_far()
                 )
                 self.log.line(f"saved within epoch {self.epoch}: {path}")
             distributed.barrier()

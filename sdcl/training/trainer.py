@@ -157,10 +157,24 @@ class StageTrainer:
 
     def count_skipped(self) -> None:
         """Add the steps that were left out since the last call to the progress. Waits for the GPU."""
-        skipped = round(-math.log2(self.scaler.get_scale()))
-        if skipped:
+        scale = self.scaler.get_scale()
+        skipped = round(-math.log2(scale)) if scale else max(150, self.settings.health.max_skipped + 1)
+        if skipped:  # of a scale of 0 more steps than halvings that a float32 has
             self.progress.skipped += skipped
             self.scaler.update(1.0)
+
+    def share_history(self) -> None:
+        """Replace the losses of the steps so far by their means over the processes, so that a run that continues
+        from what the main one saves has the same log.
+        """
+        history = self.progress.history
+        if history and not distributed.alone():
+            self.progress.history = list(self._shared(history))
+
+    @staticmethod
+    def _shared(history: list[Tensor]) -> Tensor:
+        """Losses (steps, terms), the mean over the processes."""
+        return distributed.gather_rows(torch.stack(history)[None]).mean(0)
 
     def mean_losses(self) -> dict[str, float]:
         """Mean of each loss term over steps and processes; the one place where training waits for the GPU.
@@ -170,7 +184,7 @@ class StageTrainer:
         """
         self.count_skipped()
         progress, run_dir = self.progress, self.settings.run_dir
-        terms = distributed.gather_rows(torch.stack(progress.history)[None]).mean(0).cpu()  # (steps, terms)
+        terms = self._shared(progress.history).cpu()
         bad = (~torch.isfinite(terms)).nonzero()
         if len(bad):
             step, term = bad[0].tolist()
@@ -203,13 +217,25 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
     fused = trained[0].is_cuda or None  # one kernel for all parameters; on a CPU torch chooses
     if options.optimizer == "adam":
         return torch.optim.Adam(trained, lr=options.lr, weight_decay=options.weight_decay, fused=fused)
-    return torch.optim.SGD(
+    sgd = torch.optim.SGD(
         trained,
         lr=options.lr,
         momentum=options.optimizer_momentum,
         weight_decay=options.weight_decay,
         fused=fused,
     )
+    return with_momentum(sgd) if fused else sgd
+
+
+def with_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:
+    """Begin with a momentum of 0, which is what the first step makes of none.
+
+    torch's fused kernel takes uninitialised memory for it if the first step is left out.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def learning_rate(settings: Settings, epochs: int) -> float:

@@ -89,11 +89,22 @@ def test_labels_of_some_images_are_compared_on_those():
     assert row["infrared_camera_3"]["outlier_churn"] == 0.5
 
 
+def test_images_that_only_one_of_two_epochs_clustered_do_not_count(tmp_path):
+    """BMIL clusters another half of the visible images in every epoch."""
+    churn, row = LabelChurn(), {"visible_joint": {}}
+    churn.update(sets(np.array([0, 1, 2, 3]), visible_joint=[0, 0, 1, -1, -1, -1]), {"visible_joint": {}})
+    torch.save([churn.state(), churn.about], tmp_path / "labels.pt")
+    again = LabelChurn()
+    again.load(*torch.load(tmp_path / "labels.pt", weights_only=True))
+    again.update(sets(np.array([1, 2, 3, 4]), visible_joint=[-1, 5, 6, 6, 6, -1]), row)
+    assert row["visible_joint"]["outlier_churn"] == pytest.approx(1 / 3)  # of images 1, 2 and 3
+
+
 def test_a_copy_from_the_disk_goes_on_alike(tmp_path):
     one, other = LabelChurn(), LabelChurn()
     one.update(sets(visible=[0, 0, 1, -1]), {"visible": {}})
-    torch.save(one.state(), tmp_path / "labels.pt")
-    other.load(torch.load(tmp_path / "labels.pt", weights_only=True))
+    torch.save([one.state(), one.about], tmp_path / "labels.pt")
+    other.load(*torch.load(tmp_path / "labels.pt", weights_only=True))
     summaries = [{"visible": {}}, {"visible": {}}]
     for churn, row in zip((one, other), summaries):
         churn.update(sets(visible=[0, 1, 1, 0]), row)

@@ -3,6 +3,8 @@
 Random damage: tests/fuzz/test_checkpoint.py.
 """
 
+import os
+
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ def test_the_previous_one_is_kept(tmp_path):
     for epoch in range(3):
         checkpoint.save(tmp_path, checkpoint.LAST, state(epoch))
     assert [checkpoint.load(tmp_path / n)["epoch"] for n in (checkpoint.LAST, checkpoint.PREVIOUS)] == [2, 1]
-    checkpoint.keep_as(tmp_path, "stage_x.pt")
+    assert checkpoint.keep_as(tmp_path, "stage_x.pt", 2) and not checkpoint.keep_as(tmp_path, "stage_y.pt", 7)
     assert (tmp_path / "stage_x.pt").read_bytes() == (tmp_path / checkpoint.LAST).read_bytes()
     (tmp_path / checkpoint.LAST).write_bytes(b"cut")
     newest, note = checkpoint.latest(tmp_path)
@@ -57,3 +59,63 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="--logs-dir"):
         checkpoint.save(tmp_path / "file", checkpoint.LAST, state(0))
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_last_one_is_there_at_every_moment(tmp_path, monkeypatch, links):
+    """A kill may come between any two renames; without hard links it is copied."""
+    seen, replace = [], os.replace
+
+    def looking(source, target):
+        if (tmp_path / checkpoint.PREVIOUS).exists():
+            seen.append(checkpoint.load(tmp_path / checkpoint.LAST)["epoch"])
+        replace(source, target)
+
+    def none(*_):
+        raise OSError("no hard links here")
+
+    monkeypatch.setattr(os, "replace", looking)
+    if not links:
+        monkeypatch.setattr(os, "link", none)
+    for epoch in range(3):
+        checkpoint.save(tmp_path, checkpoint.LAST, state(epoch))
+    assert seen == [0, 1, 1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
+
+
+def test_a_kill_between_the_two_renames_is_made_good_by_the_next_save(tmp_path):
+    for epoch in range(2):
+        checkpoint.save(tmp_path, checkpoint.LAST, state(epoch))
+    (tmp_path / checkpoint.PREVIOUS).unlink()
+    os.link(tmp_path / checkpoint.LAST, tmp_path / checkpoint.PREVIOUS)
+    checkpoint.save(tmp_path, checkpoint.LAST, state(2))
+    assert [checkpoint.load(tmp_path / n)["epoch"] for n in (checkpoint.LAST, checkpoint.PREVIOUS)] == [2, 1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "previous.pt"]
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_what_cannot_be_read_does_not_become_the_previous_one(tmp_path, damaged):
+    for epoch in range(2):
+        checkpoint.save(tmp_path, checkpoint.LAST, state(epoch))
+    assert not checkpoint.goes_back(tmp_path)
+    last = tmp_path / checkpoint.LAST
+    last.write_bytes(b"cut") if damaged else last.unlink()
+    assert checkpoint.goes_back(tmp_path)
+    checkpoint.put_back(tmp_path)
+    assert checkpoint.load(last)["epoch"] == 0 and not checkpoint.goes_back(tmp_path)
+    checkpoint.save(tmp_path, checkpoint.LAST, state(1))
+    assert [checkpoint.load(tmp_path / n)["epoch"] for n in (checkpoint.LAST, checkpoint.PREVIOUS)] == [1, 0]
+
+
+def test_a_run_that_is_replaced_stays_a_run(tmp_path):
+    assert checkpoint.set_aside(tmp_path) is None
+    for number in (1, 2):
+        (tmp_path / "log.txt").write_text("")
+        for name in ("metrics.jsonl", "config.json", "test.json"):
+            (tmp_path / name).write_text(str(number))
+        for name in (checkpoint.LAST, "stage_x.pt", checkpoint.UNFINISHED):
+            checkpoint.save(tmp_path, name, state(number))
+        aside = checkpoint.set_aside(tmp_path)
+        assert aside == tmp_path / f"replaced_{number}" and checkpoint.latest(aside)[0]["epoch"] == number
+        assert (aside / "test.json").read_text() == str(number) and (aside / "stage_x.pt").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["log.txt", "replaced_1", "replaced_2"]

@@ -5,13 +5,22 @@ import shutil
 
 import pytest
 import torch
+from helpers.interrupting import stop_at
 from helpers.small_runs import rows, state
 
 from sdcl import train as train_program
 from sdcl.config import flat, resolve
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import CheckpointError, SettingError
-from sdcl.training.run_state import newest_state, refuse_differences, save_epoch
+from sdcl.runtime.program import INTERRUPTED
+from sdcl.training.run_state import (
+    continue_optimizer,
+    continues,
+    newest_state,
+    refuse_differences,
+    save_epoch,
+)
+from sdcl.training.trainer import skipping_scaler
 
 
 def saved(epoch, stage, **more):
@@ -24,6 +33,24 @@ def test_the_end_of_a_stage_is_kept(tmp_path):
         save_epoch(tmp_path, saved(epoch, stage))
     assert checkpoint.load(tmp_path / "stage_contrast.pt")["epoch"] == 1
     assert newest_state(tmp_path)[0]["epoch"] == 2 and not (tmp_path / "stage_unified.pt").exists()
+
+
+@pytest.mark.parametrize("what", ["missing", "damaged"])
+def test_the_end_of_a_stage_is_kept_when_the_run_had_to_go_back(tmp_path, what):
+    """The last checkpoint was lost as the second stage began; its first epoch is trained again."""
+    for epoch, stage in enumerate(("contrast", "contrast", "unified")):
+        save_epoch(tmp_path, saved(epoch, stage))
+    last = tmp_path / checkpoint.LAST
+    last.unlink() if what == "missing" else last.write_bytes(b"cut")
+    assert newest_state(tmp_path)[0]["epoch"] == 1
+    assert save_epoch(tmp_path, saved(2, "unified")) == ""
+    assert checkpoint.load(tmp_path / "stage_contrast.pt")["epoch"] == 1
+    assert newest_state(tmp_path)[0]["epoch"] == 2
+    for name in (checkpoint.LAST, checkpoint.PREVIOUS):
+        (tmp_path / name).unlink()
+    assert "stage_unified.pt is not written" in save_epoch(
+        tmp_path, saved(3, "other") | {"rows": [{"stage": "unified"}, {"stage": "other"}]}
+    )
 
 
 def test_a_state_within_an_epoch_counts_only_for_the_next_epoch(tmp_path):
@@ -173,3 +200,67 @@ def test_a_full_disk_costs_the_epoch_only(flags, tmp_path, monkeypatch, capsys):
         os, "replace", lambda *_: (_ for _ in ()).throw(OSError(30, "Read-only file system", "metrics.jsonl"))
     )
     refused(capsys, flags("sysu", "--epochs", "3"), "metrics.jsonl", "Read-only file system")
+
+
+def test_a_run_begun_anew_leaves_the_old_one_whole_and_can_be_interrupted(
+    flags, tmp_path, monkeypatch, capsys
+):
+    line, folder = (
+        flags("sysu", "--method", "baseline", "--report", "none", "--epochs", "1"),
+        tmp_path / "run",
+    )
+    assert train_program.main(line) == 0
+    old = (folder / checkpoint.LAST).read_bytes()
+    stop_at(monkeypatch, 5)
+    assert train_program.main([*line, "--seed", "7", "--no-resume"]) == INTERRUPTED
+    monkeypatch.undo()
+    assert "the same command without --no-resume continues" in capsys.readouterr().err
+    assert (folder / "replaced_1" / checkpoint.LAST).read_bytes() == old and rows(folder / "replaced_1")
+    assert not (folder / checkpoint.LAST).exists()
+    assert train_program.main([*line, "--seed", "7"]) == 0
+    assert "continuing within epoch 0" in capsys.readouterr().out
+    assert train_program.main([*line, "--seed", "7", "--logs-dir", str(tmp_path / "whole")]) == 0
+    found, expected = state(folder), state(tmp_path / "whole")
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_restarted_job_continues_although_it_began_anew(monkeypatch):
+    anew = resolve({"resume": False})[0]
+    assert continues(resolve({})[0]) and not continues(anew)
+    for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"):
+        for count, expected in (("0", False), ("1", True)):
+            monkeypatch.setenv(name, count)
+            assert continues(anew) is expected
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+@pytest.mark.parametrize(("before", "after"), [(None, True), (True, None), (True, True)])
+def test_an_optimiser_goes_on_with_other_kernels_and_options(kind, before, after):
+    """From a CPU to a GPU, where the kernels are fused; and --resume-anyway with another weight decay."""
+
+    def made(fused, decay):
+        weight = torch.nn.Parameter(torch.ones(3))
+        options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+        return kind([weight], lr=0.1, weight_decay=decay, fused=fused, **options), weight
+
+    def step(optimizer, weight):
+        scaler = skipping_scaler(torch.device("cpu"))
+        scaler.scale((weight * torch.arange(3.0)).sum()).backward()
+        scaler.step(optimizer)
+        weight.grad = None
+
+    first, weight = made(before, 0.5)
+    step(first, weight)
+    then, other = made(after, 0.0)
+    with torch.no_grad():
+        other.copy_(weight)
+    continue_optimizer(then, first.state_dict())
+    step(then, other)
+    (options,) = then.param_groups
+    assert options["fused"] is after and options["weight_decay"] == 0
+    plain, expected = made(None, 0.5)
+    step(plain, expected)
+    plain.param_groups[0]["weight_decay"] = 0
+    step(plain, expected)
+    torch.testing.assert_close(other, expected)

@@ -13,7 +13,13 @@ from sdcl.models.factory import build_model
 from sdcl.runtime.distributed import Processes
 from sdcl.runtime.errors import SettingError
 from sdcl.runtime.program import INTERRUPTED
-from sdcl.training.trainer import learning_rate, make_optimizer, parallel_model
+from sdcl.training.trainer import (
+    learning_rate,
+    make_optimizer,
+    parallel_model,
+    skipping_scaler,
+    with_momentum,
+)
 
 CPU = torch.device("cpu")
 
@@ -128,3 +134,31 @@ def test_terms_of_one_name_are_refused(flags, monkeypatch):
     monkeypatch.setattr(Stage, "__init__", twice)
     with pytest.raises(ValueError, match="share the name of a loss term"):
         train_program.main(flags("sysu", "--method", "baseline", "--epochs", "1"))
+
+
+def test_a_first_step_that_is_left_out_makes_no_momentum():
+    """On a GPU the kernels are fused, as here; torch's then takes whatever lies in memory for the momentum."""
+    weight = torch.nn.Parameter(torch.zeros(1000))
+    optimizer = with_momentum(torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=True))
+    scaler = skipping_scaler(CPU)
+    for gradient in (float("inf"), 1.0, 1.0):
+        weight.grad = None
+        for _ in range(20):
+            torch.full((1000,), float("nan"))  # memory that was used
+        scaler.scale((weight * gradient).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    torch.testing.assert_close(weight.detach(), torch.full((1000,), -0.1 - 0.19))
+
+
+@pytest.mark.parametrize("frequency", [10, 200])
+def test_a_loss_that_stays_nan_is_named_however_rarely_losses_are_read(flags, monkeypatch, capsys, frequency):
+    """200 halvings of a scale of float32 end at 0."""
+    plain = ClusterContrast.forward
+
+    def forward(self, *arguments):
+        return {name: term * float("nan") for name, term in plain(self, *arguments).items()}
+
+    monkeypatch.setattr(ClusterContrast, "forward", forward)
+    more = ("--method", "baseline", "--epochs", "1", "--iters", "200", "--print-freq", str(frequency))
+    refused(capsys, flags("sysu", *more), "the loss term", "became nan")

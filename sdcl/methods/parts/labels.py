@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -129,4 +130,4 @@ def scatter(labels: PseudoLabels, rows: np.ndarray, size: int) -> PseudoLabels:
     """Labels of the images `rows` (n,) as labels of all `size` images, the others being outliers."""
     ids = np.full(size, -1, np.int64)
     ids[rows] = labels.ids
-    return PseudoLabels(ids, labels.num_clusters)
+    return dataclasses.replace(labels, ids=ids)
