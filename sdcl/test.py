@@ -42,8 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if idle and processes.main:
         print(f"note: {', '.join(idle)}: read by training alone, without effect on a test")
     runs = trial_settings(settings, "trial" in given)
-    for run in runs:
-        refuse_other_run(run)
     tested = [evaluate_run(run, given, processes) for run in runs]
     results = [of_run.results for of_run in tested]
     distributed.stop()
@@ -119,8 +117,8 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: Processes
 
     Raises:
         CheckpointError: no checkpoint, or one whose training people are among the test's.
-        SettingError: a flag that describes another network than the checkpoint's, or --precision needs
-            other hardware.
+        SettingError: a flag that describes another network than the checkpoint's, a run folder of another
+            training, or --precision needs other hardware.
         DataError: no test images.
     """
     from sdcl.inference.test_set import TestSet
@@ -129,6 +127,7 @@ def evaluate_run(settings: Settings, given: dict[str, Any], processes: Processes
 
     trained = TrainedModel.open(settings.test.checkpoint or settings.run_dir)
     refuse_leak(trained, settings)
+    refuse_other_run(settings)
     network = {name: flat(trained.settings)[name] for name in model_names()}
     contradicted = [n for n, value in network.items() if n in given and flat(settings)[n] != value]
     if contradicted:

@@ -9,6 +9,7 @@ from helpers.small_runs import rows
 from sdcl import test as test_program
 from sdcl import train as train_program
 from sdcl.config import from_flat
+from sdcl.inference.test_set import TestSet
 
 QUICK = ("--eval-step", "0", "--report", "none")
 
@@ -147,6 +148,44 @@ def test_a_copied_command_line_is_answered_in_the_log(tmp_path, line, released):
 def test_no_checkpoint_to_test(flags, tmp_path, capsys):
     assert test_program.main(["-d", "sysu", *flags("sysu")[2:8]]) == 2
     assert "no checkpoint at" in capsys.readouterr().err
+
+
+def test_results_say_whose_they_are_and_replace_no_other_runs(flags, tmp_path, capsys):
+    for name in ("one", "other"):
+        line = ["--method", "baseline", "--epochs", "1", *QUICK, "--resize-test", "bilinear"]
+        assert train_program.main(flags("sysu", *line, "--logs-dir", str(tmp_path / name))) == 0
+    elsewhere = ["--checkpoint", str(tmp_path / "other" / "last.pt")]
+    given = [
+        *flags("sysu")[:4],
+        "--cache-dir",
+        str(tmp_path / "cache"),
+        "--device",
+        "cpu",
+        "--report",
+        "none",
+    ]
+    assert test_program.main([*given, *elsewhere, "--logs-dir", str(tmp_path / "one")]) == 2
+    assert "is not of the run in" in capsys.readouterr().err and not (tmp_path / "one/test.json").exists()
+    for folder in ("other", "new"):
+        assert test_program.main([*given, *elsewhere, "--logs-dir", str(tmp_path / folder)]) == 0
+        for row in json.loads((tmp_path / folder / "test.json").read_text()):
+            assert (row["epoch"], row["checkpoint"]) == (0, elsewhere[1])
+
+
+def test_a_test_resizes_as_in_training(flags, tmp_path, monkeypatch):
+    line = ["--method", "baseline", "--epochs", "1", *QUICK, "--resize-test", "bilinear"]
+    assert train_program.main(flags("sysu", *line)) == 0
+    used, build = [], TestSet.__init__
+
+    def looking(self, dataset, settings, processes):
+        used.append(settings.data.resize_test)
+        build(self, dataset, settings, processes)
+
+    monkeypatch.setattr(TestSet, "__init__", looking)
+    given = ["-d", "sysu", *flags("sysu")[2:8], "--device", "cpu", "--report", "none"]
+    for more in ([], ["--resize-test", "bicubic"]):
+        assert test_program.main([*given, *more]) == 0
+    assert used == ["bilinear", "bicubic"]
 
 
 def test_a_method_with_every_part_off_is_not_a_run(flags, capsys):

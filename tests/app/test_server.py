@@ -87,6 +87,9 @@ def test_a_file_of_embeddings_is_a_gallery(client, workspace, images, weights, t
     workspace.wait()
     gallery = client.get("/api/galleries").json()["galleries"][0]
     assert (gallery["state"], gallery["modality"], gallery["images"]) == ("ready", "visible", 12)
+    for modality in ("", "infrared"):  # the file says its modality: it is the same gallery
+        client.post("/api/galleries", json={"path": str(file), "modality": modality})
+    assert len(client.get("/api/galleries").json()["galleries"]) == 1
     file.unlink()
 
 

@@ -107,3 +107,5 @@ def test_a_search_of_nothing():
     for wrong in ({"gallery": []}, {"gallery": unit_rows(3), "top": 0}):
         with pytest.raises(ValueError, match="a gallery and a top of 1 or more"):
             search(unit_rows(2), **wrong)
+    with pytest.raises(ValueError, match="rerank_top must be at least top, got 5 and 10"):
+        search(unit_rows(2), unit_rows(20), method=Rerank(4, 2), top=10, rerank_top=5)

@@ -71,6 +71,15 @@ def test_test_json_wins_over_the_last_row(tmp_path):
     assert [r["protocol"] for r in record.results] == ["Q"] and "test.json" in record.results_from
 
 
+def test_results_of_an_earlier_epoch_are_not_those_of_the_run(tmp_path):
+    rows = "".join(f'{{"epoch": {e}, "test": [{{"protocol": "P", "R1": {e}}}]}}\n' for e in range(3))
+    for epoch, left_out in ((2, False), (1, True)):
+        tested = f'[{{"protocol": "P", "R1": 9, "epoch": {epoch}, "checkpoint": "last.pt"}}]'
+        record = read_run(folder(tmp_path, metrics__jsonl=rows, test__json=tested))
+        assert record.results[0]["R1"] == (2 if left_out else 9)
+        assert any("is of epoch 1 and the run has come to epoch 2" in m for m in record.missing) is left_out
+
+
 def test_damage_is_listed_and_the_rest_is_read(tmp_path):
     lines = '{"epoch": 0, "loss": 1}\n[1]\n{"epoch": "x"}\n{"epo'
     record = read_run(folder(tmp_path, metrics__jsonl=lines, config__json="{", test__json="nothing"))

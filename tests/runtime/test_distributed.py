@@ -14,10 +14,15 @@ from helpers import process_groups
 from helpers.small_runs import ROOT, rows
 
 from sdcl.clustering import nearest_neighbors
+from sdcl.config import parse
 from sdcl.models.sync_batch_norm import synchronise_batch_norm
-from sdcl.runtime import distributed
+from sdcl.runtime import checkpoint, distributed
+from sdcl.runtime.errors import CheckpointError
+from sdcl.runtime.run_log import RunLog
 from sdcl.runtime.work_sharing import with_idle_ranks
-from sdcl.training.epoch_journal import require_recordable
+from sdcl.training.epoch_journal import StageProgress, require_recordable
+from sdcl.training.session import TrainingSession
+from sdcl.training.trainer import StageTrainer
 
 ROWS = torch.randn(12, 5, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
 
@@ -76,6 +81,7 @@ def worker(rank, port, folder):
         raise AssertionError("different values must be seen")
     except RuntimeError as error:
         assert str(error).startswith("there: the processes hold different")
+    assert distributed.equal_everywhere((3, "a")) and not distributed.equal_everywhere((3, rank))
     assert distributed.any_process(rank == 1) and not distributed.any_process(False)
     layer = torch.nn.Sequential(torch.nn.BatchNorm1d(5))
     synchronise_batch_norm(layer, 1)
@@ -102,6 +108,46 @@ def test_two_processes(tmp_path):
     for f in found:
         torch.testing.assert_close(f["mean"], plain.running_mean)
         torch.testing.assert_close(f["var"], plain.running_var)
+
+
+def resume_from_own_folders(rank, port, folder):
+    process_groups.as_rank(rank, 2, port)
+    line = ["-d", "sysu", "--method", "baseline", "--device", "cpu", "--logs-dir", f"{folder}/{rank}"]
+    with pytest.raises(
+        CheckpointError, match=r"do not see the same checkpoints .* a folder that all machines share"
+    ):
+        resume_alone(parse(line, "x", "")[0], distributed.start("cpu"))
+    distributed.stop()
+
+
+def resume_alone(settings, processes):
+    """What a session does when it looks for the state that it continues from."""
+    part = object.__new__(TrainingSession)
+    part.settings, part.processes = settings, processes
+    part.log = RunLog(settings.run_dir, main=processes.main)
+    part._resume()
+
+
+def test_processes_that_see_other_checkpoints_do_not_train(tmp_path):
+    """--logs-dir on the own disk of each of two machines; the first has a checkpoint."""
+    checkpoint.save(tmp_path / "0", checkpoint.LAST, {"model": {}, "settings": {}, "epoch": 4, "rows": []})
+    with process_groups.ports() as (port,):
+        process_groups.spawn(resume_from_own_folders, (port, str(tmp_path)), 2)
+
+
+def test_losses_of_the_steps_before_a_signal_are_those_of_all_processes(tmp_path):
+    with process_groups.ports() as (port,):
+        process_groups.spawn(share_losses, (port,), 2)
+
+
+def share_losses(rank, port):
+    process_groups.as_rank(rank, 2, port)
+    distributed.start("cpu")
+    trainer = object.__new__(StageTrainer)
+    trainer.progress = StageProgress(history=[torch.tensor([1.0, 8.0]) * (1 + 2 * rank)] * 3)
+    trainer.share_history()
+    assert torch.stack(trainer.progress.history).tolist() == [[2.0, 16.0]] * 3
+    distributed.stop()
 
 
 def test_alone():

@@ -20,5 +20,8 @@ def test_seconds_add_up():
     assert 100 < clock.seconds["train"] < 101 and saved["train"] == 100
     clock.restart({})
     assert clock.seconds["train"] == 0
+    with clock("test"):
+        assert clock.so_far()["test"] > 0 == clock.seconds["test"]
+    assert clock.so_far() == clock.seconds
     with pytest.raises(KeyError), clock("lunch"):
         pass
