@@ -249,10 +249,10 @@ def to_markdown(cells: Sequence[Mapping[str, Any]], threads: int, jobs: int, see
                 f"Made by `python benchmarks/backbones.py`: {done} of {total} cells ran. A check that every method trains on "
                 "every kind of backbone, at toy sizes on rendered images; it ranks neither methods nor backbones.",
                 "",
-                f"{IDENTITIES} rendered people (SYSU-MM01 layout, difficulty medium, seed 0), {EPOCHS} epochs of {STEPS} steps "
+                f"{IDENTITIES} synthetic people (SYSU-MM01 layout, difficulty medium, seed 0), {EPOCHS} epochs of {STEPS} steps "
                 "(GUR and others with several stages an epoch: their own number), 16 images of each modality, Adam 1e-4, seed "
                 f"{seed}, {threads} threads, {jobs} run{'s' if jobs > 1 else ''} at once. The ViTs start from a short "
-                f"pretraining **with labels** of other rendered people (`sdcl pretrain {PRETRAINING}`), the ResNets from "
+                f"pretraining **with labels** of other synthetic people (`sdcl pretrain {PRETRAINING}`), the ResNets from "
                 "**random weights**, that is from chance: `sdcl pretrain` makes ViTs. HIL starts there, too, and not from the "
                 "end of SDCL's first stage as published.",
                 "",

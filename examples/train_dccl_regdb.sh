@@ -1,6 +1,6 @@
 #!/bin/sh
 # DCCL, ResNet-50 (ImageNet), RegDB.
-# Target: none. DCCL, after its abstract and unreleased code of the same group; our reading; no published
+# Target: none. DCCL, our reading of its abstract and of unused code in the released SDCL program; no published
 #         number to compare with.
 # Cost:   not known. This code has not yet been run on the real data set.
 # Needs:  data/regdb (python prepare_regdb.py) and weights/resnet50-19c8e357.pth (docs/weights.md).

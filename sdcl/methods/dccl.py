@@ -1,7 +1,7 @@
 """DCCL: Dual Consistency-Constrained Learning for Unsupervised Visible-Infrared Person Re-Identification.
 
 Bin Yang, Jun Chen, Cuiqun Chen, Mang Ye. IEEE TIFS 2024. https://doi.org/10.1109/TIFS.2023.3341392
-DCCL, after its abstract and unreleased code of the same group; our reading; no published number to compare
+DCCL, our reading of its abstract and of unused code in the released SDCL program; no published number to compare
 with. docs/methods/dccl.md says what is taken from where. What the abstract names, and the calls that
 implement it:
 
@@ -120,7 +120,7 @@ class DCCL:
     title = "Dual Consistency-Constrained Learning"
     paper = "https://doi.org/10.1109/TIFS.2023.3341392"
     status = (
-        "DCCL, after its abstract and unreleased code of the same group; our reading; no published number to "
+        "DCCL, our reading of its abstract and of unused code in the released SDCL program; no published number to "
         "compare with"
     )
     SETTINGS = DCCLSettings
