@@ -5,7 +5,8 @@
 All flags are those of `sdcl train`.
 
 Every image is contrasted with the prototypes of its identity in both modalities, in place of pseudo-labels
-and association. This reads labels that no training program of sdcl reads, and shows how far images, model and
+and association. It reads the identities of both modalities, of which `sdcl train` reads those of one side at most
+(--labels), and shows how far images, model and
 number of steps let an unsupervised method come.
 """
 
@@ -65,7 +66,7 @@ class SupervisedContrast(nn.Module):
             memories = {b: ClusterMemory(centroids(f, labels[m])) for b, f in features[m].items()}
             self.memories[m] = nn.ModuleDict(memories)
 
-    def forward(self, features: Features, everyone: Features, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, features: Features, gathered: Features, batch: Batch) -> dict[str, Tensor]:
         terms = {}
         for key, memories in self.memories.items():
             for branch, memory in memories.items():
@@ -76,7 +77,7 @@ class SupervisedContrast(nn.Module):
                     )
                     loss = cluster_contrast(features[query][branch], labels, prototypes, self.settings.temp)
                     terms[f"{query}_{key}_{branch}"] = loss
-                memory.update(everyone[key][branch], batch.labels[key], self.settings.momentum)
+                memory.update(gathered[key][branch], batch.labels[key], self.settings.momentum)
         return terms
 
 

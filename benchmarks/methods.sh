@@ -1,6 +1,6 @@
 #!/bin/sh
 # The table of docs/methods/reference_table.md: every method, and SDCL without each part, on the reference set.
-# Cost: 66 runs (22 rows, 3 seeds) of about 20 minutes on one core; a GPU (--device) was not tried. It goes on where it was stopped, keeps
+# Cost: 75 runs (41 rows; whole methods and SDCL's parts have three seeds, other forms one) of 10 to 40 minutes on one core; a GPU (--device) was not tried. It goes on where it was stopped, keeps
 # the result of each run in reference_results.jsonl, and writes the table after it. Flags: python benchmarks/methods.py --help
 # SET=medium: the medium set of synthetic-v1, docs/methods/synthetic_table.md.
 set -eu

@@ -4,7 +4,7 @@
 # Target: none; no method of this project has published figures for it.
 # Cost:   unknown; about as many images as SYSU-MM01. This code has not yet been run on the real data set.
 # Needs:  data/buptcampus (sdcl prepare buptcampus) and weights/vit_base_ics_cfs_lup.pth (docs/weights.md).
-# Use:    sh examples/train_sdcl_buptcampus.sh [any flag of `sdcl train`; --method gur, adca or baseline for
-#         another method]; GPUS=N sets the number of processes.
+# Use:    sh examples/train_sdcl_buptcampus.sh [any flag of `sdcl train`; --method for another (taa
+#         needs identities, hil --from-run)]; GPUS=N sets the number of processes.
 set -eu
 exec sh "$(dirname "$0")/../train_cc_vit_sysu.sh" -d buptcampus "$@"

@@ -6,7 +6,7 @@
 #         unclear. Neither names its convention (test_sdcl_llcm.sh).
 # Cost:   unknown; 0.9 times the images of SYSU-MM01. This code has not yet been run on the real data set.
 # Needs:  data/llcm (sdcl prepare llcm) and weights/vit_base_ics_cfs_lup.pth (docs/weights.md).
-# Use:    sh examples/train_sdcl_llcm.sh [any flag of `sdcl train`; --method gur, adca or baseline for another
-#         method]; GPUS=N sets the number of processes.
+# Use:    sh examples/train_sdcl_llcm.sh [any flag of `sdcl train`; --method for another (taa
+#         needs identities, hil --from-run)]; GPUS=N sets the number of processes.
 set -eu
 exec sh "$(dirname "$0")/../train_cc_vit_sysu.sh" -d llcm "$@"

@@ -1,5 +1,4 @@
-"""Unsupervised visible-infrared person re-identification (VI-ReID): SDCL, GUR and ADCA, exact and
-reproducible.
+"""Unsupervised visible-infrared person re-identification (VI-ReID): SDCL and its family, exact and reproducible.
 
 The public names are loaded when they are used; `import sdcl` imports neither torch nor NumPy.
 
@@ -16,10 +15,10 @@ datasets/       WHICH IMAGES: SYSU-MM01, RegDB, LLCM, HITSZ-VCM, BUPTCampus, cus
 data/           IMAGES -> TENSORS: decoded cache, augmentation, sampler
 models/         layers, dual-branch ViT, two-stream ResNet, weight formats, pretrained weights
 inference/      IMAGES -> FEATURES: extraction, trained models, embeddings, search, export
-clustering/     FEATURES -> PSEUDO-LABELS within one modality: k-reciprocal Jaccard distance, DBSCAN
-association/    PSEUDO-LABELS ACROSS MODALITIES: CRA (SDCL), CMLU and CAE (GUR), CMA (ADCA)
-memory/         cluster and instance memories
-losses/         cluster contrast, collaborative neighbour learning (CNL)
+clustering/     FEATURES -> PSEUDO-LABELS of one modality or of both: k-reciprocal Jaccard distance, DBSCAN
+association/    PSEUDO-LABELS ACROSS MODALITIES: CRA, CMLU and CAE, CMA, cluster matching, label transfer and refinement
+memory/         cluster, instance and hybrid memories; centres, prototypes
+losses/         cluster, neighbour (CNL), hybrid, multi-positive and inverse-distance contrast
 methods/        WHICH labels, links, memories and losses, WHEN: one file per method
 training/       session, steps, batches, epoch journal, run state
 evaluation/     metrics, rankings, re-ranking, tables

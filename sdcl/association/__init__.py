@@ -1,5 +1,5 @@
 """Pseudo-labels and prototypes linked across modalities: CMA of ADCA, CRA of SDCL, CAE and CMLU of GUR,
-label refinement of DCCL."""
+cluster matching of PGM, label transfer of HIL, label refinement of DCCL, identities of TAA."""
 
 import lazy_loader
 

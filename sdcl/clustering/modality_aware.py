@@ -30,7 +30,7 @@ from sdcl.clustering.jaccard import (
     reciprocal_sets,
 )
 from sdcl.clustering.labels import PseudoLabels
-from sdcl.clustering.neighbors import BACKENDS, CPU_BYTES, MAX_STRIP, MERGED_ROWS, MIN_STRIP, exact_float32
+from sdcl.clustering.neighbors import BACKENDS, MERGED_ROWS, exact_float32, strip_rows
 from sdcl.clustering.sparse import NearPairs, SparseMatrix
 from sdcl.runtime.errors import SettingError
 from sdcl.runtime.validation import as_features, require_finite
@@ -193,16 +193,9 @@ def nearest_of_each_modality(
         return _faiss_lists(features, num_visible, k, backend)
     if backend != "torch":
         raise SettingError(f"--knn must be one of {BACKENDS}, got {backend!r}")
-    shards = share(partial_lists, features, num_visible, k, chunk or _strip_rows(features))
+    shards = share(partial_lists, features, num_visible, k, chunk or strip_rows(features))
     joined = [torch.cat(column, 1) for column in zip(*shards)]
     return [_best(joined[2 * m], joined[2 * m + 1], shards[0][2 * m].shape[1]) for m in (0, 1)]
-
-
-def _strip_rows(features: Tensor) -> int:
-    budget = CPU_BYTES
-    if features.device.type == "cuda":
-        budget = torch.cuda.mem_get_info(features.device)[0] // 4
-    return min(MAX_STRIP, max(MIN_STRIP, budget // (8 * len(features))))
 
 
 def partial_lists(

@@ -82,7 +82,7 @@ def rank_lists(
         return _with_image_first(neighbors_faiss.nearest(features, features, k, backend)[1])
     if backend != "torch":
         raise SettingError(f"--knn must be one of {BACKENDS}, got {backend!r}")
-    return merge_lists(share(partial_lists, features, k, chunk or _strip_rows(features)))
+    return merge_lists(share(partial_lists, features, k, chunk or strip_rows(features)))
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def exact_float32(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _strip_rows(features: Tensor) -> int:
+def strip_rows(features: Tensor) -> int:
     """Rows of a strip: its products and their transposed copy take a quarter of the free memory of a GPU."""
     budget = CPU_BYTES
     if features.device.type == "cuda":

@@ -35,7 +35,7 @@ from torch import Tensor
 from sdcl.data import augment_cpu, augment_gpu
 from sdcl.data.augment_draws import (
     Augmentation,
-    Draw,
+    AugmentDraw,
     augmentation,
     draw,
 )
@@ -45,8 +45,8 @@ from sdcl.data.pixels import ERASE_FILL
 
 __all__ = [
     "ERASE_FILL",
+    "AugmentDraw",
     "Augmentation",
-    "Draw",
     "augment",
     "augmentation",
     "draw",

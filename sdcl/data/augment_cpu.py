@@ -22,7 +22,7 @@ from sdcl.data.pixels import ERASE_FILL, JITTER, LUMINANCE
 from sdcl.runtime.numba_loops import compiled, in_blocks
 
 if TYPE_CHECKING:
-    from sdcl.data.augment_draws import Augmentation, Draw
+    from sdcl.data.augment_draws import Augmentation, AugmentDraw
 
 ZERO, ONE, TWO, FOUR, SIX, FULL = (np.float32(value) for value in (0, 1, 2, 4, 6, 255))
 TINY = np.finfo(np.float32).tiny
@@ -35,7 +35,7 @@ def _color(normalization: Normalization) -> np.ndarray:
 
 
 def augmented(
-    images: Tensor, augmentation: Augmentation, draws: Sequence[Draw], normalization: Normalization
+    images: Tensor, augmentation: Augmentation, draws: Sequence[AugmentDraw], normalization: Normalization
 ) -> Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), changed as drawn."""
     batch, height, width, planes = images.shape

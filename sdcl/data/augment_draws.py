@@ -75,7 +75,7 @@ def augmentation(
     return Augmentation(color_jitter, pad, flip, erase, channels[modality, view])
 
 
-class Draw(NamedTuple):
+class AugmentDraw(NamedTuple):
     """The random decisions for one image.
 
     Args:
@@ -95,7 +95,7 @@ class Draw(NamedTuple):
     channel: int
 
 
-def draw(rng: random.Random, augmentation: Augmentation, height: int, width: int) -> Draw:
+def draw(rng: random.Random, augmentation: Augmentation, height: int, width: int) -> AugmentDraw:
     """Decide what happens to one image of height x width; operations that are switched off draw nothing."""
     pad = augmentation.pad
     order, factors = draw_jitter(rng, augmentation.jitter) if augmentation.jitter else ((), ())
@@ -107,7 +107,7 @@ def draw(rng: random.Random, augmentation: Augmentation, height: int, width: int
         channel = draw_channel_exchange(rng)
     elif augmentation.channel == "adapt_gray":
         channel = draw_channel_adapt_gray(rng)
-    return Draw(order, factors, corner, flipped, box, channel)
+    return AugmentDraw(order, factors, corner, flipped, box, channel)
 
 
 def draw_jitter(rng: random.Random, strength: float) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -16,11 +16,11 @@ from sdcl.data.pixels import ERASE_FILL, LUMINANCE, UNCHANGED
 from sdcl.runtime.devices import upload
 
 if TYPE_CHECKING:
-    from sdcl.data.augment_draws import Augmentation, Draw
+    from sdcl.data.augment_draws import Augmentation, AugmentDraw
 
 
 def augmented(
-    images: Tensor, augmentation: Augmentation, draws: Sequence[Draw], normalization: Normalization
+    images: Tensor, augmentation: Augmentation, draws: Sequence[AugmentDraw], normalization: Normalization
 ) -> Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), changed as drawn."""
     unit = to_unit(images)

@@ -34,8 +34,9 @@ from sdcl.config.supervision import status, supervision
 from sdcl.data.normalization import to_metadata
 from sdcl.datasets import MODALITIES
 from sdcl.inference.model_card import model_card
-from sdcl.inference.trained_model import METADATA, TrainedModel
+from sdcl.inference.trained_model import TrainedModel
 from sdcl.models.backbone import Backbone
+from sdcl.models.weight_files import EXPORTED
 from sdcl.runtime.errors import UserError, WeightError, writing
 from sdcl.runtime.files import write_bytes, write_text
 
@@ -105,7 +106,7 @@ def export(
             name: value.detach().cpu().contiguous() for name, value in trained.model.state_dict().items()
         }
         paths.append(folder / "model.safetensors")
-        metadata = {"format": "pt", METADATA: json.dumps(facts), **to_metadata(trained.normalization)}
+        metadata = {"format": "pt", EXPORTED: json.dumps(facts), **to_metadata(trained.normalization)}
         write_bytes(paths[-1], safetensors_bytes(tensors, metadata))
     paths.append(folder / "MODEL_CARD.md")
     write_text(paths[-1], model_card(trained, facts, comparisons, branches))
@@ -183,7 +184,7 @@ def write_onnx(
     for side in (graph.graph.input[0], graph.graph.output[0]):
         side.type.tensor_type.shape.dim[0].dim_param = "batch"
     about = {**facts, "modality": modality, "branches": branches}
-    onnx.helper.set_model_props(graph, {METADATA: json.dumps(about), **to_metadata(trained.normalization)})
+    onnx.helper.set_model_props(graph, {EXPORTED: json.dumps(about), **to_metadata(trained.normalization)})
     onnx.checker.check_model(graph)
     content = graph.SerializeToString()
     parity = compare(path.name, module, content, d.height, d.width)

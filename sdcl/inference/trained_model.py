@@ -33,7 +33,6 @@ from sdcl.runtime import checkpoint
 from sdcl.runtime.devices import choose_device, uses_bf16
 from sdcl.runtime.errors import CheckpointError, UserError, WeightError
 
-METADATA = EXPORTED
 Images = Tensor | np.ndarray | Sequence[str | Path | Image.Image | np.ndarray]
 
 
@@ -291,7 +290,7 @@ def _exported_state(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            about = json.loads(metadata[METADATA])
+            about = json.loads(metadata[EXPORTED])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         state = {"model": tensors} | {name: about[name] for name in ("settings", "epoch", "data", "rows")}
         if KEY in metadata:

@@ -1,4 +1,4 @@
-"""Instance memory of SDCL (see sdcl/methods/sdcl.py): one entry per training image, outliers included.
+"""Instance memory of SDCL, HIL and DCCL: one row per training image, outliers included.
 
 Legend: N images, B images of a batch, D dimensions.
 """

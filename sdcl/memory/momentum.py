@@ -1,4 +1,4 @@
-"""Momentum update of memory rows, sample by sample in batch order, as both memories use it.
+"""Momentum update of memory rows, sample by sample in batch order, as cluster and instance memories use it.
 
 Legend: B samples of a batch, R rows of the memory, D dimensions.
 """

@@ -134,7 +134,7 @@ class SDCLSettings:
         needs=_CROSS,
     )
     instance_momentum: float = setting(
-        0.9, "weight of the old entry in the update of an instance memory", bounds=SHARE, needs=_CNL
+        0.9, "weight of the old row in the update of an instance memory", bounds=SHARE, needs=_CNL
     )
     raw_instance_update: bool = setting(
         True,

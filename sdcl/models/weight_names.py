@@ -1,6 +1,6 @@
 """The table of weight formats: recognise a file by its tensors' names and shapes, and name them as our networks do.
 
-Each format is one entry of `FORMATS`, each kind of file that is known and not read one of `REFUSED`.
+Each format is one entry of `WEIGHT_FORMATS`, each kind of file that is known and not read one of `REFUSED`.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ def format_of(file: WeightFile) -> Format:
     Raises:
         WeightError: one that is known and not read.
     """
-    for known in FORMATS[:OURS]:
+    for known in WEIGHT_FORMATS[:OURS]:
         if known.recognised(file):
             return known
     for what, why, recognised in REFUSED:
         if recognised(file):
             raise WeightError(f"it is of {what}, which no --arch reads: {why}")
-    return next((known for known in FORMATS[OURS:] if known.recognised(file)), UNKNOWN)
+    return next((known for known in WEIGHT_FORMATS[OURS:] if known.recognised(file)), UNKNOWN_FORMAT)
 
 
 def _targets(name: str, rules: Rules) -> Iterator[str]:
@@ -286,7 +286,7 @@ def _of_imagenet_classes(file: WeightFile) -> bool:
     return file.has("fc.weight") and len(file.tensors["fc.weight"]) == 1000
 
 
-FORMATS = (
+WEIGHT_FORMATS = (
     Format("a checkpoint of this project", _starts("stems."), _same_names),
     Format(
         "a released SDCL checkpoint (dual-branch ViT)",
@@ -378,7 +378,7 @@ FORMATS = (
     ),
 )
 OURS = 3  # formats of networks with two stems, which nothing else resembles
-UNKNOWN = Format("a file of unknown format", lambda file: True, _same_names)
+UNKNOWN_FORMAT = Format("a file of unknown format", lambda file: True, _same_names)
 
 
 def _matches(pattern: str) -> Callable[[WeightFile], bool]:

@@ -63,7 +63,7 @@ def pretrain(settings: PretrainSettings) -> dict[str, float]:
     groups = parameter_groups(settings, objective)
     optimizer = torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     state: dict[str, Any] = {
-        "settings": weights.recorded(settings),
+        "settings": weights.recorded_settings(settings),
         "crops": len(crops),
         "step": 0,
         "seconds": 0.0,

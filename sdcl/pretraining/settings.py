@@ -123,10 +123,10 @@ def parse(argv: Sequence[str] | None, description: str) -> PretrainSettings:
     """
     parser = new_parser("sdcl pretrain", description)
     add_arguments(parser, PretrainSettings)
-    return checked(read_arguments(PretrainSettings, parser.parse_args(argv)))
+    return check_together(read_arguments(PretrainSettings, parser.parse_args(argv)))
 
 
-def checked(settings: PretrainSettings) -> PretrainSettings:
+def check_together(settings: PretrainSettings) -> PretrainSettings:
     """The settings, if they fit one another. Raises SettingError as `parse`."""
     if not settings.out:
         raise SettingError("--out FILE is required: the safetensors file to write")

@@ -17,13 +17,11 @@ from sdcl.data.normalization import IMAGENET, Normalization, to_metadata
 from sdcl.models.vit import SingleStemViT
 from sdcl.models.weight_files import read_weight_file
 from sdcl.models.weight_formats import stated_normalization
-from sdcl.models.weight_names import format_of
+from sdcl.models.weight_names import PRETRAINED_HERE, format_of
 from sdcl.pretraining.settings import UNRECORDED, PretrainSettings
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import CheckpointError, WeightError
 from sdcl.runtime.files import atomic, printable
-
-METADATA = "sdcl.pretrain"  # key of the safetensors metadata
 
 
 def load_initial(backbone: SingleStemViT, path: Path, chosen: Normalization | None = None) -> dict[str, Any]:
@@ -52,11 +50,11 @@ def load_initial(backbone: SingleStemViT, path: Path, chosen: Normalization | No
             "--std out"
         )
     backbone.normalization = stated or chosen or format_of(file).normalization or IMAGENET
-    about = file.metadata.get(METADATA)
+    about = file.metadata.get(PRETRAINED_HERE)
     return {"after": json.loads(about) if about else {"out": path.name}}
 
 
-def recorded(settings: PretrainSettings) -> dict[str, Any]:
+def recorded_settings(settings: PretrainSettings) -> dict[str, Any]:
     """The settings that a run must share with its checkpoint; folders of images by a fingerprint."""
     values = {name: value for name, value in asdict(settings).items() if name not in UNRECORDED}
     files = [
@@ -109,5 +107,7 @@ def write(model: SingleStemViT, out: Path, about: dict[str, Any]) -> None:
     state = model.state_dict()
     half = {n: t.cpu().half().contiguous() if t.is_floating_point() else t.cpu() for n, t in state.items()}
     with atomic(out) as part:
-        save_file(half, part, metadata={METADATA: json.dumps(about), **to_metadata(model.normalization)})
+        save_file(
+            half, part, metadata={PRETRAINED_HERE: json.dumps(about), **to_metadata(model.normalization)}
+        )
     print(f"written: {out} ({out.stat().st_size / 2**20:.1f} MiB)\n{json.dumps(about, indent=2)}")

@@ -50,7 +50,7 @@ class SettingsTables(NamedTuple):
 
 
 @dataclass
-class Views:
+class ModelViews:
     """Parts of the page that need model and images; a part that could not be made is empty.
 
     notices: remarks on the images that differ from what the run recorded.
@@ -77,7 +77,7 @@ def run_page(record: Record, *, embed: bool = True, attend: Sequence[str] = (), 
     if embed:
         views = make_views(record, missing, attend, moved)
     else:
-        views = Views()
+        views = ModelViews()
         missing.append(
             f"{MODEL_PARTS}: this page was made from the logs alone (--report logs, or --no-embed); "
             f"`sdcl report {printable(record.folder)}` adds them"
@@ -165,9 +165,11 @@ def settings_tables(record: Record) -> SettingsTables:
     )
 
 
-def make_views(record: Record, missing: list[str], attend: Sequence[str], moved: dict[str, str]) -> Views:
+def make_views(
+    record: Record, missing: list[str], attend: Sequence[str], moved: dict[str, str]
+) -> ModelViews:
     """Run the last model on the images; a part that cannot be made is named in `missing` instead."""
-    views = Views()
+    views = ModelViews()
     try:
         trained = open_model(record.folder, **moved)
         dataset = open_images(trained)

@@ -62,7 +62,7 @@ class ClusterSummary(NamedTuple):
     purity: float | None
 
 
-class Link(NamedTuple):
+class LabelLink(NamedTuple):
     """A label that images of both modalities carry. right: share of the visible images whose identity is
     the most frequent one of the infrared images; None where one is unknown.
     """
@@ -132,7 +132,7 @@ def cluster_summaries(
     return sorted(summaries, key=lambda c: (-len(c.members), c.label))
 
 
-def links(sets: dict[str, SavedLabels], identities: dict[str, np.ndarray] | None = None) -> list[Link]:
+def links(sets: dict[str, SavedLabels], identities: dict[str, np.ndarray] | None = None) -> list[LabelLink]:
     """Labels shared across modalities, those of most visible images first; none where the method's label
     sets are numbered apart. Of several pairs of sets the first counts.
     """
@@ -150,5 +150,5 @@ def links(sets: dict[str, SavedLabels], identities: dict[str, np.ndarray] | None
             if not any((of == UNKNOWN).any() for of in people):
                 values, counts = np.unique(people[1], return_counts=True)
                 right = float((people[0] == values[counts.argmax()]).mean())
-        found.append(Link(label, visible, infrared, right))
+        found.append(LabelLink(label, visible, infrared, right))
     return sorted(found, key=lambda link: (-len(link.visible), link.label))

@@ -101,7 +101,7 @@ def _rank_and_count() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def alone() -> bool:
+def single_process() -> bool:
     """Whether this is the only process."""
     return _rank_and_count()[1] == 1
 
@@ -114,7 +114,7 @@ def barrier() -> None:
 
 def any_process(flag: bool) -> bool:
     """Whether the flag is set on any process. All processes must call it."""
-    if alone():
+    if single_process():
         return flag
     highest = torch.tensor(int(flag), device=_exchange_device())
     dist.all_reduce(highest, dist.ReduceOp.MAX)
@@ -123,7 +123,7 @@ def any_process(flag: bool) -> bool:
 
 def equal_everywhere(value: Any) -> bool:
     """Whether all processes hold equal values, which must be picklable."""
-    if alone():
+    if single_process():
         return True
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
@@ -139,7 +139,7 @@ def assert_equal(tensors: list[Tensor], when: str) -> None:
     Raises:
         RuntimeError: processes hold different values.
     """
-    if alone():
+    if single_process():
         return
     digest = hashlib.sha256()
     for tensor in tensors:

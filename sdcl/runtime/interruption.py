@@ -52,6 +52,6 @@ class Interruption:
         if together:
             signalled = distributed.any_process(bool(self.signal_name))
         else:
-            signalled = bool(self.signal_name) and distributed.alone()
+            signalled = bool(self.signal_name) and distributed.single_process()
         if signalled:
             raise Interrupted(self.signal_name or "a signal to another process")

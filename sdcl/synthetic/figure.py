@@ -28,7 +28,7 @@ from sdcl.synthetic.person import (
 )
 
 
-def draw_person(person: Person, pose: Pose, size: tuple[int, int]) -> np.ndarray:
+def draw_figure(person: Person, pose: Pose, size: tuple[int, int]) -> np.ndarray:
     """Label map of a person in a pose, uint8 (H, W) for size (H, W)."""
     label_map = Image.new("L", (size[1], size[0]), 0)
     pen = Pen(label_map, person, pose)

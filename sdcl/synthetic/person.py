@@ -115,15 +115,15 @@ class Person:
 
 def random_person(seed: Sequence[int], difficulty: str = "medium") -> Person:
     """An identity of the pretraining namespace, a pure function of `seed`; never one of a benchmark set."""
-    return draw_person(PRETRAINING, seed, difficulty)
+    return sample_person(PRETRAINING, seed, difficulty)
 
 
 def benchmark_person(seed: Sequence[int], difficulty: str = "medium") -> Person:
     """An identity of the benchmark namespace; `seed` is (seed, layout, set, identity)."""
-    return draw_person(BENCHMARK, seed, difficulty)
+    return sample_person(BENCHMARK, seed, difficulty)
 
 
-def draw_person(namespace: int, seed: Sequence[int], difficulty: str) -> Person:
+def sample_person(namespace: int, seed: Sequence[int], difficulty: str) -> Person:
     """An identity of any namespace. Raises ValueError for an unknown difficulty."""
     check_difficulty(difficulty)
     rng = generator(namespace, seed)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sdcl.synthetic.figure import draw_person
+from sdcl.synthetic.figure import draw_figure
 from sdcl.synthetic.pen import Pose, part_mask
 from sdcl.synthetic.person import (
     CLUTTER,
@@ -85,7 +85,7 @@ def render(
     height, width = size or _crop_size(rng)
     label_size = (height * OVERSAMPLING, width * OVERSAMPLING)
     pose = _walked(_pose(rng, person, camera, *label_size, strength), frame, label_size[1])
-    label_map = draw_person(person, pose, label_size).copy()
+    label_map = draw_figure(person, pose, label_size).copy()
     _apply_patterns(label_map, person, pose)
     _occlude(rng, label_map, strength)
     pixel_values = _pixel_values(rng, person, camera)

@@ -39,7 +39,7 @@ def initial_model(settings: Settings, data: str = "") -> tuple[Backbone, str]:
     prepare_blocks(model, settings)
     state = run_state.newest_state(settings.run_dir)[0] if run_state.continues(settings) else None
     if state is not None:
-        before, chosen = run_state.normalization_of(state), chosen_normalization(settings)
+        before, chosen = run_state.saved_normalization(state), chosen_normalization(settings)
         model.normalization = before if chosen is None or chosen.close_to(before) else chosen
         return model, f"the checkpoint in {settings.run_dir} goes before --from-run {settings.model.from_run}"
     source = end_of_stage(settings, method, stage, data)

@@ -51,7 +51,7 @@ def state_of(
     }
 
 
-def normalization_of(state: dict[str, Any]) -> Normalization:
+def saved_normalization(state: dict[str, Any]) -> Normalization:
     """Mean and deviation that the model of a state was trained with; ImageNet's in one of an earlier version.
 
     Raises:

@@ -280,7 +280,7 @@ class TrainingSession:
         """Continue with the checkpoint's mean and deviation, which the model has been trained with since, whatever
         the pretrained file says by now. Other flags have been refused, or --resume-anyway wants them.
         """
-        before = run_state.normalization_of(state)
+        before = run_state.saved_normalization(state)
         if self.settings.model.mean or before == self.model.normalization:
             return
         self.log.line(

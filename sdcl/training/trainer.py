@@ -168,7 +168,7 @@ class StageTrainer:
         from what the main one saves has the same log.
         """
         history = self.progress.history
-        if history and not distributed.alone():
+        if history and not distributed.single_process():
             self.progress.history = list(self._shared(history))
 
     @staticmethod

@@ -88,7 +88,7 @@ def test_chosen_pixels_are_written_and_may_not_contradict_the_initial_weight(tmp
 def test_a_checkpoint_without_newer_settings_continues(tmp_path):
     objective = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(objective.parameters())
-    settings = weights.recorded(parse(["--out", "w"], ""))
+    settings = weights.recorded_settings(parse(["--out", "w"], ""))
     state = {"settings": settings, "crops": 1, "step": 3, "seconds": 0.0}
     older = {name: value for name, value in settings.items() if name not in ("mean", "std")}
     weights.save_checkpoint(tmp_path / "w", objective, optimizer, {**state, "settings": older})

@@ -5,7 +5,7 @@ from helpers.pages import Page
 
 from sdcl.reporting import grids
 from sdcl.reporting.html import Table, render
-from sdcl.reporting.page_run import SettingsTables, Views
+from sdcl.reporting.page_run import ModelViews, SettingsTables
 
 
 def test_best_median_worst():
@@ -36,7 +36,7 @@ def page_with(**views):
     lists = {name: [] for name in ("notices", "numbers", "missing", "curves", "label_charts", "time_charts")}
     settings = SettingsTables(empty, empty, empty)
     return render(
-        "run.html", title="", subtitle="", results=empty, epochs=0, published_withheld=False, views=Views(**views), cluster_images=15,
+        "run.html", title="", subtitle="", results=empty, epochs=0, published_withheld=False, views=ModelViews(**views), cluster_images=15,
         settings=settings, use_of_identities="", **lists,
     )  # fmt: skip
 

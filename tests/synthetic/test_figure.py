@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sdcl.synthetic.figure import draw_person
+from sdcl.synthetic.figure import draw_figure
 from sdcl.synthetic.pen import Pose, part_mask
 from sdcl.synthetic.person import BAG, DARK, HAIR, HAT, LOWER, SKIN, SOCK, UPPER, random_person
 
@@ -19,13 +19,13 @@ PLAIN = replace(
 
 def areas(person, pose=FRONT):
     """Body part -> pixels."""
-    label_map = draw_person(person, pose, SIZE)
+    label_map = draw_figure(person, pose, SIZE)
     assert label_map.shape == SIZE and label_map.dtype == np.uint8
     return {part: int(part_mask(label_map, part).sum()) for part in range(32)}
 
 
 def test_a_person_fills_the_crop_and_stands_on_the_ground():
-    body = draw_person(PLAIN, FRONT, SIZE) != 0
+    body = draw_figure(PLAIN, FRONT, SIZE) != 0
     rows = np.flatnonzero(body.any(1))
     assert rows[0] > 5 and 270 < rows[-1] < 288 and 0.1 < body.mean() < 0.4
 

@@ -1,5 +1,5 @@
-"""Parts that methods are composed of: clustering with the run's settings, cluster contrast, collaborative
-neighbour learning.
+"""Parts that methods are composed of: clustering with the run's settings; cluster, alternate, camera, hybrid,
+identity and dual-consistency contrast; collaborative neighbour learning.
 """
 
 import lazy_loader
