@@ -1,4 +1,5 @@
-"""Unsupervised visible-infrared person re-identification (VI-ReID): SDCL and its family, exact and reproducible.
+"""Unsupervised visible-infrared person re-identification (VI-ReID): SDCL and its
+family, exact and reproducible.
 
 The public names are loaded when they are used; `import sdcl` imports neither torch nor NumPy.
 
@@ -11,12 +12,14 @@ The rooms of the package, in the order of an image's journey:
 train.py        the training run on one page
 test.py         checkpoint -> CMC, mAP, mINP
 config/         settings, recipes (method x data set), command line
-datasets/       WHICH IMAGES: SYSU-MM01, RegDB, LLCM, HITSZ-VCM, BUPTCampus, custom; protocols; preparation; inspection
+datasets/       WHICH IMAGES: SYSU-MM01, RegDB, LLCM, HITSZ-VCM, BUPTCampus, custom;
+                protocols; preparation; inspection
 data/           IMAGES -> TENSORS: decoded cache, augmentation, sampler
 models/         layers, dual-branch ViT, two-stream ResNet, weight formats, pretrained weights
 inference/      IMAGES -> FEATURES: extraction, trained models, embeddings, search, export
 clustering/     FEATURES -> PSEUDO-LABELS of one modality or of both: k-reciprocal Jaccard distance, DBSCAN
-association/    PSEUDO-LABELS ACROSS MODALITIES: CRA, CMLU and CAE, CMA, cluster matching, label transfer and refinement
+association/    PSEUDO-LABELS ACROSS MODALITIES: CRA, CMLU and CAE, CMA, cluster
+                matching, label transfer and refinement
 memory/         cluster, instance and hybrid memories; centres, prototypes
 losses/         cluster, neighbour (CNL), hybrid, multi-positive and inverse-distance contrast
 methods/        WHICH labels, links, memories and losses, WHEN: one file per method

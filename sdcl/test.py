@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Exit codes: 0 tested, 2 bad input."""
     settings, _, given = parse(argv, "sdcl test", "Test trained models by the protocols of their data set.")
-    # imported when the flags are known to be right, as in the functions below: torch and the rest take seconds
+    # imported when the flags are known to be right, as in the functions below:
+    # torch and the rest take seconds
     from sdcl.evaluation.protocols import mean_results
     from sdcl.evaluation.tables import results_table
     from sdcl.reporting.write import report_after_run
@@ -95,7 +96,8 @@ class Tested(NamedTuple):
 
 
 def refuse_other_run(settings: Settings) -> None:
-    """Refuse a --checkpoint from elsewhere if the run folder holds a training, whose results its own would replace.
+    """Refuse a --checkpoint from elsewhere if the run folder holds a training, whose
+    results its own would replace.
 
     Raises:
         SettingError: naming the flag that says where the results go.
@@ -104,8 +106,8 @@ def refuse_other_run(settings: Settings) -> None:
     trained = any((folder / name).exists() for name in ("metrics.jsonl", "last.pt"))
     if named and trained and not Path(named).absolute().is_relative_to(folder.absolute()):
         raise SettingError(
-            f"--checkpoint {named} is not of the run in {folder}, whose results this test would replace: say with "
-            "--logs-dir where its results go"
+            f"--checkpoint {named} is not of the run in {folder}, whose results this test would replace: say "
+            "with --logs-dir where its results go"
         )
 
 

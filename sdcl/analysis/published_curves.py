@@ -1,7 +1,7 @@
 """Metrics and label counts of the authors' training log (released SDCL code, SYSU-MM01).
 
-Comparable only with runs of the same recipe on the same, real images. Epoch 49 is the last one, which is what a
-run here ends with; 38 is the log's best by test.
+Comparable only with runs of the same recipe on the same, real images. Epoch 49 is the last one, which is what
+a run here ends with; 38 is the log's best by test.
 """
 
 from __future__ import annotations

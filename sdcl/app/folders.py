@@ -42,8 +42,8 @@ class AllowedFolders:
         return Path(os.path.realpath(path))
 
     def require_images(self, root: Path, paths: Sequence[str]) -> None:
-        """Check images below an allowed folder. Raises DataError for a link, to an image or to a folder on the
-        way to it, that leads outside.
+        """Check images below an allowed folder. Raises DataError for a link, to an image or to a folder on
+        the way to it, that leads outside.
         """
         for folder in {os.path.dirname(path) for path in paths}:
             self.require(root / folder)

@@ -61,8 +61,8 @@ def associate_with_identities(features: Tensor, ids: np.ndarray, identities: Ten
 
     Our reading of TAA (IEEE TIP 32, 2023), whose equations are not at hand:
 
-    1. clusters and identities are matched one to one, with the least total cost exp(-s), s the cosine of their
-       means (Hungarian algorithm); a cluster that is left over takes its nearest identity;
+    1. clusters and identities are matched one to one, with the least total cost exp(-s), s the cosine of
+       their means (Hungarian algorithm); a cluster that is left over takes its nearest identity;
     2. a pair stays if each is the other's nearest, or if most images of the cluster, more than half, vote for
        the identity: it is their nearest one.
 

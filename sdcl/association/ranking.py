@@ -60,8 +60,9 @@ def collaborative_ranking(
         require_finite(side)
         if len(unit) != len(units[0]) or len(side) != len(sides[0]) or unit.shape[1] != side.shape[1]:
             raise ValueError(
-                f"branch {branch!r} has queries {tuple(side.shape)} and keys {tuple(unit.shape)}, the first branch "
-                f"{len(sides[0])} queries and {len(units[0])} keys: all branches describe the same images"
+                f"branch {branch!r} has queries {tuple(side.shape)} and keys "
+                f"{tuple(unit.shape)}, the first branch {len(sides[0])} queries and "
+                f"{len(units[0])} keys: all branches describe the same images"
             )
     labels = torch.as_tensor(as_labels("key_labels", key_labels, len(units[0])), device=units[0].device)
     k = min(k, len(labels))
@@ -106,7 +107,8 @@ def majority_of_neighbors(
         int64 (N,), labels or -1.
 
     Raises:
-        ValueError: no image, not one label for each image, or k below 1. TrainingError: features are not finite.
+        ValueError: no image, not one label for each image, or k below 1.
+        TrainingError: features are not finite.
     """
     at_least_one(k=k)
     # (N, branches * D), whose dot products are the sums of the cosines

@@ -24,8 +24,8 @@ from sdcl.runtime.files import printable
 from sdcl.runtime.program import FINISHED, INTERRUPTED, Interrupted, program
 
 DESCRIPTION = (
-    "Train one experiment with several seeds, and compare the runs. Every further flag is one of `sdcl train`; --logs-dir "
-    "names the folder that gets a run folder seed_N for each seed, and the page."
+    "Train one experiment with several seeds, and compare the runs. Every further flag is one of "
+    "`sdcl train`; --logs-dir names the folder that gets a run folder seed_N for each seed, and the page."
 )
 PAGE = "repeat.html"
 
@@ -108,7 +108,8 @@ class Runs:
         failed = [(folder, code) for folder, code in zip(folders, codes) if code != FINISHED]
         if failed:
             raise TrainingError(
-                "not every seed could be trained; the same command goes on with these alone, when the cause is mended:\n  "
+                "not every seed could be trained; the same command goes on with these "
+                "alone, when the cause is mended:\n  "
                 + "\n  ".join(
                     f"{printable(folder)} ended with exit code {code}: {last_words(folder / 'output.txt')}"
                     for folder, code in failed
@@ -141,7 +142,9 @@ class Runs:
         return code
 
     def _environment(self, number: int) -> dict[str, str]:
-        """The environment of run `number`: its share of the cores, and one GPU where several runs share several."""
+        """The environment of run `number`: its share of the cores, and one GPU
+        where several runs share several.
+        """
         share = max(1, (os.cpu_count() or 1) // self.jobs)
         environment = dict(os.environ)
         if self.jobs > 1:

@@ -50,10 +50,10 @@ class LabelSet:
         labels: of all N training images of the modality.
         rows: int (n,), the images that were clustered; None: all of them. The others are outliers by
             construction.
-        identities_of: modality whose numbered identities (--labels) the labels are, so that the log can say how
-            many are right; "": they are clusters.
-        shared_with: name of the other modality's set whose label numbers these are: equal numbers link images of
-            both; "": numbered apart.
+        identities_of: modality whose numbered identities (--labels) the labels are, so that the log can say
+            how many are right; "": they are clusters.
+        shared_with: name of the other modality's set whose label numbers these are: equal numbers link
+            images of both; "": numbered apart.
     """
 
     name: str

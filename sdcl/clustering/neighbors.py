@@ -2,7 +2,8 @@
 
 The N x N matrix of products is computed strip by strip and only above its diagonal: each product enters the
 lists of both of its images (`neighbors_cpu.py`, `neighbors_gpu.py`). Ranks that wait in `once` compute strips
-as well, see `sdcl.runtime.work_sharing`. faiss is the other engine, exact or approximate (`neighbors_faiss.py`).
+as well, see `sdcl.runtime.work_sharing`. faiss is the other engine, exact or
+approximate (`neighbors_faiss.py`).
 
 Legend: N images, D dimensions, k entries of a list.
 """

@@ -1,8 +1,9 @@
-"""Neighbour lists through faiss: flat (exact) and inverted lists (approximate), on the device of the features.
+"""Neighbour lists through faiss: flat (exact) and inverted lists (approximate),
+on the device of the features.
 
-Inverted lists: k-means parts the images into lists, and a query is compared with the images of the lists whose
-centroids are nearest to it. Johnson, Douze, Jegou, Billion-scale similarity search with GPUs, IEEE Transactions
-on Big Data 2021, https://arxiv.org/abs/1702.08734.
+Inverted lists: k-means parts the images into lists, and a query is compared with the images of the lists
+whose centroids are nearest to it. Johnson, Douze, Jegou, Billion-scale similarity search with GPUs, IEEE
+Transactions on Big Data 2021, https://arxiv.org/abs/1702.08734.
 
 Legend: M images that are searched, n queries, D dimensions, k entries of a list.
 """
@@ -59,9 +60,9 @@ class InvertedLists:
             return max(1, min(round(4 * sqrt(images)), images // IMAGES_PER_LIST))
         if images < IMAGES_PER_LIST * self.lists:
             raise SettingError(
-                f"--knn-lists {self.lists} needs {IMAGES_PER_LIST * self.lists:,} images, {IMAGES_PER_LIST} a "
-                f"list, and {images:,} are searched: lower --knn-lists (0: by the number of images), or search "
-                "exactly with --knn torch"
+                f"--knn-lists {self.lists} needs {IMAGES_PER_LIST * self.lists:,} images, {IMAGES_PER_LIST} "
+                f"a list, and {images:,} are searched: lower --knn-lists (0: by the number of images), or "
+                "search exactly with --knn torch"
             )
         return self.lists
 
@@ -72,7 +73,8 @@ def is_faiss(backend: str) -> bool:
 
 
 def inverted_lists(backend: str) -> InvertedLists | None:
-    """Settings in the name of an approximate search, "faiss-ivf" or "faiss-ivf:lists=L,probes=P"; None: exact.
+    """Settings in the name of an approximate search, "faiss-ivf" or
+    "faiss-ivf:lists=L,probes=P"; None: exact.
 
     Raises:
         SettingError: another spelling, or numbers out of range.
@@ -134,11 +136,12 @@ def nearest(
     """The k nearest images to each query, nearest first.
 
     Features on a GPU are searched there if faiss has a GPU part, and copied to the CPU if not. Every list is
-    full: where the probed lists hold fewer than k images, the query is searched exactly. Of equally near images
-    any may come first, or be listed at all.
+    full: where the probed lists hold fewer than k images, the query is searched exactly. Of equally near
+    images any may come first, or be listed at all.
 
     Args:
-        images: float32 (M, D), M at least k. queries: float32 (n, D) on the same device, finite as the images.
+        images: float32 (M, D), M at least k. queries: float32 (n, D) on the
+            same device, finite as the images.
         backend: "faiss", "faiss-ivf" or a string of `InvertedLists`.
         inner_product: compare by dot product, the largest first, in the place of squared Euclidean distance.
 

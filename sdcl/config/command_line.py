@@ -111,7 +111,9 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 
 def _other_readers(one: NamedField, method: str) -> str:
-    """The other methods that have a setting of this name, and their defaults and meanings where they differ."""
+    """The other methods that have a setting of this name, and their defaults
+    and meanings where they differ.
+    """
     notes = []
     for other in readers_of(one.name):
         if other != method:
@@ -187,7 +189,8 @@ def resolve(given: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
 def _refuse(given: dict[str, Any], reasons: Mapping[str, str]) -> None:
     """Refuse the given flags that have a reason to be without effect."""
     lines = [
-        f"{flag_with(name, False) if given[name] is False else flag_of(name)} has no effect in this run: {reason}"
+        f"{flag_with(name, False) if given[name] is False else flag_of(name)} has "
+        f"no effect in this run: {reason}"
         for name, reason in reasons.items()
         if reason
     ]

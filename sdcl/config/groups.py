@@ -96,8 +96,8 @@ class RunSettings:
     )
     precision: str = setting(
         "fp32",
-        "arithmetic of the network: fp32 as released, tf32 (NVIDIA GPUs), bf16 (autocast), or auto: bf16 where "
-        "the hardware multiplies it; labels and metrics are never computed in less than float32",
+        "arithmetic of the network: fp32 as released, tf32 (NVIDIA GPUs), bf16 (autocast), or auto: bf16 "
+        "where the hardware multiplies it; labels and metrics are never computed in less than float32",
         choices=("fp32", "tf32", "bf16", "auto"),
         of_test=True,
     )
@@ -152,8 +152,9 @@ class AugmentSettings:
     )
     jitter_views: str = setting(
         "all",
-        "what --color-jitter changes: all training images, the second views of visible images alone (exchanged), or "
-        "these and, until the method begins a second stage with a new optimiser, infrared images (first-stage)",
+        "what --color-jitter changes: all training images, the second views of visible images "
+        "alone (exchanged), or these and, until the method begins a second stage with a new "
+        "optimiser, infrared images (first-stage)",
         choices=("all", "exchanged", "first-stage"),
         needs={"color_jitter": POSITIVE},
     )
@@ -196,8 +197,8 @@ class ModelSettings:
     )
     mean: tuple[float, ...] = setting(
         (),
-        "mean of red, green and blue pixels in 0 .. 1 that images are normalised with, three numbers; together with "
-        "--std; without both: the pretrained weights' own, or ImageNet's",
+        "mean of red, green and blue pixels in 0 .. 1 that images are normalised with, three numbers; "
+        "together with --std; without both: the pretrained weights' own, or ImageNet's",
         bounds=SHARE,
         of_test=True,
     )
@@ -240,8 +241,8 @@ class BatchSettings:
     num_instances: int = setting(16, "images of each cluster in a batch", bounds=AT_LEAST_1)
     iters: int = setting(
         200,
-        "training steps of a stage of an epoch; SDCL has --iters-unified, GUR --camera-iters for others of its "
-        "stages, and BMIL's common clusters take as many once more",
+        "training steps of a stage of an epoch; SDCL has --iters-unified, GUR --camera-iters for others of "
+        "its stages, and BMIL's common clusters take as many once more",
         bounds=AT_LEAST_1,
     )
     cam: bool = setting(True, "prefer images of other cameras than the anchor's when a cluster is sampled")

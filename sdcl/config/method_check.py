@@ -1,4 +1,5 @@
-"""Check the class of a method when it is first used, so that a mistake is named at once and with the method's name.
+"""Check the class of a method when it is first used, so that a mistake is named at
+once and with the method's name.
 
 All methods' settings are flags of one command line: an unfinished method would otherwise break every run.
 """

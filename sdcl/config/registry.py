@@ -55,8 +55,8 @@ class MethodRegistry(Mapping[str, Any]):
                 if self._entries.setdefault(point.name, point.value) != point.value:
                     package = point.dist.name if point.dist else "a package"
                     raise SettingError(
-                        f"{package} offers a method named {point.name!r} ({point.value}), and there is one already; "
-                        f"rename its entry point, or uninstall {package}"
+                        f"{package} offers a method named {point.name!r} ({point.value}), and there is one "
+                        f"already; rename its entry point, or uninstall {package}"
                     )
         return self._entries
 
@@ -68,8 +68,8 @@ class MethodRegistry(Mapping[str, Any]):
                 entry = getattr(import_module(module), attribute, None)
             except ImportError as error:
                 raise SettingError(
-                    f"method {name!r} cannot be imported from {module}: {error}; mend it, or uninstall the package "
-                    "that offers it"
+                    f"method {name!r} cannot be imported from {module}: {error}; mend it, or "
+                    "uninstall the package that offers it"
                 ) from error
             if entry is None:
                 raise SettingError(

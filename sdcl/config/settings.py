@@ -100,7 +100,8 @@ def fields_by_name(method: str | None = None) -> dict[str, NamedField]:
     Names are unique, because flags are; methods may share one of the same type and choices.
 
     Raises:
-        SettingError: a method's class cannot be used, or its setting has another type than one of the same name.
+        SettingError: a method's class cannot be used, or its setting has another
+            type than one of the same name.
     """
     result = dict(_shared_by_name())
     owners: dict[str, str] = {}
@@ -110,8 +111,8 @@ def fields_by_name(method: str | None = None) -> dict[str, NamedField]:
             owner = owners.setdefault(one.name, name)
             if (first.kind, first.about.choices) != (one.kind, one.about.choices):
                 raise SettingError(
-                    f"setting {one.name!r} of method {name!r} has another type or other choices than that of method "
-                    f"{owner!r}, and both are one flag; rename it"
+                    f"setting {one.name!r} of method {name!r} has another type or other choices than that of "
+                    f"method {owner!r}, and both are one flag; rename it"
                 )
     return result
 
@@ -185,8 +186,9 @@ def known_values(values: Mapping[str, Any]) -> dict[str, Any]:
     method = values.get("method", RunSettings().method)
     if method not in METHODS:
         raise SettingError(
-            f"it was trained with method {method!r}, which is not registered here; install the package that offers "
-            f"it (entry point sdcl.methods), or call METHODS.register first. Registered: {', '.join(METHODS)}"
+            f"it was trained with method {method!r}, which is not registered here; install the "
+            "package that offers it (entry point sdcl.methods), or call METHODS.register first. "
+            f"Registered: {', '.join(METHODS)}"
         )
     known = fields_by_name(method)
     renamed = {now: values[then] for now, then in RENAMED.items() if then in values and now not in values}
@@ -219,8 +221,8 @@ def check(settings: Settings) -> None:
         )
     if augment.jitter_views == "exchanged" and augment.color_jitter and not augment.second_view:
         raise SettingError(
-            "--jitter-views exchanged changes the second views alone, and --no-second-view leaves none, so that "
-            "--color-jitter would change nothing: add --jitter-views all, or --color-jitter 0"
+            "--jitter-views exchanged changes the second views alone, and --no-second-view leaves none, so "
+            "that --color-jitter would change nothing: add --jitter-views all, or --color-jitter 0"
         )
     batch, test = settings.batch, settings.test
     modes, shots = comma_separated(test.modes), comma_separated(test.shots)
@@ -277,7 +279,10 @@ def why_unread(name: str, settings: Settings) -> str:
         readers = [d for d in DATASETS if name in DATASETS[d].reads]
         return f"data set {dataset} does not use it; {_listed(readers, '-d')} would read it"
     if about.arch and not settings.model.arch.startswith(about.arch):
-        return f"--arch {settings.model.arch} does not use it; an architecture {about.arch[0]}_... or another ViT would read it"
+        return (
+            f"--arch {settings.model.arch} does not use it; an architecture {about.arch[0]}_... or another "
+            "ViT would read it"
+        )
     return unmet_need(about, flat(settings))
 
 

@@ -12,7 +12,8 @@ one image after another (`augment_cpu.py`), images on a GPU through PyTorch, the
 
 Two consequences of the order, both as in the released ADCA, GUR and SDCL training code: the pad is black (0
 before the mean is subtracted), and erasing writes the [0, 1]-scale colour `ERASE_FILL` into an already
-standardised image: the same numbers enter the network whatever the mean and deviation are. The channel operation comes last and so also acts on the erased rectangle.
+standardised image: the same numbers enter the network whatever the mean and deviation are. The channel
+operation comes last and so also acts on the erased rectangle.
 
 One deliberate difference: jitter is applied at the training size, after the resize. The released code jitters
 before the resize; pointwise operations commute with a linear resize except for clamping, for rounding to

@@ -219,7 +219,8 @@ def open_cache(
 
 def open_file(path: Path, device: torch.device) -> ImageCache:
     """The images of a file of `build_caches`. Processes that map the same file share its pages."""
-    # read-only: Linux counts a map that may be written ("c") as memory and refuses one larger than the machine's
+    # read-only: Linux counts a map that may be written ("c") as memory and
+    # refuses one larger than the machine's
     return ImageCache(np.load(path, mmap_mode="r"), device)
 
 

@@ -1,7 +1,8 @@
 """Mean and deviation that pixels are normalised with: a property of the pretrained weights.
 
-They are found when a weight is loaded (models/pretrained.py), are the network's `normalization` from then on, and
-are stored in every checkpoint and exported file. A checkpoint or weight file without them means ImageNet's.
+They are found when a weight is loaded (models/pretrained.py), are the network's `normalization`
+from then on, and are stored in every checkpoint and exported file. A checkpoint or weight file
+without them means ImageNet's.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ TOLERANCE = 1e-3  # numbers that differ by less are roundings of one another; ha
 
 @dataclass(frozen=True)
 class Normalization:
-    """A pixel value p in 0 .. 1 of channel c enters the network as (p - mean[c]) / std[c]; channels are RGB."""
+    """A pixel value p in 0 .. 1 of channel c enters the network as (p -
+    mean[c]) / std[c]; channels are RGB.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -74,7 +77,8 @@ def recorded(state: Mapping[str, Any]) -> Normalization:
 
 
 def from_metadata(metadata: Mapping[str, str] | None) -> Normalization | None:
-    """The normalisation in the metadata of a safetensors file or ONNX graph of this project; None without any.
+    """The normalisation in the metadata of a safetensors file or ONNX graph of
+    this project; None without any.
 
     Raises:
         ValueError: no JSON, or as `Normalization.of`.

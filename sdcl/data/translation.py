@@ -129,8 +129,8 @@ def paths_in_folder(paths: Sequence[str], data_dir: Path, kind: str) -> list[str
     outside = [path for path in paths if not Path(path).is_relative_to(root)]
     if outside:
         raise DataError(
-            f"--translation {kind} needs images below {printable(root)}, which {printable(outside[0])} is not; "
-            "choose another translation"
+            f"--translation {kind} needs images below {printable(root)}, which {printable(outside[0])} is "
+            "not; choose another translation"
         )
     found = [os.path.join(folder, Path(path).relative_to(root)) for path in paths]
     missing = [path for path in found if not os.path.isfile(path)]

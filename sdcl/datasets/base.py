@@ -207,8 +207,8 @@ class Dataset:
         return self.source.protocols(self, options or ProtocolOptions())
 
     def identities(self, modality: str) -> np.ndarray:
-        """Identities of the training images of one modality, numbered 0 .. K-1: int64 (N,). Those of the other
-        are not read.
+        """Identities of the training images of one modality, numbered 0 .. K-1: int64 (N,).
+        Those of the other are not read.
 
         Raises:
             DataError: an identity is unknown, or all images are of one person.
@@ -220,14 +220,14 @@ class Dataset:
             raise DataError(
                 f"--labels {modality} where identities are unknown: {self.data_dir} names no identity of "
                 f"{len(unknown)} of {len(samples)} {modality} training images, the first "
-                f"{printable(samples[unknown[0]].path)}; fill in the column `identity` of the table of images, "
-                "or train with --labels none"
+                f"{printable(samples[unknown[0]].path)}; fill in the column `identity` of the table of "
+                "images, or train with --labels none"
             )
         names, numbers = np.unique(found, return_inverse=True)
         if len(names) < 2:
             raise DataError(
-                f"--labels {modality}: all {len(samples)} {modality} training images of {self.data_dir} are of "
-                "one identity, and a contrast needs two; add images, or train with --labels none"
+                f"--labels {modality}: all {len(samples)} {modality} training images of {self.data_dir} are "
+                "of one identity, and a contrast needs two; add images, or train with --labels none"
             )
         return numbers.astype(np.int64)
 

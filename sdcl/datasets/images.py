@@ -33,12 +33,13 @@ def as_rgb(image: Image.Image) -> Image.Image:
     """An image as RGB of 8 bits, upright: turned as its EXIF orientation says. Transparency is dropped.
 
     Raises:
-        DataError: more than 8 bits a pixel in one channel, of which Pillow would cut off all that is above 255.
+        DataError: more than 8 bits a pixel in one channel, of which Pillow would
+            cut off all that is above 255.
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         raise DataError(
-            f"it has more than 8 bits a pixel (mode {image.mode}); which of them count is yours to say: convert it "
-            "to 8 bits, all images of a camera in the same way"
+            f"it has more than 8 bits a pixel (mode {image.mode}); which of them count is yours to say: "
+            "convert it to 8 bits, all images of a camera in the same way"
         )
     if image.getexif().get(ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)

@@ -95,8 +95,8 @@ def parser() -> argparse.ArgumentParser:
                 type=int,
                 metavar="N",
                 default=source.every,
-                help="one frame in N of each track is an image (default %(default)s, which gives about as many "
-                "training images as SYSU-MM01 has)",
+                help="one frame in N of each track is an image (default %(default)s, which gives about as "
+                "many training images as SYSU-MM01 has)",
             )
         if source.trials:
             one.add_argument(
@@ -184,8 +184,8 @@ def prepare(
     surplus = _surplus(plan)
     if surplus and not before:
         raise DataError(
-            f"{out} has {len(surplus)} files that `sdcl prepare` did not write and this preparation does not have, "
-            f"such as {printable(surplus[0])}; move them away, or choose another --out"
+            f"{out} has {len(surplus)} files that `sdcl prepare` did not write and this preparation does not "
+            f"have, such as {printable(surplus[0])}; move them away, or choose another --out"
         )
     begun = {**manifest, "trials": {t: e for t, e in done.items() if t not in entries}, UNFINISHED: True}
     write_text(out / MANIFEST, json.dumps(begun, indent=2) + "\n")

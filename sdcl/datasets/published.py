@@ -106,8 +106,8 @@ def _synthetic_remark(data_dir: Path, manifest: dict[str, Any]) -> str:
 def _track_remark(source: PublishedSource, manifest: dict[str, Any] | None) -> str:
     every = one_in((manifest or {}).get("every", source.every))
     return (
-        f"{source.title} is a set of tracks: {every} of each is an image (sdcl prepare {source.name} --every), "
-        f"and the recipes are those of -d {source.recipe_of}, untuned"
+        f"{source.title} is a set of tracks: {every} of each is an image (sdcl prepare {source.name} "
+        f"--every), and the recipes are those of -d {source.recipe_of}, untuned"
     )
 
 

@@ -8,8 +8,8 @@
     info/query_IDX.txt                  rows of the test tracks, from 1: the infrared ones
 
 Tracks of fewer than 12 frames are left out of training and test, as in the readers of published methods: the
-lists have 11,061 and 10,802 tracks (5,159 infrared, 5,643 visible). The counts below are those of such a reader. A
-camera has one number in both modalities.
+lists have 11,061 and 10,802 tracks (5,159 infrared, 5,643 visible). The counts below are those of such a
+reader. A camera has one number in both modalities.
 
 Protocol: all infrared tracks query all visible ones, and the reverse; a query does not see its own identity
 in its own camera; the CMC counts tracks.
@@ -81,18 +81,21 @@ def read_tracks(path: Path) -> Iterator[tuple[int, list[int]]]:
     for row, numbers in read_numbers(path):
         if len(numbers) != 5 or numbers[0] not in MODALITY_OF or not 1 <= numbers[1] <= numbers[2]:
             raise DataError(
-                f"split file {path}, line {row}: expected `modality first last person camera` with modality 1 "
-                f"or 2 and first at most last, got {' '.join(map(str, numbers))[:60]!r}"
+                f"split file {path}, line {row}: expected `modality first last person camera` with modality "
+                f"1 or 2 and first at most last, got {' '.join(map(str, numbers))[:60]!r}"
             )
         yield row, numbers
 
 
 def file_of(name: str, path: Path, line: int) -> str:
-    """The file of a frame below its split's folder, by its name in line `line` of `path`. Raises DataError."""
+    """The file of a frame below its split's folder, by its name in line
+    `line` of `path`. Raises DataError.
+    """
     match = NAME.fullmatch(name)
     if not match:
         raise DataError(
-            f"split file {path}, line {line}: expected a frame name such as 0001M2D3T1F1.jpg, got {name[:60]!r}"
+            f"split file {path}, line {line}: expected a frame name such as "
+            f"0001M2D3T1F1.jpg, got {name[:60]!r}"
         )
     person, kind, camera, file = match.groups()
     return f"{person}/{FOLDER_OF[kind]}/D{camera}/{file}"

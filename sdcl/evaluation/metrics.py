@@ -153,8 +153,8 @@ def rank_metrics(
         chunks.append(kernels.query_scores(values, ids, gallery_ids, keep, identity_index))
     if not any(len(position) for position, _, _ in chunks):
         raise DataError(
-            f"none of the {num_queries} queries has a match among {num_gallery} gallery images; check that the "
-            "identities of both occur in the other"
+            f"none of the {num_queries} queries has a match among {num_gallery} gallery images; check that "
+            "the identities of both occur in the other"
         )
     position, precision, penalty = (torch.cat(column) for column in zip(*chunks, strict=True))
     hits = torch.bincount(position - 1, minlength=max_rank)[:max_rank].cumsum(0)
@@ -163,7 +163,9 @@ def rank_metrics(
 
 
 def _chunks_of(similarity: Tensor | Products, step: int) -> Iterator[tuple[slice, Tensor]]:
-    """Up to `step` rows of the similarity at a time; a chunk of products is valid until the next one is read."""
+    """Up to `step` rows of the similarity at a time; a chunk of products is
+    valid until the next one is read.
+    """
     count, gallery = similarity.shape
     parts = [slice(start, min(start + step, count)) for start in range(0, count if gallery else 0, step)]
     if isinstance(similarity, Products):

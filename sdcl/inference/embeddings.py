@@ -52,8 +52,8 @@ class Embeddings:
     Args:
         rows: float32 (N, D) of unit length.
         paths: N paths below `about["root"]`.
-        about: root, modality, weights (fingerprint), height, width, resize, normalization, and for information arch,
-            method, precision, ...
+        about: root, modality, weights (fingerprint), height, width, resize, normalization, and for
+            information arch, method, precision, ...
         stamps: int64 (N, 2), size and modification time (ns) of each file when it was read; None: unknown.
     """
 
@@ -79,7 +79,8 @@ def image_paths(folder: Path) -> list[str]:
     paths = sorted(path.relative_to(folder).as_posix() for path in list_images(folder, recursive=True))
     if not paths:
         raise DataError(
-            f"there is no image below {printable(folder)} ({', '.join(SUFFIXES)}; links to folders are not followed)"
+            f"there is no image below {printable(folder)} ({', '.join(SUFFIXES)}; "
+            "links to folders are not followed)"
         )
     return paths
 
@@ -320,6 +321,7 @@ def refuse_mixture(a: Embeddings, b: Embeddings) -> None:
     differences = [f"{name} {one} and {other}" for name, one, other in facts if one != other]
     if differences:
         raise DataError(
-            f"embeddings of {printable(a.about.get('root', '?'))} and of {printable(b.about.get('root', '?'))} cannot be "
-            f"compared: {'; '.join(differences)}. Embed both with the same --weights"
+            f"embeddings of {printable(a.about.get('root', '?'))} and of "
+            f"{printable(b.about.get('root', '?'))} cannot be compared: {'; '.join(differences)}. "
+            "Embed both with the same --weights"
         )

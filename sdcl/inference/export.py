@@ -5,9 +5,9 @@
     parity.json            differences between each graph in onnxruntime and the network in PyTorch
     MODEL_CARD.md          a model card
 
-A graph expects pixels in 0 .. 1 less the mean, over the deviation that its metadata hold under "normalization", and
-gives the raw feature of one view. A test feature is the mean over image and horizontal flip, of all
-branches side by side, normalised.
+A graph expects pixels in 0 .. 1 less the mean, over the deviation that its metadata hold under
+"normalization", and gives the raw feature of one view. A test feature is the mean over image and horizontal
+flip, of all branches side by side, normalised.
 
 B images, D dimensions, H height, W width.
 """

@@ -159,8 +159,8 @@ def search(
         re-ranked distance), and of several galleries its index, `gallery`, and that of the image, `row`.
 
     Raises:
-        DataError: query and gallery were not embedded by the same model. ValueError: no gallery, top below 1, or
-            `rerank_top` below `top`.
+        DataError: query and gallery were not embedded by the same model. ValueError: no gallery, top below
+            1, or `rerank_top` below `top`.
     """
     galleries = [gallery] if isinstance(gallery, Embeddings) else list(gallery)
     if not galleries or top < 1:
@@ -267,7 +267,8 @@ def threshold_costs(
     """Scores of the reference images in galleries that are searched as one, see the top of this file.
 
     Raises:
-        DataError: with `labelled`, a path without a folder that names its person; or embeddings of two models.
+        DataError: with `labelled`, a path without a folder that names its
+            person; or embeddings of two models.
     """
     for gallery in galleries:
         refuse_mixture(reference, gallery)
@@ -305,6 +306,7 @@ def _people(embeddings: Embeddings) -> np.ndarray:
     if unnamed is not None:
         root = printable(embeddings.about["root"])
         raise DataError(
-            f"--labelled: {printable(unnamed)} below {root} lies in no folder; put it into one that is named after its person"
+            f"--labelled: {printable(unnamed)} below {root} lies in no folder; put it into one "
+            "that is named after its person"
         )
     return np.array([path.split("/")[0] for path in embeddings.paths])

@@ -190,8 +190,8 @@ class TrainedModel:
                 rows[first : first + batch_size] = joined(features).cpu().numpy()
         if not np.isfinite(rows).all():
             raise WeightError(
-                f"{self.path} gives features that are not finite: images hold NaN, or the model diverged (take an "
-                "earlier checkpoint)"
+                f"{self.path} gives features that are not finite: images hold NaN, or the model "
+                "diverged (take an earlier checkpoint)"
             )
         return rows
 

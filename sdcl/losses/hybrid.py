@@ -26,8 +26,8 @@ def hybrid_contrast(
 
     Args:
         features: (B, D), any norm. labels: int64 (B,), rows of the memory. mean, hard: (C, D) unit rows.
-        whole: features and labels of the batch of which these are an equal share: its mean is compared with the
-            margin, so that the mean over the shares is the loss of the batch. None: these are the batch.
+        whole: features and labels of the batch of which these are an equal share: its mean is compared with
+            the margin, so that the mean over the shares is the loss of the batch. None: these are the batch.
     """
     to_mean = cluster_contrast(features, labels, mean, temperature)
     to_hard = cluster_contrast(features, labels, hard, temperature)

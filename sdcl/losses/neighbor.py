@@ -22,7 +22,8 @@ CELLS = 32_000_000  # similarities held at once: 128 MB in float32
 def agreeing_neighbors(
     anchors: dict[str, Tensor], banks: dict[str, Tensor], threshold: float = 0.9
 ) -> Tensor:
-    """Neighbours of each anchor in every description: similarity above `threshold` times the anchor's largest.
+    """Neighbours of each anchor in every description: similarity above
+    `threshold` times the anchor's largest.
 
     Args:
         anchors: name of a description -> (B, D), of the images of the batch, without gradient. SDCL: the

@@ -23,7 +23,7 @@ def build_method(settings: Settings, dataset: Dataset, cameras: Indexes) -> Meth
     method = METHODS[settings.run.method](settings, cameras, *identities)
     if not hasattr(method, "restarts"):
         raise TypeError(
-            f"method {settings.run.method!r} has no attribute restarts, the epochs that begin with a new optimiser "
-            "and learning rate; () for none"
+            f"method {settings.run.method!r} has no attribute restarts, the epochs that begin with a new "
+            "optimiser and learning rate; () for none"
         )
     return method

@@ -1,9 +1,9 @@
 """DCCL: Dual Consistency-Constrained Learning for Unsupervised Visible-Infrared Person Re-Identification.
 
 Bin Yang, Jun Chen, Cuiqun Chen, Mang Ye. IEEE TIFS 2024. https://doi.org/10.1109/TIFS.2023.3341392
-DCCL, our reading of its abstract and of unused code in the released SDCL program; no published number to compare
-with. docs/methods/dccl.md says what is taken from where. What the abstract names, and the calls that
-implement it:
+DCCL, our reading of its abstract and of unused code in the released SDCL program; no published
+number to compare with. docs/methods/dccl.md says what is taken from where. What the abstract names,
+and the calls that implement it:
 
     instance memory, identity memory          `InstanceMemory`; `ClusterContrast` and, in each camera, the
                                               proxies of `split_prototypes`
@@ -120,8 +120,8 @@ class DCCL:
     title = "Dual Consistency-Constrained Learning"
     paper = "https://doi.org/10.1109/TIFS.2023.3341392"
     status = (
-        "DCCL, our reading of its abstract and of unused code in the released SDCL program; no published number to "
-        "compare with"
+        "DCCL, our reading of its abstract and of unused code in the released SDCL program; no "
+        "published number to compare with"
     )
     SETTINGS = DCCLSettings
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {

@@ -91,8 +91,8 @@ class GURSettings:
     )
     joint: bool = setting(
         False,
-        "from the unified stage on, cluster both modalities together under the modality-aware distance, in the "
-        "place of the association; not published",
+        "from the unified stage on, cluster both modalities together under the modality-aware distance, in "
+        "the place of the association; not published",
         needs=_CMLU,
     )
     propagation_k: int = setting(

@@ -46,7 +46,8 @@ class Batch:
 class Stage:
     """Some training steps with fixed labels.
 
-    Not the "stage 1, stage 2" of papers and method docstrings, which are parts of a run: `restarts` begins them.
+    Not the "stage 1, stage 2" of papers and method docstrings, which are parts of
+    a run: `restarts` begins them.
 
     Args:
         name: shown in the log.
@@ -82,8 +83,8 @@ class Extract(Protocol):
     """
 
     def __call__(self, rows: Indexes | None = None, *, translated: bool = False) -> Features:
-        """modality -> branch -> float32 (N, D) on the run's device: the mean of the two views, each of unit length
-        if the method has `unit_views`; the mean itself is not normalised.
+        """modality -> branch -> float32 (N, D) on the run's device: the mean of the two views, each of unit
+        length if the method has `unit_views`; the mean itself is not normalised.
 
         Every process must make the same calls in the same order, and gets all features. They are recorded, in
         case a signal interrupts the epoch, so do not change them in place.
@@ -236,7 +237,8 @@ def require_common_clusters(labels: Mapping[str, PseudoLabels], eps: float, epoc
     raise NoClusters(
         f"epoch {epoch}: {total} common clusters, of which {occupied['visible']} have visible and "
         f"{occupied['infrared']} infrared images, at --eps {eps}; training needs 2, and images of both. "
-        "Raise --eps if nearly all images are outliers, lower it if all fell together, or stay with --no-joint"
+        "Raise --eps if nearly all images are outliers, lower it if all fell "
+        "together, or stay with --no-joint"
     )
 
 

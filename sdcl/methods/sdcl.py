@@ -66,8 +66,8 @@ class SDCLSettings:
     )
     joint: bool = setting(
         False,
-        "from the unified stage on, cluster both modalities together under the modality-aware distance, in the "
-        "place of the association; not published",
+        "from the unified stage on, cluster both modalities together under the modality-aware distance, in "
+        "the place of the association; not published",
         needs={**_CRA, "labels": "none"},
     )
     k1_visible_unified: int = setting(

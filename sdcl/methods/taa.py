@@ -5,16 +5,18 @@ Yang, Chen, Ma, Ye. IEEE Transactions on Image Processing 32, 5099-5113, 2023.
 The setting of TAA (visible labelled, infrared not); the three parts are our reading of its title. Neither the
 full text nor code was at hand. The parts, and the calls that implement them:
 
-    translation     the second view of visible images, made infrared-like (--translation, `sdcl.data.translation`)
+    translation     the second view of visible images, made infrared-like
+                    (--translation, `sdcl.data.translation`)
     association     `associate_with_identities`: infrared clusters take visible identities; stage 2
     augmentation    the operations on all views (`sdcl.data.augment`)
 
-Stage 1, per epoch: extract -> pseudo-labels of the infrared images -> a memory row per visible identity and per
-infrared cluster -> steps with both visible views. Stage 2 also embeds the visible images translated, once an
-epoch and with the weights that made the other features; the mean translated feature of each identity is matched
-with the mean of each infrared cluster, and images of associated clusters are contrasted with, and enter, the
-identities' memory. All infrared clusters keep a row of their own, so a wrong association cannot take it away.
-Stage 2 begins with a new optimiser and learning rate. The infrared identities are read by the log alone.
+Stage 1, per epoch: extract -> pseudo-labels of the infrared images -> a memory row per visible identity and
+per infrared cluster -> steps with both visible views. Stage 2 also embeds the visible images translated,
+once an epoch and with the weights that made the other features; the mean translated feature of each
+identity is matched with the mean of each infrared cluster, and images of associated clusters are contrasted
+with, and enter, the identities' memory. All infrared clusters keep a row of their own, so a wrong
+association cannot take it away. Stage 2 begins with a new optimiser and learning rate. The infrared
+identities are read by the log alone.
 """
 
 from __future__ import annotations

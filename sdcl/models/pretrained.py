@@ -48,8 +48,8 @@ PRETRAINED_WEIGHTS |= {
 }
 PRETRAINED_WEIGHTS["clip_base"] = (
     Path("weights/ViT-B-16_tensors.pth"),
-    "OpenAI (https://github.com/openai/CLIP, MIT) publishes ViT-B-16.pt, a TorchScript archive; docs/weights.md says "
-    "how its tensors are written",
+    "OpenAI (https://github.com/openai/CLIP, MIT) publishes ViT-B-16.pt, a TorchScript archive; "
+    "docs/weights.md says how its tensors are written",
 )
 
 
@@ -65,16 +65,17 @@ def model_of(settings: Settings) -> Backbone:
 
 
 def pretrained_model(settings: Settings) -> tuple[Backbone, str]:
-    """Build the network that training starts from, with its pretrained weights and their normalisation, on the CPU.
+    """Build the network that training starts from, with its pretrained weights and
+    their normalisation, on the CPU.
 
     Returns:
         The network, and lines for the log that say what was loaded.
 
     Raises:
         SettingError: unknown architecture.
-        WeightError: a missing weight file, one that fills less of the network than --min-loaded, one whose mean
-            and deviation are others than those of --mean and --std, or one of a run that has read identities,
-            which this run would not say of itself.
+        WeightError: a missing weight file, one that fills less of the network than --min-loaded, one whose
+            mean and deviation are others than those of --mean and --std, or one of a run that has read
+            identities, which this run would not say of itself.
     """
     m, model = settings.model, model_of(settings)
     prepare_blocks(model, settings)
@@ -111,8 +112,8 @@ def chosen_normalization(settings: Settings) -> Normalization | None:
 
 
 def normalization_of(settings: Settings, report: LoadReport | None = None) -> tuple[Normalization, str]:
-    """Mean and deviation of the pixels: what the weight file says, else --mean and --std, else those of its format,
-    else ImageNet's.
+    """Mean and deviation of the pixels: what the weight file says, else --mean and --std, else those
+    of its format, else ImageNet's.
 
     Args:
         report: of the weight file; None: random weights.
@@ -131,12 +132,13 @@ def normalization_of(settings: Settings, report: LoadReport | None = None) -> tu
         correct = (
             f"correct mean and std in {beside}"
             if report.source in CONFIGS
-            else "save its tensors alone in another file, as safetensors without metadata, and name that with "
-            "--pretrained; a config beside the file does not overrule it"
+            else "save its tensors alone in another file, as safetensors without metadata, and name that "
+            "with --pretrained; a config beside the file does not overrule it"
         )
         raise WeightError(
-            f"weight file {report.path} was trained with pixels of {of_file}, as {report.source} says, and --mean and "
-            f"--std say {chosen}: leave --mean and --std out to take the file's, or, if they are wrong there, {correct}"
+            f"weight file {report.path} was trained with pixels of {of_file}, as {report.source} says, "
+            f"and --mean and --std say {chosen}: leave --mean and --std out to take the file's, or, if "
+            f"they are wrong there, {correct}"
         )
     if of_file and (stated or not chosen):
         return of_file, f"  pixels: {of_file}, {'as the file says' if stated else 'of files of this format'}"

@@ -3,8 +3,8 @@
 SDCL's network has a stem per modality, a shared trunk, and a deep and a shallow head. Source: Yang et al.,
 Shallow-Deep Collaborative Learning for Unsupervised Visible-Infrared Person Re-Identification, CVPR 2024.
 Blocks are timm's; the convolution stem is that of Luo et al., Self-Supervised Pre-Training for
-Transformer-Based Person Re-Identification, 2021 (TransReID-SSL). LayerScale: Touvron et al., Going Deeper with
-Image Transformers, ICCV 2021; registers: Darcet et al., Vision Transformers Need Registers, ICLR 2024.
+Transformer-Based Person Re-Identification, 2021 (TransReID-SSL). LayerScale: Touvron et al., Going Deeper
+with Image Transformers, ICCV 2021; registers: Darcet et al., Vision Transformers Need Registers, ICLR 2024.
 
 B images, P patches, R registers, N = 1 + R + P tokens (class token, registers, patches), D dimensions,
 d dimensions of an attention head.
@@ -336,8 +336,8 @@ class DualBranchViT(Backbone):
 class SingleStemViT(nn.Module):
     """A plain vision transformer for pretraining. Images (B, 3, H, W) -> class token (B, D).
 
-    Attribute names are those of TransReID-SSL's and timm's weight files. `normalization` is of the pixels of its
-    images.
+    Attribute names are those of TransReID-SSL's and timm's weight files. `normalization`
+    is of the pixels of its images.
     """
 
     normalization: Normalization = IMAGENET

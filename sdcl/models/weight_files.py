@@ -1,4 +1,5 @@
-"""Read weight files: tensors without the wrappers of trainers, and what the file and its config.json say of them.
+"""Read weight files: tensors without the wrappers of trainers, and what the file
+and its config.json say of them.
 
 Pickles are read as tensors only, TorchScript archives not at all.
 """
@@ -126,7 +127,8 @@ def _content(path: Path) -> tuple[Any, dict[str, str]]:
             return load_file(path), metadata
         if _is_torchscript(path):
             raise WeightError(
-                f"weight file {path} is a TorchScript archive, as OpenAI publishes CLIP: a program, not tensors; it is "
+                f"weight file {path} is a TorchScript archive, as OpenAI publishes CLIP: a program, "
+                "not tensors; it is "
                 'not opened. If you trust its source, write its tensors once with: python -c "import torch; '
                 f"torch.save(torch.jit.load('{path.name}', map_location='cpu').state_dict(), "
                 f"'{path.stem}_tensors.pth')\", and name that file"
@@ -211,8 +213,8 @@ def _config(path: Path, metadata: Mapping[str, str], tensors: dict[str, Tensor])
 
 
 def _belongs(values: dict[str, Any], tensors: dict[str, Tensor]) -> bool:
-    """Whether a config that lies beside a file may be of its tensors: they are of its trainer's form, and have its
-    number of features and its side of a patch, if it names them. Folders hold several weights.
+    """Whether a config that lies beside a file may be of its tensors: they are of its trainer's form, and
+    have its number of features and its side of a patch, if it names them. Folders hold several weights.
     """
     if any(part in name for name in tensors for part in NOT_THEIRS):
         return False

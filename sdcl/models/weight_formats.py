@@ -91,9 +91,9 @@ def load_weights(model: Backbone, path: str | Path, min_share: float = 0.8) -> L
         min_share: least share of the network's tensors that the file must fill, see `LoadReport.share`.
 
     Raises:
-        WeightError: an unreadable file, a pickle that holds more than tensors, a format that no network reads,
-            another form of ViT or ResNet than the network's, or less than `min_share` loaded. The network is
-            unchanged then.
+        WeightError: an unreadable file, a pickle that holds more than tensors, a format that no network
+            reads, another form of ViT or ResNet than the network's, or less than `min_share` loaded.
+            The network is unchanged then.
     """
     file = read_weight_file(Path(path))
     try:
@@ -103,14 +103,14 @@ def load_weights(model: Backbone, path: str | Path, min_share: float = 0.8) -> L
         raise WeightError(f"weight file {path}: {error}") from None
     if misfits:
         raise WeightError(
-            f"weight file {path} ({form.description}) is of another form than this network: {'; '.join(misfits)}"
-            f"{_remedy(file, form, min_share)}"
+            f"weight file {path} ({form.description}) is of another form than this network: "
+            f"{'; '.join(misfits)}{_remedy(file, form, min_share)}"
         )
     if report.share < min_share:
         raise WeightError(
-            f"{report.summary()}\nthat is {report.share:.0%} of the model, below --min-loaded {min_share:.0%}. "
-            f"The file looks like {form.description}{_best_arch(file, form, min_share)}; choose the --arch it was made "
-            "for, or another file with --pretrained"
+            f"{report.summary()}\nthat is {report.share:.0%} of the model, below --min-loaded "
+            f"{min_share:.0%}. The file looks like {form.description}{_best_arch(file, form, min_share)}; "
+            "choose the --arch it was made for, or another file with --pretrained"
         )
     state = model.state_dict()
     file_ibn, model_ibn = (any(".ibn." in name for name in names) for names in (file.tensors, state))
@@ -208,7 +208,9 @@ BLOCK = re.compile(r"(blocks|layer[1-4])\.(\d+)\.")
 
 
 def _misfits(model: Backbone, file: WeightFile, mapped: dict[str, Tensor], report: LoadReport) -> list[str]:
-    """How the form of the file's network differs from ours, where loading the rest would give wrong features."""
+    """How the form of the file's network differs from ours, where loading the
+    rest would give wrong features.
+    """
     state, stem = model.state_dict(), "stems.visible."
     first = next(
         (mapped[stem + n] for n in ("conv.0.weight", "conv1.weight", "proj.weight") if stem + n in mapped),
@@ -238,8 +240,8 @@ def _misfits(model: Backbone, file: WeightFile, mapped: dict[str, Tensor], repor
     if model.shape.pre_norm and not misfits:
         if quick is None:
             report.notes.append(
-                "the file does not say its activation: QuickGELU of OpenAI's is --arch clip_base, GELU of LAION's "
-                "--arch clip_base_gelu"
+                "the file does not say its activation: QuickGELU of OpenAI's is --arch clip_base, GELU "
+                "of LAION's --arch clip_base_gelu"
             )
         elif quick != (model.shape.activation == "quick_gelu"):
             misfits.append(f"its activation is {'QuickGELU' if quick else 'GELU'}, as its config says")

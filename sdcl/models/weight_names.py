@@ -1,4 +1,5 @@
-"""The table of weight formats: recognise a file by its tensors' names and shapes, and name them as our networks do.
+"""The table of weight formats: recognise a file by its tensors' names and shapes,
+and name them as our networks do.
 
 Each format is one entry of `WEIGHT_FORMATS`, each kind of file that is known and not read one of `REFUSED`.
 """
@@ -206,7 +207,9 @@ def _single_stem(file: WeightFile) -> dict[str, Tensor]:
 
 
 def _lacks_class_position(file: WeightFile, embedding: Tensor) -> bool:
-    """Whether a position embedding (1, n, D) is of patches alone, as in timm's ViTs with registers and DeiT III."""
+    """Whether a position embedding (1, n, D) is of patches alone, as in timm's
+    ViTs with registers and DeiT III.
+    """
     n, grid = embedding.shape[1], grid_of_file(file)
     if PRETRAINED_HERE in file.metadata:  # of any grid: 12 x 4 patches and the class token are 7 x 7
         return False
@@ -223,8 +226,8 @@ def _is_grid(n: int) -> bool:
 
 
 def grid_of_file(file: WeightFile) -> tuple[int, int] | None:
-    """(rows, columns) of patches by the image size that the file's config names; None: it names none, or one that
-    its embedding is not for.
+    """(rows, columns) of patches by the image size that the file's config names; None: it names none, or one
+    that its embedding is not for.
     """
     image = file.config.image if file.config else None
     kernel, embedding = (file.tensors.get(n) for n in ("patch_embed.proj.weight", "pos_embed"))
@@ -360,8 +363,8 @@ WEIGHT_FORMATS = (
         lambda file: any("encoder_q." in n for n in file.stored_names) and file.has("conv1.weight"),
         _resnet_rules,
         normalization=LUPERSON,
-        note="taken for LUPerson's; a ResNet that MoCo trained on ImageNet has the same names: save its encoder_q "
-        "without that prefix",
+        note="taken for LUPerson's; a ResNet that MoCo trained on ImageNet has the same names: save its "
+        "encoder_q without that prefix",
     ),
     Format(
         "a single-stem ResNet with ImageNet's classifier (torchvision, timm)",
@@ -402,7 +405,8 @@ REFUSED: tuple[tuple[str, str, Callable[[WeightFile], bool]], ...] = (
     ),
     (
         "DINOv3",
-        "its rotary positions and storage tokens are another architecture; DINOv2 is read (--arch dinov2_small)",
+        "its rotary positions and storage tokens are another architecture; "
+        "DINOv2 is read (--arch dinov2_small)",
         _is_dinov3,
     ),
     (
@@ -445,7 +449,8 @@ REFUSED: tuple[tuple[str, str, Callable[[WeightFile], bool]], ...] = (
     ),
     (
         "a distilled DeiT",
-        "it has a distillation token; take the one without (--arch vit_small_plain) or DeiT III (--arch deit3_small)",
+        "it has a distillation token; take the one without (--arch vit_small_plain) "
+        "or DeiT III (--arch deit3_small)",
         lambda file: file.has("dist_token"),
     ),
     (

@@ -1,4 +1,5 @@
-"""Images of pretraining with their camera and track, from folders of crops, from a set of tracks, or rendered.
+"""Images of pretraining with their camera and track, from folders of crops,
+from a set of tracks, or rendered.
 
 A track is a sequence of frames in which a tracker followed one person past one camera; it needs no identity
 label. N images, H, W their size.
@@ -102,8 +103,8 @@ def dataset_crops(
     samples = [s for m in MODALITIES for s in train[m]]
     if any(s.track == NO_TRACK for s in samples):
         raise DataError(
-            f"--dataset {name} is no set of tracks; leave it out and name a folder of crops with --images, in "
-            "the layout DIR/CAMERA/TRACK/image"
+            f"--dataset {name} is no set of tracks; leave it out and name a folder of crops with --images, "
+            "in the layout DIR/CAMERA/TRACK/image"
         )
     cameras = [(s.modality, s.camera) for s in samples]
     tracks = [(s.modality, s.track) for s in samples]

@@ -9,9 +9,9 @@ Objectives:
     identity  classify rendered identities in visible images; supervised, as ImageNet labels are for ADCA and
               GUR
 
---images reads DIR/CAMERA/TRACK/image or DIR/image; with --dataset vcm or buptcampus, the training tracks of that
-data set in DIR. Without it, crops are rendered from the pretraining namespace of identities and cameras, which
-no benchmark set shares.
+--images reads DIR/CAMERA/TRACK/image or DIR/image; with --dataset vcm or buptcampus, the training tracks of
+that data set in DIR. Without it, crops are rendered from the pretraining namespace of identities and cameras,
+which no benchmark set shares.
 
 The same command continues a stopped run. On several GPUs:
 

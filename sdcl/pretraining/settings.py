@@ -46,8 +46,8 @@ class PretrainSettings:
     arch: str = setting("vit_mini", "ViT of sdcl.models.factory.ARCHS")
     mean: tuple[float, ...] = setting(
         (),
-        "mean of red, green and blue pixels in 0 .. 1 that images are normalised with, three numbers; together with "
-        "--std; without both: those of --init, or ImageNet's",
+        "mean of red, green and blue pixels in 0 .. 1 that images are normalised with, three numbers; "
+        "together with --std; without both: those of --init, or ImageNet's",
         bounds=SHARE,
     )
     std: tuple[float, ...] = setting(
@@ -118,8 +118,8 @@ def parse(argv: Sequence[str] | None, description: str) -> PretrainSettings:
     """Settings from the command line.
 
     Raises:
-        SettingError: a value out of its bounds, a flag that the objective does not read, no --out, --dataset without its folder, --mean without --std, or
-            fewer identities than tracks of a camera.
+        SettingError: a value out of its bounds, a flag that the objective does not read, no --out, --dataset
+            without its folder, --mean without --std, or fewer identities than tracks of a camera.
     """
     parser = new_parser("sdcl pretrain", description)
     add_arguments(parser, PretrainSettings)

@@ -25,7 +25,8 @@ from sdcl.runtime.files import atomic, printable
 
 
 def load_initial(backbone: SingleStemViT, path: Path, chosen: Normalization | None = None) -> dict[str, Any]:
-    """Load weights of an earlier pretraining, and their normalisation. Returns their metadata under the key "after".
+    """Load weights of an earlier pretraining, and their normalisation. Returns their
+    metadata under the key "after".
 
     Args:
         chosen: what --mean and --std say; None without them.
@@ -46,8 +47,8 @@ def load_initial(backbone: SingleStemViT, path: Path, chosen: Normalization | No
     stated = stated_normalization(file)
     if stated and chosen and not chosen.close_to(stated):
         raise WeightError(
-            f"--init {printable(path)} states pixels of {stated}, and --mean and --std say {chosen}: leave --mean and "
-            "--std out"
+            f"--init {printable(path)} states pixels of {stated}, and --mean and --std say "
+            f"{chosen}: leave --mean and --std out"
         )
     backbone.normalization = stated or chosen or format_of(file).normalization or IMAGENET
     about = file.metadata.get(PRETRAINED_HERE)
@@ -103,7 +104,9 @@ def resume(
 
 
 def write(model: SingleStemViT, out: Path, about: dict[str, Any]) -> None:
-    """Write half-precision weights, their normalisation and metadata to a safetensors file. Raises OutputError."""
+    """Write half-precision weights, their normalisation and metadata to a
+    safetensors file. Raises OutputError.
+    """
     state = model.state_dict()
     half = {n: t.cpu().half().contiguous() if t.is_floating_point() else t.cpu() for n, t in state.items()}
     with atomic(out) as part:

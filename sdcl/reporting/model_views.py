@@ -229,8 +229,8 @@ def attention_views(model: TestedModel, attend: Sequence[str] = ()) -> list[Atte
 
 
 def choose_images(samples: dict[str, list[Sample]], attend: Sequence[str]) -> dict[str, np.ndarray]:
-    """modality -> indexes of the test images whose paths end with one of `attend`; empty: of two images in the
-    middle of the list.
+    """modality -> indexes of the test images whose paths end with one of `attend`; empty: of two
+    images in the middle of the list.
     """
     if not attend:
         return {m: np.array([len(s) // 4, 3 * len(s) // 4])[: len(s)] for m, s in samples.items()}

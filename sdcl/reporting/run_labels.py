@@ -74,7 +74,9 @@ class LabelLink(NamedTuple):
 
 
 def labelled_epochs(folder: Path) -> tuple[list[LabelledEpoch], list[str]]:
-    """The epochs of a run folder whose labels are on disk, in order, and notes on files that cannot be read."""
+    """The epochs of a run folder whose labels are on disk, in order, and
+    notes on files that cannot be read.
+    """
     names = sorted(path.name for path in folder.glob("stage_*.pt"))
     found: dict[int, LabelledEpoch] = {}
     notes = []

@@ -94,8 +94,8 @@ def read_run(folder: Path) -> Record:
     """
     if not _is_run(folder):
         raise UserError(
-            f"{printable(folder)} is not a run folder: it holds none of {', '.join((*TRAINED, TESTED))}; name "
-            "one that `sdcl train` wrote"
+            f"{printable(folder)} is not a run folder: it holds none of {', '.join((*TRAINED, TESTED))}; "
+            "name one that `sdcl train` wrote"
         )
     absolute = folder.absolute()
     name = f"{absolute.parent.name}/{absolute.name}" if absolute.name.startswith("trial_") else absolute.name
@@ -240,8 +240,8 @@ def _read_results(record: Record) -> None:
     last = record.rows[-1]["epoch"] if record.rows else None
     if last is not None and epochs - {last}:
         record.missing.append(
-            f"test.json is of epoch {', '.join(map(str, sorted(epochs)))} and the run has come to epoch {last}, so its "
-            "results are left out; run `sdcl test` again"
+            f"test.json is of epoch {', '.join(map(str, sorted(epochs)))} and the run has come to epoch "
+            f"{last}, so its results are left out; run `sdcl test` again"
         )
         record.results, record.results_from = [], ""
     if not record.results:

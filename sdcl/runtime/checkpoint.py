@@ -58,7 +58,8 @@ def _also_as(path: Path, name: Path) -> None:
 
 
 def keep_as(folder: Path, name: str, epoch: int) -> bool:
-    """Copy the checkpoint of an epoch, the last or the previous one, to a name that later ones never overwrite.
+    """Copy the checkpoint of an epoch, the last or the previous one, to a name
+    that later ones never overwrite.
 
     Returns:
         Whether one of the two is of that epoch and can be read; else nothing is copied.
@@ -90,8 +91,8 @@ def goes_back(folder: Path) -> bool:
 
 
 def put_back(folder: Path) -> None:
-    """Give the previous checkpoint, from which a run continues, the last one's name as well: the next save would
-    else make the previous one of what could not be read.
+    """Give the previous checkpoint, from which a run continues, the last one's name as well: the next save
+    would else make the previous one of what could not be read.
 
     Raises OutputError as `save`.
     """
@@ -191,8 +192,8 @@ def latest(folder: Path) -> tuple[dict[str, Any] | None, str]:
                 return state, f"{errors[0]}; going back to {folder / name}" if errors else ""
     if errors:
         raise CheckpointError(
-            f"no readable checkpoint in {folder}: {'; '.join(errors)}. Move the folder away to start anew; it also holds "
-            "the log, and the ends of stages, which --pretrained reads"
+            f"no readable checkpoint in {folder}: {'; '.join(errors)}. Move the folder away to start anew; "
+            "it also holds the log, and the ends of stages, which --pretrained reads"
         )
     return None, ""
 

@@ -44,7 +44,8 @@ class OutputError(UserError):
 
 @contextmanager
 def writing(what: str, elsewhere: str = "choose another folder") -> Iterator[None]:
-    """Report an OSError of the block as an `OutputError` that names what was written, the cause and the remedy.
+    """Report an OSError of the block as an `OutputError` that names what was
+    written, the cause and the remedy.
 
     Args:
         elsewhere: how to write to another place; on a full disk the message says "free space or" before it.

@@ -1,4 +1,6 @@
-"""Atomic writing, locks and printable paths: the one place where files of a run or a program are put on disk."""
+"""Atomic writing, locks and printable paths: the one place where files of a
+run or a program are put on disk.
+"""
 
 from __future__ import annotations
 

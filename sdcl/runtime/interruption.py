@@ -37,7 +37,8 @@ class Interruption:
             os._exit(128 + number)
         self.signal_name = signal.Signals(number).name
         print(
-            f"\n{self.signal_name}: ending the step or batch and saving; another signal ends the program at once",
+            f"\n{self.signal_name}: ending the step or batch and saving; another "
+            "signal ends the program at once",
             file=sys.stderr,
             flush=True,
         )

@@ -1,5 +1,5 @@
-"""Run a program to its exit code: 0; 2 and one line for a `UserError`; 75 after a signal, 130 after Ctrl-C where
-nothing waits for a signal.
+"""Run a program to its exit code: 0; 2 and one line for a `UserError`; 75 after a signal, 130 after Ctrl-C
+where nothing waits for a signal.
 
 Anything else keeps its traceback and exits with 1.
 """
@@ -36,8 +36,8 @@ class Interrupted(Exception):
 def run_program(main: Main, argv: Sequence[str] | None = None) -> int:
     """Run a program and return its exit code.
 
-    Exceptions that are not a user's pass through with their traceback. A process that fails does not leave the
-    process group first: the others notice by its end, when its message is out. Otherwise they would fail
+    Exceptions that are not a user's pass through with their traceback. A process that fails does not leave
+    the process group first: the others notice by its end, when its message is out. Otherwise they would fail
     before it, and torchrun would end it for their failure, perhaps before its traceback is printed.
 
     Args:

@@ -32,8 +32,8 @@ def require_finite(features: Tensor) -> None:
     """
     if not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(features)):  # NaN is handed through
         raise TrainingError(
-            "features hold NaN or infinite values: if a model in training gave them it has diverged; lower --lr or use "
-            "--precision fp32"
+            "features hold NaN or infinite values: if a model in training gave them it has diverged; "
+            "lower --lr or use --precision fp32"
         )
 
 

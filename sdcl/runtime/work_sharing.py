@@ -9,9 +9,9 @@ whose rows are independent take a parameter `share`, which decides who computes 
 so that neither the function nor the process group needs to know the other. Within `once` a call that shares
 is a collective operation: every rank takes part, and the error of any rank is raised on rank 0.
 
-Worth sharing is what grows with N^2: the neighbour search (clustering/), rank lists and affinities between the
-modalities (association/). The rest is a few percent of the time, much of which sending would cost; see
-docs/performance.md.
+Worth sharing is what grows with N^2: the neighbour search (clustering/), rank lists and affinities
+between the modalities (association/). The rest is a few percent of the time, much of which sending would
+cost; see docs/performance.md.
 """
 
 from __future__ import annotations
@@ -49,10 +49,11 @@ def with_idle_ranks(work: Work, *arguments: Any) -> list[Shard]:
 
 
 def chunks_of_shard(count: int, size: int, shard: int, shards: int) -> list[slice]:
-    """A shard's chunks of `size` rows among `count`, consecutive, so that results joined by shard are in order.
+    """A shard's chunks of `size` rows among `count`, consecutive, so that
+    results joined by shard are in order.
 
-    Chunks stay whole: a product of matrices has the same shape, and the same bits, for any number of shards. A
-    shard without rows has one empty chunk, so that its result has a shape as well.
+    Chunks stay whole: a product of matrices has the same shape, and the same bits, for any number of shards.
+    A shard without rows has one empty chunk, so that its result has a shape as well.
     """
     chunks = [slice(first, min(first + size, count)) for first in range(0, count, size)]
     return chunks[len(chunks) * shard // shards : len(chunks) * (shard + 1) // shards] or [slice(0, 0)]

@@ -91,8 +91,8 @@ def plan(
         raise SettingError(f"--images-per-camera must be at least 1, got {images_per_camera}")
     if layout == "vcm" and images_per_camera is not None and images_per_camera < VCM_MIN_FRAMES:
         raise SettingError(
-            f"--images-per-camera must be at least {VCM_MIN_FRAMES} for --layout vcm, got {images_per_camera}: "
-            "shorter tracks of HITSZ-VCM are not read"
+            f"--images-per-camera must be at least {VCM_MIN_FRAMES} for --layout vcm, got "
+            f"{images_per_camera}: shorter tracks of HITSZ-VCM are not read"
         )
     train, test, images = SIZES[layout][set_name]
     if identities is not None:

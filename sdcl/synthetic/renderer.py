@@ -66,7 +66,8 @@ def render(
     """Render one image of an identity by a camera.
 
     Args:
-        seed: integers that distinguish this image, or this track, from others of the same identity and camera.
+        seed: integers that distinguish this image, or this track, from others
+            of the same identity and camera.
         difficulty: strength of the variation in pose, crop, light, occlusion and clutter.
         size: (H, W). None: 120 to 160 pixels high and 0.40 to 0.50 of that wide, as a detector's crops vary.
         frame: number in the track that begins with this image: some steps further, with sensor noise of its

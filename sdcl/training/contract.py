@@ -1,7 +1,7 @@
 """What a method hands to the training session is checked here: labels, objectives, loss terms.
 
-Each error says which stage and part, what came and what was expected. They are errors of the method's code, so
-`ValueError`s that keep their traceback.
+Each error says which stage and part, what came and what was expected. They are errors of the method's code,
+so `ValueError`s that keep their traceback.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from sdcl.methods.interface import Stage
 
 
 def check_stage(stage: Stage, images: Mapping[str, np.ndarray], where: str) -> None:
-    """Refuse labels that do not name a cluster for each training image, and objectives that want to be trained.
+    """Refuse labels that do not name a cluster for each training image, and
+    objectives that want to be trained.
 
     Args:
         images: modality -> (N,), such as the training images' cameras. where: begins the message, such as
@@ -82,6 +83,6 @@ def _check_term(value: object, what: str) -> None:
         raise ValueError(f"{what} must be one number, got shape {tuple(value.shape)} of {value.dtype}")
     if not value.requires_grad and torch.is_grad_enabled():
         raise ValueError(
-            f"{what} has no gradient, so it would train nothing: compute it from the first argument, the features "
-            "of this process, not from the gathered ones"
+            f"{what} has no gradient, so it would train nothing: compute it from the first argument, the "
+            "features of this process, not from the gathered ones"
         )

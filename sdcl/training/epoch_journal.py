@@ -54,8 +54,8 @@ class StageProgress:
                 self._objectives.load_state_dict(_present_names(self.memories, self._objectives))
             except RuntimeError as error:
                 raise CheckpointError(
-                    "the interrupted epoch cannot go on: its stage had other objectives than the method has now "
-                    f"({error}). Remove unfinished.pt from the run folder, and the epoch is repeated"
+                    "the interrupted epoch cannot go on: its stage had other objectives than the method has "
+                    f"now ({error}). Remove unfinished.pt from the run folder, and the epoch is repeated"
                 ) from error
         self.memories = {}
 

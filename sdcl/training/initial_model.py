@@ -1,4 +1,6 @@
-"""The network that a run starts from: pretrained weights, or the end of a stage of another run (--from-run)."""
+"""The network that a run starts from: pretrained weights, or the end of a
+stage of another run (--from-run).
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ def end_of_stage(settings: Settings, method: str, stage: str, data: str) -> Trai
     last = source.rows[-1]["stage"] if source.rows else "unknown"
     if not lines and last != stage:
         lines = [
-            f"there is no {kept.name}, and epoch {source.epoch}, its last, is of stage {last!r}, not {stage!r}"
+            f"there is no {kept.name}, and epoch {source.epoch}, its last, is "
+            f"of stage {last!r}, not {stage!r}"
         ]
     if lines:
         raise CheckpointError(

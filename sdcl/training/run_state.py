@@ -122,8 +122,8 @@ def continues(settings: Settings) -> bool:
 
 
 def continue_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Take over a saved optimiser's momentum, but not its options: weight decay, momentum and kernels are this run's,
-    also where --resume-anyway changes them or a run moves to another device.
+    """Take over a saved optimiser's momentum, but not its options: weight decay, momentum and kernels are
+    this run's, also where --resume-anyway changes them or a run moves to another device.
 
     Args:
         saved: `state_dict` of an optimiser of the same kind.
@@ -145,7 +145,8 @@ def refuse_differences(state: dict[str, Any], settings: Settings, data: str) -> 
     Raises:
         CheckpointError: something that changes results differs, without --resume-anyway.
     """
-    # A setting that the version of the checkpoint did not have is at the default, which keeps to that version.
+    # A setting that the version of the checkpoint did not have is at the
+    # default, which keeps to that version.
     defaults = {name: one.default for name, one in fields_by_name(settings.run.method).items()}
     now, saved = flat(settings), known_values(state["settings"])
     then, may_change = defaults | saved, resumable_names()

@@ -201,8 +201,8 @@ class TrainingSession:
         if not any(losses for _, losses in self._trained):
             names = ", ".join(stage.name for stage, _ in self._trained) or "none"
             raise TrainingError(
-                f"epoch {self.epoch}: no stage trained anything (stages: {names}). Switch a part of the method on again, "
-                "or end the run before with --epochs"
+                f"epoch {self.epoch}: no stage trained anything (stages: {names}). Switch a part of the "
+                "method on again, or end the run before with --epochs"
             )
         row = {
             "epoch": self.epoch,
@@ -243,8 +243,8 @@ class TrainingSession:
         at = None if state is None else (state["epoch"], "journal" in state, len(state["rows"]))
         if not distributed.equal_everywhere(at):
             raise CheckpointError(
-                f"the processes do not see the same checkpoints in {folder} (this one: {at or 'none'}); --logs-dir must "
-                "be a folder that all machines share"
+                f"the processes do not see the same checkpoints in {folder} (this one: {at or 'none'}); "
+                "--logs-dir must be a folder that all machines share"
             )
         if state is None:
             log.restore([])
@@ -271,14 +271,17 @@ class TrainingSession:
         return state["epoch"] if within else state["epoch"] + 1
 
     def _set_aside(self) -> None:
-        """Begin anew (--no-resume): what an earlier run left in the folder does not mix with this one's files."""
+        """Begin anew (--no-resume): what an earlier run left in the folder does
+        not mix with this one's files.
+        """
         if self.processes.main and (aside := checkpoint.set_aside(self.settings.run_dir)):
             self.log.line(f"note: --no-resume: the run that was in this folder is now in {aside}")
         distributed.barrier()
 
     def _keep_normalization(self, state: dict[str, Any]) -> None:
-        """Continue with the checkpoint's mean and deviation, which the model has been trained with since, whatever
-        the pretrained file says by now. Other flags have been refused, or --resume-anyway wants them.
+        """Continue with the checkpoint's mean and deviation, which the model has been trained
+        with since, whatever the pretrained file says by now. Other flags have been refused,
+        or --resume-anyway wants them.
         """
         before = run_state.saved_normalization(state)
         if self.settings.model.mean or before == self.model.normalization:
@@ -327,11 +330,15 @@ class TrainingSession:
             raise
 
     def _check_within_embedding(self, number: int) -> None:
-        """`_check_signals` before a batch; what is embedded already is embedded again by the continued run."""
+        """`_check_signals` before a batch; what is embedded already is
+        embedded again by the continued run.
+        """
         self._check_signals(together=self._agreeing(number))
 
     def _agreeing(self, number: int) -> bool:
-        """Whether the processes agree on signals before this batch of an embedding. On a GPU that waits for it."""
+        """Whether the processes agree on signals before this batch of an
+        embedding. On a GPU that waits for it.
+        """
         return number % (BATCHES_TO_AGREE if self.processes.device.type == "cuda" else 1) == 0
 
     def _record(self, dataset: Dataset) -> None:

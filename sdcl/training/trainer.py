@@ -164,8 +164,8 @@ class StageTrainer:
             self.scaler.update(1.0)
 
     def share_history(self) -> None:
-        """Replace the losses of the steps so far by their means over the processes, so that a run that continues
-        from what the main one saves has the same log.
+        """Replace the losses of the steps so far by their means over the processes, so that a run that
+        continues from what the main one saves has the same log.
         """
         history = self.progress.history
         if history and not distributed.single_process():

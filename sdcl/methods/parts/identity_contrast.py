@@ -32,8 +32,8 @@ class IdentityContrast(nn.Module):
         """One term per modality and branch, over the images whose nearest cluster is the same in all
         branches.
 
-        The mean is over such images of the whole batch: each process weighs its own by how many of them it has.
-        See `Stage.objectives` for the arguments.
+        The mean is over such images of the whole batch: each process weighs its own by how many of them it
+        has. See `Stage.objectives` for the arguments.
         """
         terms = {}
         for m in MODALITIES:
