@@ -2,8 +2,8 @@
 
     python benchmarks/approximate.py [--quick] [--images 100000] [--probes 8 32 128] [--hnsw]
 
-Recall is the share of the exact lists' other images that a list holds. Labels are compared by their adjusted Rand
-index, every outlier a cluster of its own. --hnsw adds faiss's graph index, which `--knn` does not offer.
+Recall is the share of the exact lists' other images that a list holds. Labels are compared by their adjusted
+Rand index, every outlier a cluster of its own. --hnsw adds faiss's graph index, which `--knn` does not offer.
 """
 
 from __future__ import annotations

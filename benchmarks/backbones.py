@@ -26,7 +26,10 @@ from sdcl.config import METHODS
 PAGE = Path(__file__).parent.parent / "docs" / "methods" / "backbones.md"
 IDENTITIES, IMAGES = 24, 5  # of the synthetic set, and of each by each camera
 EPOCHS, STEPS = 3, 10
-PRETRAINING = "--objective identity --people 100 --images-per-person 8 --iters 200 --batch-size 64 --lr 1e-3 --probe-every 0"
+PRETRAINING = (
+    "--objective identity --people 100 --images-per-person 8 --iters 200 --batch-size 64 --lr 1e-3 "
+    "--probe-every 0"
+)
 PRETRAINED = "start"  # the row before any method
 
 
@@ -246,15 +249,17 @@ def to_markdown(cells: Sequence[Mapping[str, Any]], threads: int, jobs: int, see
             [
                 "# Methods on every kind of backbone",
                 "",
-                f"Made by `python benchmarks/backbones.py`: {done} of {total} cells ran. A check that every method trains on "
-                "every kind of backbone, at toy sizes on rendered images; it ranks neither methods nor backbones.",
+                f"Made by `python benchmarks/backbones.py`: {done} of {total} cells ran. A check that every "
+                "method trains on every kind of backbone, at toy sizes on rendered images; it ranks neither "
+                "methods nor backbones.",
                 "",
-                f"{IDENTITIES} synthetic people (SYSU-MM01 layout, difficulty medium, seed 0), {EPOCHS} epochs of {STEPS} steps "
-                "(GUR and others with several stages an epoch: their own number), 16 images of each modality, Adam 1e-4, seed "
-                f"{seed}, {threads} threads, {jobs} run{'s' if jobs > 1 else ''} at once. The ViTs start from a short "
-                f"pretraining **with labels** of other synthetic people (`sdcl pretrain {PRETRAINING}`), the ResNets from "
-                "**random weights**, that is from chance: `sdcl pretrain` makes ViTs. HIL starts there, too, and not from the "
-                "end of SDCL's first stage as published.",
+                f"{IDENTITIES} synthetic people (SYSU-MM01 layout, difficulty medium, seed 0), {EPOCHS} "
+                f"epochs of {STEPS} steps (GUR and others with several stages an epoch: their own number), "
+                f"16 images of each modality, Adam 1e-4, seed {seed}, {threads} threads, {jobs} "
+                f"run{'s' if jobs > 1 else ''} at once. The ViTs start from a short pretraining **with "
+                f"labels** of other synthetic people (`sdcl pretrain {PRETRAINING}`), the ResNets from "
+                "**random weights**, that is from chance: `sdcl pretrain` makes ViTs. HIL starts there, too, "
+                "and not from the end of SDCL's first stage as published.",
                 "",
                 "| backbone | image | stands for |",
                 "|---|---|---|",

@@ -5,9 +5,8 @@
 All flags are those of `sdcl train`.
 
 Every image is contrasted with the prototypes of its identity in both modalities, in place of pseudo-labels
-and association. It reads the identities of both modalities, of which `sdcl train` reads those of one side at most
-(--labels), and shows how far images, model and
-number of steps let an unsupervised method come.
+and association. It reads the identities of both modalities, of which `sdcl train` reads those of one side at
+most (--labels), and shows how far images, model and number of steps let an unsupervised method come.
 """
 
 from __future__ import annotations

@@ -159,7 +159,8 @@ def compare(images: int, args) -> None:
     ours = {"sets and weights": times.pop("sets") + times.pop("weights"), **times}
     dense = {"nearest neighbours": ours["nearest neighbours"], **dense}  # the same rank lists
     print(
-        f"Dense form and sparse form, N = {images:,}, D = {args.dimensions}: labels {agreement(ids, sparse['ids'])}"
+        f"Dense form and sparse form, N = {images:,}, D = {args.dimensions}: labels "
+        f"{agreement(ids, sparse['ids'])}"
     )
     rows = [
         (name, common.seconds(dense[name]), common.seconds(ours[name]), f"{dense[name] / ours[name]:.1f}x")
@@ -186,7 +187,8 @@ def phases(images: int, args, backends: list[str]) -> None:
         floor = floors(run, images, args.dimensions, args.device)
         clusters = run["ids"].max() + 1
         print(
-            f"Sparse form, N = {images:,}, D = {args.dimensions}, search by {backend}: {clusters} clusters, {memory / 2**20:.0f} MiB peak"
+            f"Sparse form, N = {images:,}, D = {args.dimensions}, search by {backend}: {clusters} clusters, "
+            f"{memory / 2**20:.0f} MiB peak"
         )
         rows = [
             (name, common.seconds(t), common.seconds(floor[name]) if name in floor else "")
@@ -259,8 +261,9 @@ def without_search(images: int, args) -> None:
     times = {name: t for name, t in run["times"].items() if name != "nearest neighbours"}
     features = images * args.dimensions * 4
     print(
-        f"Without the search, N = {images // size * size:,}, D = {args.dimensions}, neighbours within groups of {size:,}: "
-        f"{run['clusters']} clusters, {memory / 2**20:.0f} MiB peak, with the copies of features of {features / 2**20:.0f} MiB"
+        f"Without the search, N = {images // size * size:,}, D = {args.dimensions}, neighbours within groups "
+        f"of {size:,}: {run['clusters']} clusters, {memory / 2**20:.0f} MiB peak, with the copies of "
+        f"features of {features / 2**20:.0f} MiB"
     )
     common.table(
         ("phase", "sparse"),

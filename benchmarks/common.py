@@ -167,4 +167,7 @@ def copy_rate(device: str = "cpu", size: int = 2**26) -> float:
 def machine(device: str = "cpu") -> str:
     """One line that describes device, threads and measured rates."""
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    return f"{name}; torch {torch.__version__}; {product_rate(device) / 1e9:.0f} GFLOP/s float32, {copy_rate(device) / 1e9:.1f} GB/s\n"
+    return (
+        f"{name}; torch {torch.__version__}; {product_rate(device) / 1e9:.0f} GFLOP/s float32, "
+        f"{copy_rate(device) / 1e9:.1f} GB/s\n"
+    )

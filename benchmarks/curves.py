@@ -102,7 +102,9 @@ def views_from_files(
     normalization: Any,
     translation: Any = None,
 ) -> Tensor:
-    """`sdcl.training.batches.load_views` by the released transforms, image by image: ImageNet, channel exchange."""
+    """`sdcl.training.batches.load_views` by the released transforms,
+    image by image: ImageNet, channel exchange.
+    """
     height, width = cache.take(indexes[:1]).shape[1:3]
     parts = []
     for number, view in enumerate(views):

@@ -3,10 +3,11 @@
     sh benchmarks/methods.sh                        # synthetic-v2; writes docs/methods/reference_table.md
     SET=medium sh benchmarks/methods.sh             # synthetic-v1; writes docs/methods/synthetic_table.md
 
-It renders and prepares the images, and trains all rows, the most telling first. A stopped run continues. The result of a finished one
-is kept in a file beside this program and not repeated, so that several machines can share the work; the table is made of that
-file and says which runs are missing. A row that differs from another one in its second stage only goes on from the end of the
-other one's first stage, if that is in the folder of the runs; its result is the same.
+It renders and prepares the images, and trains all rows, the most telling first. A stopped run continues. The
+result of a finished one is kept in a file beside this program and not repeated, so that several machines can
+share the work; the table is made of that file and says which runs are missing. A row that differs from
+another one in its second stage only goes on from the end of the other one's first stage, if that is in the
+folder of the runs; its result is the same.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ NOTES = """
   take more, so that the sum is about GUR's.
 - The upper bound reads the identities of both modalities (`benchmarks/ceiling.py`).
 - TAA is semi-supervised: visible identities.
-"""
+"""  # noqa: E501
 
 
 def notes() -> str:
@@ -86,7 +86,9 @@ def made_with(table: Mapping[str, Mapping[int, records.Run]]) -> str:
 
 
 def to_markdown(results: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
-    """A table with mean and standard deviation over the seeds of each row: row -> seed -> metric -> percent."""
+    """A table with mean and standard deviation over the seeds of each row:
+    row -> seed -> metric -> percent.
+    """
     lines = [
         f"| | seeds | {' | '.join(METRICS)} | mAP against SDCL, or a part's method |",
         "|---|---|" + "---|" * (len(METRICS) + 1),
@@ -110,8 +112,8 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def against(row: Mapping[int, Mapping[str, float]], other: Mapping[int, Mapping[str, float]]) -> str:
-    """Mean difference of mAP to another row over the seeds that both have, and p of the paired t-test, which is
-    unknown ("–") if all differences are equal.
+    """Mean difference of mAP to another row over the seeds that both have, and p of the paired t-test, which
+    is unknown ("–") if all differences are equal.
     """
     both = sorted(row.keys() & other.keys())
     if not both:
@@ -131,8 +133,8 @@ def introduction(benchmark: Benchmark) -> str:
     return (
         f"# {benchmark.title}\n\n"
         f"Made by `{flags}sh benchmarks/methods.sh`: {benchmark.set_flags}, "
-        f"`{values['arch']}` from `{benchmark.weights}`, {values['epochs']} epochs of {values['iters']} steps in every "
-        f"row but GUR's, Adam {values['lr']}, settings in `benchmarks/{benchmark.settings}`. All search, single-shot, ten draws, "
-        f"last epoch; percent, mean and standard deviation over the seeds. {values['precision']}, but in rows that say "
-        "float32. Rendered images, not SYSU-MM01.\n\n"
+        f"`{values['arch']}` from `{benchmark.weights}`, {values['epochs']} epochs of {values['iters']} "
+        f"steps in every row but GUR's, Adam {values['lr']}, settings in `benchmarks/{benchmark.settings}`. "
+        "All search, single-shot, ten draws, last epoch; percent, mean and standard deviation over the "
+        f"seeds. {values['precision']}, but in rows that say float32. Rendered images, not SYSU-MM01.\n\n"
     )

@@ -1,6 +1,8 @@
-"""Results of finished runs, one line of JSON each, kept beside the benchmark: a table grows over days and machines.
+"""Results of finished runs, one line of JSON each, kept beside the benchmark:
+a table grows over days and machines.
 
-A run counts for a table only if the row's flags, the shared settings and the pretrained weights are still those it was made with.
+A run counts for a table only if the row's flags, the shared settings and the pretrained weights are still
+those it was made with.
 """
 
 from __future__ import annotations
@@ -61,15 +63,17 @@ def add(file: Path, run: Run) -> None:
         }
         if others:
             raise SystemExit(
-                f"{file} holds runs on training images {', '.join(sorted(others))}, this one saw {run['data']}: "
-                "render the set again, or choose another --results"
+                f"{file} holds runs on training images {', '.join(sorted(others))}, this one saw "
+                f"{run['data']}: render the set again, or choose another --results"
             )
         with file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(run) + "\n")
 
 
 def described(folder: Path, metrics: Mapping[str, float]) -> Run:
-    """Metrics in percent with what a run folder knows of the run: images, code, machine, seconds of its epochs."""
+    """Metrics in percent with what a run folder knows of the run:
+    images, code, machine, seconds of its epochs.
+    """
     environment = json.loads((folder / "environment.json").read_text())
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {

@@ -333,7 +333,9 @@ PHASES = (
 
 
 def measure(phase: str, case: Case, warm: Case | None) -> dict[str, float]:
-    """CPU seconds, seconds of the clock and growth of peak memory of one phase. Runs in a process of its own."""
+    """CPU seconds, seconds of the clock and growth of peak memory of one phase.
+    Runs in a process of its own.
+    """
     chosen = next(p for p in PHASES if p.name == phase)
     if warm:
         chosen.prepare(warm).work()
@@ -465,41 +467,47 @@ def to_markdown(kept: dict[str, dict[str, dict[str, float]]], args, work_of_an_i
         "",
         "Written by `benchmarks/scale.py`; what follows from it is in [scaling](scaling.md).",
         "",
-        f"N training images, two thirds visible, {d} dimensions a branch, clusters of {IMAGES_OF_A_CLUSTER}; features are drawn, "
-        f"not learnt. k1 {K1}, k2 {K2}, eps {EPS}. {args.threads} thread(s), torch {torch.__version__}, no GPU.",
+        f"N training images, two thirds visible, {d} dimensions a branch, clusters of {IMAGES_OF_A_CLUSTER}; "
+        f"features are drawn, not learnt. k1 {K1}, k2 {K2}, eps {EPS}. {args.threads} thread(s), torch "
+        f"{torch.__version__}, no GPU.",
         "",
         "## Measured",
         "",
-        "CPU seconds of the process, not of the clock: other programs ran on the machine, which slows these too, through caches and "
-        "memory. One run each. Both modalities together; clustering treats each apart. The exponent is that of the power law "
-        "fitted to the sizes, beside it the one that the arithmetic has; – is not measured.",
+        "CPU seconds of the process, not of the clock: other programs ran on the machine, which slows these "
+        "too, through caches and memory. One run each. Both modalities together; clustering treats each "
+        "apart. The exponent is that of the power law fitted to the sizes, beside it the one that the "
+        "arithmetic has; – is not measured.",
         "",
         *markdown(("phase", *names, "fitted exponent", "by arithmetic"), times),
-        f"- Decoding (to {SIZE[0]} x {SIZE[1]}) and embedding (`vit_mini`, {EMBEDDED[0]} x {EMBEDDED[1]}, float32, image and flip) are those of "
-        f"{SAMPLE} images, multiplied.",
-        f"- Batches are those of {STEPS} steps with {BATCH} images of each modality, {INSTANCES} of a cluster.",
+        f"- Decoding (to {SIZE[0]} x {SIZE[1]}) and embedding (`vit_mini`, {EMBEDDED[0]} x {EMBEDDED[1]}, "
+        f"float32, image and flip) are those of {SAMPLE} images, multiplied.",
+        f"- Batches are those of {STEPS} steps with {BATCH} images of each modality, {INSTANCES} of a "
+        "cluster.",
         "- Ranking has N/10 queries and N/5 gallery images; a test set need not grow with the training set.",
         "",
         "## Memory",
         "",
-        "Growth of the peak beyond the inputs of the phase and loaded code. The two large sizes follow from the largest measured one, in proportion to N: no "
-        "phase holds an array that grows with N^2.",
+        "Growth of the peak beyond the inputs of the phase and loaded code. The two large sizes follow from "
+        "the largest measured one, in proportion to N: no phase holds an array that grows with N^2.",
         "",
         *markdown(("phase", *names, *targets), memory),
-        f"Beside it: features of both branches, {gibibytes(8 * d * TARGETS[0])} and {gibibytes(8 * d * TARGETS[1])}; on disk each store of decoded "
-        f"images of {SIZE[0]} x {SIZE[1]}, {gibibytes(3 * math.prod(SIZE) * TARGETS[0])} and {gibibytes(3 * math.prod(SIZE) * TARGETS[1])}.",
+        f"Beside it: features of both branches, {gibibytes(8 * d * TARGETS[0])} and "
+        f"{gibibytes(8 * d * TARGETS[1])}; on disk each store of decoded images of {SIZE[0]} x {SIZE[1]}, "
+        f"{gibibytes(3 * math.prod(SIZE) * TARGETS[0])} and {gibibytes(3 * math.prod(SIZE) * TARGETS[1])}.",
         "",
         "## One core, extrapolated",
         "",
-        "From the largest size that was measured on, by the exponent of the arithmetic and by the fitted one; where they differ by a fifth or more both ends "
-        "are shown. Assumes memory for all of it, clusters that stay as large, and lists as long. CPU time of one core like the one measured.",
+        "From the largest size that was measured on, by the exponent of the arithmetic and by the fitted "
+        "one; where they differ by a fifth or more both ends are shown. Assumes memory for all of it, "
+        "clusters that stay as large, and lists as long. CPU time of one core like the one measured.",
         "",
         *markdown(("phase", *targets), far),
         f"## {GPUS} x {GPU}, by arithmetic",
         "",
-        f"**Nobody has measured this.** Products alone, at {REACHED:.0%} of {GPU_RATE / 1e12} TFLOP/s (float32, one card, data sheet); embedding is that of a "
-        f"ViT-B at {SIZE[0]} x {SIZE[1]}, {work_of_an_image / 1e9:.0f} GFLOP an image with its flip, features of {d} dimensions. Choosing the nearest, copies and the network "
-        "come on top; for lists they can cost more than the products.",
+        f"**Nobody has measured this.** Products alone, at {REACHED:.0%} of {GPU_RATE / 1e12} TFLOP/s "
+        f"(float32, one card, data sheet); embedding is that of a ViT-B at {SIZE[0]} x {SIZE[1]}, "
+        f"{work_of_an_image / 1e9:.0f} GFLOP an image with its flip, features of {d} dimensions. Choosing "
+        "the nearest, copies and the network come on top; for lists they can cost more than the products.",
         "",
         *markdown(("phase", "cards that share it", *targets), gpu),
     ])  # fmt: skip

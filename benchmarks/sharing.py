@@ -2,8 +2,8 @@
 
     python benchmarks/sharing.py [--quick] [--processes 2] [--images 20000] [--dimensions 1536]
 
-gloo processes of --threads threads on this machine, which must have a core for each: otherwise they take turns,
-and only the CPU time of process 0 shows what it no longer does. The peaks of memory need Linux.
+gloo processes of --threads threads on this machine, which must have a core for each: otherwise they take
+turns, and only the CPU time of process 0 shows what it no longer does. The peaks of memory need Linux.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/startup.py [--quick] [--data-dir DIR] [--threads 2]
 
-DIR holds images in SYSU-MM01's layout and is rendered first if it is missing. `sdcl train` runs in a process of
-its own, which ends after its first optimiser step: once with empty folders of decoded images and of Numba's
-machine code, then with both filled. The last table times `--help`.
+DIR holds images in SYSU-MM01's layout and is rendered first if it is missing. `sdcl train` runs in a process
+of its own, which ends after its first optimiser step: once with empty folders of decoded images and of
+Numba's machine code, then with both filled. The last table times `--help`.
 """
 
 from __future__ import annotations

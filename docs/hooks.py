@@ -1,4 +1,6 @@
-"""MkDocs hook: writes the tables of settings and recipes into flags.md from the settings' own fields, so that they cannot drift."""
+"""MkDocs hook: writes the tables of settings and recipes into flags.md from the settings' own fields,
+so that they cannot drift.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +49,14 @@ def settings_tables() -> str:
         for name, method in METHODS.items()
         for data, values in method.RECIPES.items()
     ]
-    recipes = "## Recipes\n\nWhat each released script ran with where it differs from the defaults above; the baseline, DCCL and TAA "
+    recipes = (
+        "## Recipes\n\nWhat each released script ran with where it differs from the defaults above; the "
+        "baseline, DCCL and TAA "
+    )
     recipes += (
-        "have no released script. All other data sets take the recipes of `sysu`, untuned, unless they have a row.\n\n| method | data set | values |\n|---|---|---|\n"
-        + "\n".join(rows)
+        "have no released script. All other data sets take the recipes of `sysu`, untuned, unless they have "
+        "a row.\n\n"
+        "| method | data set | values |\n|---|---|---|\n" + "\n".join(rows)
     )
     return "\n\n".join([*parts, recipes])
 

@@ -5,8 +5,8 @@
 
 The method: where a visible and an infrared cluster are each other's nearest, they are taken for one identity
 and share a label and a prototype. All other clusters keep a label of their own in the same memory.
-A package can offer its method to `sdcl train --method NAME` by an entry point of the group "sdcl.methods"; that
-file then imports torch where it is used only, because every command line reads it (docs/extending.md).
+A package can offer its method to `sdcl train --method NAME` by an entry point of the group "sdcl.methods";
+that file then imports torch where it is used only, because every command line reads it (docs/extending.md).
 """
 
 import argparse

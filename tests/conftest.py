@@ -7,7 +7,8 @@ import torch
 from helpers import raw_trees
 from helpers.small_runs import method_in, small
 
-# Two multi-threaded processes on two cores slow one another many times: with several workers each has one thread.
+# Two multi-threaded processes on two cores slow one another many times:
+# with several workers each has one thread.
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 torch.set_num_threads(THREADS)
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the programs that tests start

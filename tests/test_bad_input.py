@@ -81,8 +81,9 @@ def test_collapsed_features_stop_the_run(flags, tmp_path, capsys):
 
 def test_values_that_no_run_can_have(flags, tmp_path, capsys):
     for wrong, part in (
-        (["--eps", "1.5"], "--eps"), (["--num-instances", "3"], "--num-instances"), (["--trial", "0"], "--trial"),
-        (["--iters", "0"], "--iters"), (["-d", "market"], "market"), (["--bn-replicas", "3"], "--bn-replicas"),
+        (["--eps", "1.5"], "--eps"), (["--num-instances", "3"], "--num-instances"),
+        (["--trial", "0"], "--trial"), (["--iters", "0"], "--iters"),
+        (["-d", "market"], "market"), (["--bn-replicas", "3"], "--bn-replicas"),
         (["--device", "cuda:99"], "--device"), (["--config", str(tmp_path / "none.json")], "none.json"),
     ):  # fmt: skip
         refused(capsys, [*flags("sysu"), *wrong], part)

@@ -55,7 +55,9 @@ def test_both_forms_agree(script, tables, agreements):
 
 @pytest.mark.long
 def test_approximate_lists_are_compared_with_the_exact_ones():
-    """Recall and agreement of labels are those of other lists, but close, and exact lists agree with themselves."""
+    """Recall and agreement of labels are those of other lists, but close,
+    and exact lists agree with themselves.
+    """
     pytest.importorskip("faiss", reason="the approximate searches are faiss's")
     _, (_, exact, few, more, graph) = run_quick("approximate")
     assert exact[3:5] == ["1.0000", "1.0000"] and graph[0].startswith("HNSW")
@@ -287,11 +289,12 @@ def test_a_kept_result_is_not_trained_again(methods, kept_run, tmp_path, monkeyp
 
 
 SMALL_BENCHMARK = {
-    "arch": "vit_mini_hybrid", "height": 32, "width": 16, "pad": 2, "precision": "fp32", "shallow": False, "bn_replicas": 1,
-    "calibrate_necks": True, "batch_size": 8, "batch_size_visible": 8, "num_instances": 4, "epochs": 3, "iters": 2,
-    "iters_unified": 2, "lr": 3e-5, "eps": 0.6, "min_samples": 2, "k1": 5, "k1_visible_unified": 5, "k2": 3, "unify_from": 1,
-    "aggregate_from": 1, "cma_threshold": 0.3, "cra_k": 3, "refine_k": 3, "refine_clusters": 2, "camera_iters": 1,
-    "embed_batch_size": 64, "test_batch_size": 64, "report": "none", "max_outliers": 1.0, "eval_step": 3,
+    "arch": "vit_mini_hybrid", "height": 32, "width": 16, "pad": 2, "precision": "fp32", "shallow": False,
+    "bn_replicas": 1, "calibrate_necks": True, "batch_size": 8, "batch_size_visible": 8, "num_instances": 4,
+    "epochs": 3, "iters": 2, "iters_unified": 2, "lr": 3e-5, "eps": 0.6, "min_samples": 2, "k1": 5,
+    "k1_visible_unified": 5, "k2": 3, "unify_from": 1, "aggregate_from": 1, "cma_threshold": 0.3, "cra_k": 3,
+    "refine_k": 3, "refine_clusters": 2, "camera_iters": 1, "embed_batch_size": 64,
+    "test_batch_size": 64, "report": "none", "max_outliers": 1.0, "eval_step": 3,
 }  # fmt: skip
 
 
@@ -299,7 +302,9 @@ SMALL_BENCHMARK = {
 def test_rows_that_go_on_from_a_shared_first_stage_train_the_same(
     methods, data, tmp_path, monkeypatch, capsys
 ):
-    """Weights and metrics after the last epoch equal those of a run of the row alone, and its first epoch is not trained."""
+    """Weights and metrics after the last epoch equal those of a run of the row alone,
+    and its first epoch is not trained.
+    """
     settings = tmp_path / "small.json"
     settings.write_text(json.dumps(SMALL_BENCHMARK))
     small = dataclasses.replace(methods.BENCHMARKS["reference"], settings=str(settings))
@@ -398,7 +403,9 @@ def backbones(monkeypatch):
 
 
 def test_every_cell_of_the_backbones_table_is_a_run(backbones, tmp_path, monkeypatch):
-    """The flags and settings of every method on every backbone are accepted, and the images fit its patches."""
+    """The flags and settings of every method on every backbone are accepted,
+    and the images fit its patches.
+    """
     monkeypatch.setattr(backbones.common, "sdcl", lambda *_: None)  # no rendering
     backbones.prepare(tmp_path, quick=False)
     for arch in backbones.BACKBONES:

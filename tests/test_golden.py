@@ -3,8 +3,8 @@ recorded on purpose with
 
     SDCL_WRITE_GOLDEN=1 python -m pytest -q tests/test_golden.py
 
-Version 0.1 gave the same losses, bit for bit. On another machine than the one that made them (processor, PyTorch version) sums are rounded differently, and
-the comparison is loose.
+Version 0.1 gave the same losses, bit for bit. On another machine than the one that made them (processor,
+PyTorch version) sums are rounded differently, and the comparison is loose.
 """
 
 import json

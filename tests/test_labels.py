@@ -80,8 +80,12 @@ def test_unknown_identities_of_the_labelled_side_are_refused_by_name(data):
     assert nameless[0].path in str(error.value) and "--labels none" in str(error.value)
     assert len(dataset.identities("visible")) == len(whole.train["visible"])
     one = dataclasses.replace(
-        whole, train={**whole.train, "visible": [dataclasses.replace(s, identity=7) for s in whole.train["visible"]]}
-    )  # fmt: skip
+        whole,
+        train={
+            **whole.train,
+            "visible": [dataclasses.replace(s, identity=7) for s in whole.train["visible"]],
+        },
+    )
     with pytest.raises(DataError, match="one identity"):
         one.identities("visible")
 

@@ -120,8 +120,9 @@ WITHOUT_CAMERAS = ("gur", "dccl")  # take another course on RegDB, which has non
 def test_other_methods_with_one_and_two_processes(flags, tmp_path, method, stages, dataset):
     assert tuple(r["stage"] for r in same_with(flags, tmp_path, method, dataset, (1, 2))) == stages
     tested = run_script(
-        f"examples/test_gur_{dataset}.sh", *flags(dataset)[2:4], "--method", method, "--logs-dir", tmp_path / "processes_2",
-        "--cache-dir", tmp_path / "cache", *(["--trials", "1"] if dataset == "regdb" else []),
+        f"examples/test_gur_{dataset}.sh", *flags(dataset)[2:4], "--method", method,
+        "--logs-dir", tmp_path / "processes_2", "--cache-dir", tmp_path / "cache",
+        *(["--trials", "1"] if dataset == "regdb" else []),
     )  # fmt: skip
     assert tested.returncode == 0 and "mINP" in tested.stdout, tested.stderr[-3000:]
 
@@ -167,7 +168,10 @@ def test_regdb_from_rendered_people_with_the_default_folders(tmp_path):
         2,
     )
     call(sys.executable, ROOT / "prepare_regdb.py")
-    small = "--epochs 2 --iters 3 --iters-unified 3 --unify-from 1 -b 16 --num-instances 4 --k1 10 --k1-visible-unified 10 --cra-k 4 --eps 0.6"
+    small = (
+        "--epochs 2 --iters 3 --iters-unified 3 --unify-from 1 -b 16 --num-instances 4 --k1 10 "
+        "--k1-visible-unified 10 --cra-k 4 --eps 0.6"
+    )
     shown = call(
         "sh",
         ROOT / "train_cc_vit_regdb.sh",

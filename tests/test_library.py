@@ -14,7 +14,10 @@ import sdcl
 
 
 def test_import_is_light():
-    code = "import sys, sdcl; print([n for n in ('torch', 'numpy', 'scipy', 'PIL') if n in sys.modules], dir(sdcl))"
+    code = (
+        "import sys, sdcl; "
+        "print([n for n in ('torch', 'numpy', 'scipy', 'PIL') if n in sys.modules], dir(sdcl))"
+    )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.startswith("[] ") and "TrainedModel" in printed
 

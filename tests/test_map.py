@@ -11,8 +11,9 @@ PACKAGE = ROOT / "sdcl"
 
 # From the lowest room up: a room imports rooms above it in this list only.
 ORDER = (
-    "runtime", "datasets", "config", "data", "clustering", "association", "memory", "losses", "evaluation", "models", "methods",
-    "analysis", "inference", "training", "synthetic", "pretraining", "reporting", "app", "cli",
+    "runtime", "datasets", "config", "data", "clustering", "association", "memory", "losses", "evaluation",
+    "models", "methods", "analysis", "inference", "training", "synthetic", "pretraining", "reporting", "app",
+    "cli",
 )  # fmt: skip
 PROGRAMS = ("train", "test", "__main__")
 # Arrays in, values out: what these rooms may use at all.

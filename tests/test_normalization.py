@@ -1,5 +1,5 @@
-"""Mean and deviation of a weight reach every image that enters the network: in training, tests, reports, and after
-export, where `sdcl embed` and `sdcl search` see the pixels that training saw.
+"""Mean and deviation of a weight reach every image that enters the network: in training, tests, reports, and
+after export, where `sdcl embed` and `sdcl search` see the pixels that training saw.
 """
 
 import json
@@ -22,8 +22,8 @@ from sdcl.models.vit import DualBranchViT
 from sdcl.models.weight_formats import load_weights
 from sdcl.runtime import checkpoint
 
-# Pixels that enter the network are those of the files but for crop, flip and black padding, so that they can be
-# recognised; clustering resizes images as tests and `embed` do.
+# Pixels that enter the network are those of the files but for crop, flip and black padding, so that they can
+# be recognised; clustering resizes images as tests and `embed` do.
 VISIBLE_PIXELS = (
     "--color-jitter 0 --erase 0 --no-second-view --no-infrared-gray --resize-extract lanczos --epochs 1"
 ).split()

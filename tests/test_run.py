@@ -97,7 +97,9 @@ def test_resnet_trains_with_its_deep_feature_only(flags, tmp_path, capsys):
 
 
 def test_the_command_line_of_the_released_code(capsys):
-    legacy = "-b 256 -a agw -d sysu_all --iters 200 --momentum 0.1 --eps 0.6 --num-instances 16 --print-config".split()
+    legacy = (
+        "-b 256 -a agw -d sysu_all --iters 200 --momentum 0.1 --eps 0.6 --num-instances 16 --print-config"
+    ).split()
     with pytest.raises(SystemExit):
         train_program.main(legacy)
     shown = dict(line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:])
@@ -127,7 +129,10 @@ def test_the_command_line_of_the_released_code(capsys):
         ),
         (
             "--method hil -d sysu --from-run none -b 256 -a agw",
-            "--arch agw, --batch-size 256: .* but with --arch vit_base, --batch-size 128. .* -d sysu --from-run none",
+            (
+                "--arch agw, --batch-size 256: .* but with --arch vit_base, --batch-size 128. .* "
+                "-d sysu --from-run none"
+            ),
         ),
         (
             "--method pgm -d regdb --eps 0.6",

@@ -18,7 +18,9 @@ OPTIONS = EmbeddingOptions(device="cpu", workers=1)
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
-    """DIR/{visible,infrared}/cam{1,3}/PERSON_SHOT.png, an empty folder, and one outside of what is allowed."""
+    """DIR/{visible,infrared}/cam{1,3}/PERSON_SHOT.png, an empty folder,
+    and one outside of what is allowed.
+    """
     root = tmp_path_factory.mktemp("images")
     for person in range(PEOPLE):
         for camera, modality in ((1, "visible"), (3, "infrared")):

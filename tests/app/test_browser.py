@@ -192,7 +192,8 @@ def test_by_keyboard_alone(page, images):
     while steps < 80:
         about = page.evaluate_handle("document.activeElement")
         shown = about.evaluate(
-            "e => ({tag: e.tagName, id: e.id, name: e.ariaLabel || (e.labels && [...e.labels].map(l => l.textContent).join(' '))"
+            "e => ({tag: e.tagName, id: e.id, name: e.ariaLabel"
+            " || (e.labels && [...e.labels].map(l => l.textContent).join(' '))"
             " || e.textContent || e.title, outline: getComputedStyle(e).outlineStyle})"
         )
         if shown["tag"] == "BODY":

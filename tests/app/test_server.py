@@ -313,7 +313,9 @@ def test_a_gallery_taken_away_stops_and_continues_later(client, workspace, image
 
 @pytest.fixture
 def slow(workspace, images, monkeypatch):
-    """The sizes of what the model embeds, in this order; a gallery of 12 images is being embedded, 2 at a time."""
+    """The sizes of what the model embeds, in this order;
+    a gallery of 12 images is being embedded, 2 at a time.
+    """
     workspace.add(images / "in" / "infrared", "infrared")
     workspace.wait()
     monkeypatch.setattr(workspace_module, "CPU_BATCH", 2)

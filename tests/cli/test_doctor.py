@@ -1,4 +1,6 @@
-"""`sdcl doctor` as a user calls it: exit codes, weights, machine and cost (the images: test_inspection.py)."""
+"""`sdcl doctor` as a user calls it: exit codes, weights,
+machine and cost (the images: test_inspection.py).
+"""
 
 import json
 import shutil

@@ -245,7 +245,6 @@ def test_the_test_program_reranks_and_says_so(flags, data, place, tmp_path, caps
         capsys.readouterr().err
     )
     shown = json.loads((tmp_path / "run/test.json").read_text())
-    assert (
-        shown[0]["protocol"]
-        == "SYSU-MM01 all-search single-shot, 2 seeded draws, k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)"
+    assert shown[0]["protocol"] == (
+        "SYSU-MM01 all-search single-shot, 2 seeded draws, k-reciprocal re-ranking (k1 20, k2 6, lambda 0.3)"
     )

@@ -86,5 +86,9 @@ def test_shell_completion():
             "COMP_POINT": str(len(line)),
             "_ARGCOMPLETE_STDOUT_FILENAME": os.devnull,
         }
-        code = "import os, sys; sys.argv = ['sdcl']; os.environ['_ARGCOMPLETE_STDOUT_FILENAME'] = '/dev/stdout'; from sdcl.cli.main import main; main([])"
+        code = (
+            "import os, sys; sys.argv = ['sdcl']; "
+            "os.environ['_ARGCOMPLETE_STDOUT_FILENAME'] = '/dev/stdout'; "
+            "from sdcl.cli.main import main; main([])"
+        )
         assert expected in python(code, **env), line

@@ -66,7 +66,10 @@ def test_after_real_training_and_testing(data, tmp_path):
         "--device",
         "cpu",
     ]
-    small = "-a vit_mini --pretrained none --calibrate-necks -b 8 --num-instances 4 --iters 2 --iters-unified 2 --epochs 2 --pad 2".split()
+    small = (
+        "-a vit_mini --pretrained none --calibrate-necks -b 8 --num-instances 4 --iters 2 --iters-unified 2 "
+        "--epochs 2 --pad 2"
+    ).split()
     for name, value in (SETTINGS | OF_SDCL).items():
         small += [f"--{name.replace('_', '-')}", value]
     path = tmp_path / "run/report.html"
@@ -251,7 +254,10 @@ def test_a_failed_report_never_fails_a_run(make_run, tmp_path, capsys, monkeypat
 
 
 def test_the_command_line_needs_no_drawing_library():
-    code = "import sys, sdcl.cli.report as r; r.parser().format_help(); sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib')))"
+    code = (
+        "import sys, sdcl.cli.report as r; r.parser().format_help(); "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=PATIENCE).returncode == 0
 
 
@@ -265,13 +271,17 @@ def test_a_browser_opens_it_without_errors_and_without_a_network(make_run, tmp_p
     assert report.main([*map(str, runs), "--out", str(tmp_path / "page.html")]) == 0
     page = tmp_path / "page.html"
     command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run",
-        "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        "--disable-background-networking", "--no-first-run", "--enable-logging=stderr",
+        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
     ]  # fmt: skip
     # One line of script in a copy counts the pictures that the browser could not draw; the report itself has
     # none and allows none.
     probe = tmp_path / "probe.html"
-    count = "onload = () => { document.title = 'broken ' + [...document.images].filter(i => !i.naturalWidth).length }"
+    count = (
+        "onload = () => { document.title = "
+        "'broken ' + [...document.images].filter(i => !i.naturalWidth).length }"
+    )
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(encoding="utf-8"))
     probe.write_text(text.replace("</body>", f"<script>{count}</script></body>"), encoding="utf-8")
     for path, expected in ((page, "</main>"), (probe, "<title>broken 0</title>")):

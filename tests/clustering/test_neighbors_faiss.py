@@ -1,8 +1,8 @@
 """Search through faiss: inverted lists, their settings, and the GPU part as far as a CPU can imitate it.
 
-The imitation shows which calls reach the GPU part, with which tensors, and what is made of its answers. It cannot
-show that faiss's GPU code gives these answers, that its stream waits for PyTorch's, that CUDA 12 libraries of
-faiss live beside those of PyTorch in one process, or how much memory and time any of it takes.
+The imitation shows which calls reach the GPU part, with which tensors, and what is made of its answers. It
+cannot show that faiss's GPU code gives these answers, that its stream waits for PyTorch's, that CUDA 12
+libraries of faiss live beside those of PyTorch in one process, or how much memory and time any of it takes.
 """
 
 import types
@@ -124,7 +124,9 @@ def test_missing_faiss_is_named(monkeypatch):
 
 
 class GpuFaiss(types.SimpleNamespace):
-    """faiss with the names of its GPU part, which compute on tensors wherever they are, and note their calls."""
+    """faiss with the names of its GPU part,
+    which compute on tensors wherever they are, and note their calls.
+    """
 
     METRIC_L2, METRIC_INNER_PRODUCT = faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT
 

@@ -301,10 +301,12 @@ def test_released_recipes():
     """SDCL on both data sets, value by value."""
     sysu, regdb = (flat(resolve({"dataset": d})[0]) for d in ("sysu", "regdb"))
     both = {
-        "batch_size": 128, "num_instances": 16, "optimizer": "sgd", "lr": 3.5e-4, "optimizer_momentum": 0.9, "weight_decay": 5e-4,
-        "step_size": 20, "gamma": 0.1, "temp": 0.05, "momentum": 0.1, "instance_momentum": 0.9, "min_samples": 4, "k1": 30, "k2": 6,
-        "cnl_threshold": 0.9, "cross_from": 10, "drop_path": 0.1, "seed": 1, "height": 288, "width": 144, "smoothing_k": 5,
-        "visible_to_infrared_factor": 0.1, "bn_replicas": 2, "arch": "vit_base", "color_jitter": 0.5, "pad": 10, "erase": 0.5,
+        "batch_size": 128, "num_instances": 16, "optimizer": "sgd", "lr": 3.5e-4, "optimizer_momentum": 0.9,
+        "weight_decay": 5e-4, "step_size": 20, "gamma": 0.1, "temp": 0.05, "momentum": 0.1,
+        "instance_momentum": 0.9, "min_samples": 4, "k1": 30, "k2": 6, "cnl_threshold": 0.9, "cross_from": 10,
+        "drop_path": 0.1, "seed": 1, "height": 288, "width": 144, "smoothing_k": 5,
+        "visible_to_infrared_factor": 0.1, "bn_replicas": 2, "arch": "vit_base", "color_jitter": 0.5,
+        "pad": 10, "erase": 0.5,
     }  # fmt: skip
     assert both.items() <= sysu.items() and both.items() <= regdb.items()
     names = (
@@ -325,17 +327,22 @@ def test_released_recipes():
 def test_released_recipes_of_the_ancestors():
     """GUR, ADCA and the baseline, value by value."""
     shared = {
-        "arch": "resnet50", "shallow": False, "batch_size": 256, "batch_size_visible": 128, "num_instances": 16, "optimizer": "adam",
-        "lr": 3.5e-4, "weight_decay": 5e-4, "step_size": 20, "gamma": 0.1, "temp": 0.05, "momentum": 0.1, "momentum_first": 0.0,
-        "k1": 30, "k2": 6, "min_samples": 4, "color_jitter": 0.0, "resize_train": "bicubic", "erase": 0.5, "height": 288, "width": 144,
+        "arch": "resnet50", "shallow": False, "batch_size": 256, "batch_size_visible": 128,
+        "num_instances": 16, "optimizer": "adam", "lr": 3.5e-4, "weight_decay": 5e-4, "step_size": 20,
+        "gamma": 0.1, "temp": 0.05, "momentum": 0.1, "momentum_first": 0.0, "k1": 30, "k2": 6,
+        "min_samples": 4, "color_jitter": 0.0, "resize_train": "bicubic", "erase": 0.5, "height": 288,
+        "width": 144,
     }  # fmt: skip
     particular = {
-        ("gur", "sysu"): {"epochs": 50, "iters": 200, "camera_iters": 50, "eps": 0.6, "camera_eps": 0.55, "inter_modality_until": 40,
-                          "propagate_from": 30, "structure_from": 40, "propagation_k": 20, "structure_k": 20, "second_view": True,
+        ("gur", "sysu"): {"epochs": 50, "iters": 200, "camera_iters": 50, "eps": 0.6, "camera_eps": 0.55,
+                          "inter_modality_until": 40, "propagate_from": 30, "structure_from": 40,
+                          "propagation_k": 20, "structure_k": 20, "second_view": True,
                           "released_cae_slices": False},
-        ("gur", "regdb"): {"epochs": 30, "iters": 100, "eps": 0.3, "intra_camera": False, "inter_modality_until": 25,
-                           "propagate_from": 20, "structure_from": 20, "propagation_k": 10, "structure_k": 10},
-        ("adca", "sysu"): {"epochs": 100, "aggregate_from": 50, "iters": 200, "eps": 0.6, "cma_threshold": 0.5, "cma_weight": 0.9},
+        ("gur", "regdb"): {"epochs": 30, "iters": 100, "eps": 0.3, "intra_camera": False,
+                           "inter_modality_until": 25, "propagate_from": 20, "structure_from": 20,
+                           "propagation_k": 10, "structure_k": 10},
+        ("adca", "sysu"): {"epochs": 100, "aggregate_from": 50, "iters": 200, "eps": 0.6,
+                           "cma_threshold": 0.5, "cma_weight": 0.9},
         ("adca", "regdb"): {"epochs": 100, "aggregate_from": 50, "iters": 100, "eps": 0.3},
         ("baseline", "sysu"): {"epochs": 50, "iters": 200, "eps": 0.6, "second_view": False},
         ("baseline", "regdb"): {"iters": 100, "eps": 0.3, "second_view": False},
@@ -541,8 +548,10 @@ def test_a_package_cannot_take_the_name_of_a_method_in_silence(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "flag"),
     [
-        ("modes", "alll", "--modes"), ("modes", "", "--modes"), ("shots", "0", "--shots"), ("shots", "1,x", "--shots"),
-        ("color_jitter", 0.9, "--color-jitter"), ("pad", -3, "--pad"), ("eps", 1.0, "--eps"), ("lr", 0.0, "--lr"),
+        ("modes", "alll", "--modes"), ("modes", "", "--modes"),
+        ("shots", "0", "--shots"), ("shots", "1,x", "--shots"),
+        ("color_jitter", 0.9, "--color-jitter"), ("pad", -3, "--pad"),
+        ("eps", 1.0, "--eps"), ("lr", 0.0, "--lr"),
         ("optimizer", "lion", "--optimizer"), ("method", "foo", "--method"), ("dataset", "foo", "-d"),
         ("batch_size", 100, "--batch-size"), ("cra_k", 0, "--cra-k"),
     ],

@@ -144,9 +144,9 @@ def test_columns_in_any_order_with_blanks_quotes_and_windows_lines(root):
 def test_notices_say_what_was_understood(root):
     first, *more = open_dataset("custom", root).notices
     assert (
-        "16 visible images of 2 cameras and 8 infrared images of 1 camera to train on, 8 visible and 4 infrared images to test with"
-        in first
-    )
+        "16 visible images of 2 cameras and 8 infrared images of 1 camera to train on, "
+        "8 visible and 4 infrared images to test with"
+    ) in first
     assert more == []
     header, *rows = lines_of(root)
     table(

@@ -38,9 +38,10 @@ def test_cameras_and_identities_are_read_from_lists_and_folders(root):
     assert {Path(s.path).parent.name for s in train["visible"] if s.identity == 1} == {
         "0005"
     }  # labels count 2, 5, 7
-    assert [llcm.camera_of(n) for n in ("vis/cam9/0001/0001.jpg", "cam4/1.jpg", "nir/0001/0001_c02_s1_f7.jpg", "nir/0001/7.jpg")] == [
-        9, 4, 2, None,
-    ]  # fmt: skip
+    assert [
+        llcm.camera_of(n)
+        for n in ("vis/cam9/0001/0001.jpg", "cam4/1.jpg", "nir/0001/0001_c02_s1_f7.jpg", "nir/0001/7.jpg")
+    ] == [9, 4, 2, None]
 
 
 def test_draws_are_those_of_the_released_code(root):

@@ -157,7 +157,9 @@ def test_chunks_change_nothing(arrays, monkeypatch):
 
 
 def test_products_are_ranked_without_the_whole_matrix(form, monkeypatch):
-    """Dot products of small integers are exact, so that the numbers are those of the matrix to the last bit."""
+    """Dot products of small integers are exact,
+    so that the numbers are those of the matrix to the last bit.
+    """
     rng = np.random.default_rng(3)
     query, gallery = (
         torch.from_numpy(rng.integers(-2, 3, (rows, 6)).astype(np.float64)) for rows in (50, 40)

@@ -1,4 +1,6 @@
-"""Re-ranking against a dense, loop-by-loop version of the paper, and its mention in the name of a protocol."""
+"""Re-ranking against a dense, loop-by-loop version of the paper,
+and its mention in the name of a protocol.
+"""
 
 from pathlib import Path
 

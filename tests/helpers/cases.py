@@ -1,4 +1,6 @@
-"""Number of random cases of each property test: 20, or another as in `SDCL_FUZZ=1000 pytest -q tests/fuzz`."""
+"""Number of random cases of each property test:
+20, or another as in `SDCL_FUZZ=1000 pytest -q tests/fuzz`.
+"""
 
 import os
 

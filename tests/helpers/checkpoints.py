@@ -8,7 +8,9 @@ from sdcl.config import flat, parse
 from sdcl.models.pretrained import model_of
 from sdcl.runtime import checkpoint
 
-FLAGS = "-d sysu -a vit_mini --pretrained none --height 32 --width 16 --eps 0.5 --device cpu --precision fp32".split()
+FLAGS = (
+    "-d sysu -a vit_mini --pretrained none --height 32 --width 16 --eps 0.5 --device cpu --precision fp32"
+).split()
 TESTED = {
     "epoch": 0,
     "test": [

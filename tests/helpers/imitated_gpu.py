@@ -5,9 +5,9 @@
     gpu.waits  # [Wait("item", ("trainer.mean_losses", "trainer.update", ...)), ...]
 
 Tensors that a program moves to or makes on `CUDA` say that they lie there, so that it takes the branches it
-takes on a GPU, and refuse what such tensors refuse: `numpy()`, and operations together with tensors of the CPU.
-The arithmetic is the CPU's: values are real, speed says nothing. A tensor's device is a mark on its storage; a
-function mode answers for devices and moves, a dispatch mode marks what operations give.
+takes on a GPU, and refuse what such tensors refuse: `numpy()`, and operations together with tensors of the
+CPU. The arithmetic is the CPU's: values are real, speed says nothing. A tensor's device is a mark on its
+storage; a function mode answers for devices and moves, a dispatch mode marks what operations give.
 
 What waits is what torch.cuda.set_sync_debug_mode reports: reading a value, results whose size depends on
 values, and copies from or to the memory of the CPU, except from pinned memory with non_blocking=True.

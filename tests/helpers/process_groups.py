@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-# Seconds that a program of a test may take before it counts as hanging: far more than any takes on a busy machine.
+# Seconds that a program of a test may take before it counts as hanging:
+# far more than any takes on a busy machine.
 PATIENCE = 600
 
 

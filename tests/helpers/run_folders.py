@@ -9,7 +9,8 @@ from sdcl.models.factory import build_model
 from sdcl.runtime import checkpoint
 
 SETTINGS = {
-    "height": 32, "width": 16, "k1": 8, "k2": 3, "eps": 0.5, "test_batch_size": 64, "embed_batch_size": 64, "device": "cpu",
+    "height": 32, "width": 16, "k1": 8, "k2": 3, "eps": 0.5,
+    "test_batch_size": 64, "embed_batch_size": 64, "device": "cpu",
 }  # fmt: skip
 OF_SDCL = {"k1_visible_unified": 8, "cra_k": 3, "unify_from": 5}
 OF_GUR = {

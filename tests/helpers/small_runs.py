@@ -7,16 +7,18 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 SHARED = (
-    "-a vit_mini --pretrained none --height 32 --width 16 --pad 2 -b 8 --num-instances 4 --iters 3 --epochs 2 --k2 3 --eps 0.5 "
-    "--lr 3e-5 --momentum 0.9 --calibrate-necks --embed-batch-size 64 --test-batch-size 64 --device cpu "
-    "--precision fp32"
+    "-a vit_mini --pretrained none --height 32 --width 16 --pad 2 -b 8 --num-instances 4 --iters 3 "
+    "--epochs 2 --k2 3 --eps 0.5 --lr 3e-5 --momentum 0.9 --calibrate-necks --embed-batch-size 64 "
+    "--test-batch-size 64 --device cpu --precision fp32"
 ).split()
 ONE_FEATURE = "--no-shallow --batch-size-visible 8 --bn-replicas 2 --k1 5 --min-samples 3".split()
 OWN = {  # every part of each method within two epochs
     "sdcl": "--k1 8 --iters-unified 2 --unify-from 1 --k1-visible-unified 8 --cra-k 3".split(),
     "gur": [
         *ONE_FEATURE,
-        *"--propagate-from 1 --structure-from 1 --inter-modality-until 2 --propagation-k 3 --structure-k 3".split(),
+        *(
+            "--propagate-from 1 --structure-from 1 --inter-modality-until 2 --propagation-k 3 --structure-k 3"
+        ).split(),
     ],
     "adca": [*ONE_FEATURE, *"--aggregate-from 1 --cma-threshold 0.3".split()],
     "bmil": [*ONE_FEATURE, *"--joint-from 1".split()],

@@ -1,4 +1,6 @@
-"""TrainedModel: opened from every kind of file, equal features from every kind of image, refused otherwise."""
+"""TrainedModel: opened from every kind of file,
+equal features from every kind of image, refused otherwise.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""BMIL's iterations and the preparation of an epoch against the released trainer; its schedule and its halves."""
+"""BMIL's iterations and the preparation of an epoch against the released trainer;
+its schedule and its halves.
+"""
 
 import numpy as np
 import pytest
@@ -46,7 +48,9 @@ def check_parameters(network, a, prefix, when):
 
 @parity.recorded("bmil_iteration", keys=r"stage(1|2)_(lr\w+)_it0_loss_ir")
 def test_released_iterations(arrays, key):
-    """In stage 2 a step on each modality's clusters, then one on the common clusters with the same optimiser."""
+    """In stage 2 a step on each modality's clusters,
+    then one on the common clusters with the same optimiser.
+    """
     a, (stage, rate) = arrays, key
     method, network = BMIL(resolve({"method": "bmil"})[0]), LinearNetwork(a, {"deep": ""})
     sizes = {m: len(a[f"memory_{s}"]) // 2 for m, s in SHORT.items()}

@@ -1,4 +1,6 @@
-"""Clusters of both modalities together in the place of a method's own association: --joint of SDCL and GUR."""
+"""Clusters of both modalities together in the place of a method's
+own association: --joint of SDCL and GUR.
+"""
 
 import numpy as np
 import pytest

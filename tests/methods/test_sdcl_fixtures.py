@@ -85,7 +85,9 @@ def test_released_iteration(arrays, key):
             expected = f"{p}after_inst_{short}{s}"
             if "neighbors" in objectives:
                 close(objectives["neighbors"].instances[m][b].rows, a[expected], 1e-6)
-            else:  # no loss of this epoch looks at the instance memories, and the next one rebuilds them: a run leaves them out
+            else:
+                # no loss of this epoch looks at the instance memories, and the next one rebuilds them: a run
+                # leaves them out
                 memory = InstanceMemory(t(a[f"inst_{short}{s}"]))
                 memory.update(features[m][b].detach(), a[f"index_{short}"], 0.9)
                 close(memory.rows, a[expected], 1e-6)

@@ -1,4 +1,6 @@
-"""The two-stream ResNet with non-local blocks against the released arrays; the block against its definition."""
+"""The two-stream ResNet with non-local blocks against the released arrays;
+the block against its definition.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Forms of ViTs beside TransReID-SSL's: plain patches, LayerScale, registers, a norm before the blocks, QuickGELU."""
+"""Forms of ViTs beside TransReID-SSL's: plain patches, LayerScale,
+registers, a norm before the blocks, QuickGELU.
+"""
 
 import pytest
 import torch

@@ -229,7 +229,10 @@ def test_flags_that_contradict_the_file_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(HALF_CONFIG))
     with pytest.raises(
         WeightError,
-        match=r"pixels of mean 0\.5 0\.5 0\.5.*as config\.json says.*say mean 0\.3525 .*correct .*config\.json",
+        match=(
+            r"pixels of mean 0\.5 0\.5 0\.5.*as config\.json says.*"
+            r"say mean 0\.3525 .*correct .*config\.json"
+        ),
     ):
         pretrained_model(resolve(settings | given)[0])
     (tmp_path / "config.json").write_text(json.dumps(LUPERSON_CONFIG))  # as it says
@@ -330,7 +333,9 @@ def test_a_config_says_the_grid_where_the_number_does_not(tmp_path):
     [("module.encoder_q.", 0, LUPERSON), ("", 1000, IMAGENET), ("", 0, None)],
 )
 def test_normalization_of_resnets(tmp_path, prefix, classifier, expected):
-    """MoCo's wrapper is LUPerson's, ImageNet's classes are torchvision's or timm's; flat names alone do not tell."""
+    """MoCo's wrapper is LUPerson's, ImageNet's classes are torchvision's or timm's;
+    flat names alone do not tell.
+    """
     state = {f"{prefix}{k}": v for k, v in resnet_mini().items() if k[:3] != "fc."}
     if classifier:
         state["fc.weight"] = torch.zeros(classifier, 512)

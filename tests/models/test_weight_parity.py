@@ -1,4 +1,6 @@
-"""Features of timm's network equal ours, before the BN necks, when its weights come in each format's names."""
+"""Features of timm's network equal ours, before the BN necks,
+when its weights come in each format's names.
+"""
 
 import re
 
@@ -148,7 +150,9 @@ def test_features_equal_timms(name, tmp_path):
 
 @pytest.mark.parametrize("arch", ["resnet50", "resnet50_nl"])
 def test_timms_resnet(arch, tmp_path):
-    """Maps after the last stage, whose stride the re-ID network leaves out; non-local blocks begin as the identity."""
+    """Maps after the last stage, whose stride the re-ID network leaves out;
+    non-local blocks begin as the identity.
+    """
     torch.manual_seed(0)
     donor = timm.create_model("resnet50", output_stride=32).eval()
     for module in donor.modules():

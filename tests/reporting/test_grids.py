@@ -36,8 +36,8 @@ def page_with(**views):
     lists = {name: [] for name in ("notices", "numbers", "missing", "curves", "label_charts", "time_charts")}
     settings = SettingsTables(empty, empty, empty)
     return render(
-        "run.html", title="", subtitle="", results=empty, epochs=0, published_withheld=False, views=ModelViews(**views), cluster_images=15,
-        settings=settings, use_of_identities="", **lists,
+        "run.html", title="", subtitle="", results=empty, epochs=0, published_withheld=False,
+        views=ModelViews(**views), cluster_images=15, settings=settings, use_of_identities="", **lists,
     )  # fmt: skip
 
 

@@ -14,8 +14,9 @@ def comparison(text=EVIL, **changed):
     """The comparison page with `text` wherever it takes a value."""
     table = Table([text], [[text]], text)
     values = {
-        "title": text, "subtitle": text, "notices": [text], "groups": table, "repeated": [text], "differences": table,
-        "missing": [text], "results": table, "tests": table, "curves": [Chart("data:,", text, text)], "runs": table,
+        "title": text, "subtitle": text, "notices": [text], "groups": table, "repeated": [text],
+        "differences": table, "missing": [text], "results": table, "tests": table,
+        "curves": [Chart("data:,", text, text)], "runs": table,
     }  # fmt: skip
     return render("comparison.html", **(values | changed))
 

@@ -1,4 +1,6 @@
-"""Label sets of a checkpoint: their modality and links are stored, and told from the names of earlier versions."""
+"""Label sets of a checkpoint: their modality and links are stored,
+and told from the names of earlier versions.
+"""
 
 import numpy as np
 import pytest

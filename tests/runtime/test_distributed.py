@@ -178,8 +178,8 @@ def launch(kind, flags, *more):
     ],
 )
 def test_a_failing_process_ends_the_job(flags, kind, code, message):
-    """With its error, which has no traceback if it is a user's. The other process does not wait for it: for the two
-    hours of its group, `launch` has no patience.
+    """With its error, which has no traceback if it is a user's. The other process does not wait for it: for
+    the two hours of its group, `launch` has no patience.
     """
     done = launch(kind, flags)
     assert done.returncode == 1 and message in done.stderr

@@ -115,7 +115,9 @@ EMBEDDING = ("--method", "baseline", "--report", "none", "--embed-batch-size", "
     "at", ["later", *(pytest.param(at, marks=pytest.mark.long) for at in ("calibrate", "first", "test"))]
 )
 def test_an_embedding_stops_between_two_batches(flags, tmp_path, monkeypatch, at):
-    """The signal comes in the model's third forward pass of such an embedding; the run goes on bit for bit."""
+    """The signal comes in the model's third forward pass of such an embedding;
+    the run goes on bit for bit.
+    """
     whole = flags("sysu", *EMBEDDING, "--logs-dir", str(tmp_path / "whole"))
     assert train_program.main(whole) == 0
     line = flags("sysu", *EMBEDDING, "--logs-dir", str(tmp_path / "parts"))
@@ -170,7 +172,9 @@ def test_an_embedding_stops_between_two_batches(flags, tmp_path, monkeypatch, at
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [0, 1, 5, 14, 20])
 def test_every_process_looks_for_signals_as_often(monkeypatch, ranks, count):
-    """So often as the one with the largest share has batches; with fewer looks the others would wait for ever."""
+    """So often as the one with the largest share has batches;
+    with fewer looks the others would wait for ever.
+    """
     shares = []
     for rank in range(ranks):
         monkeypatch.setattr(distributed, "_rank_and_count", lambda rank=rank: (rank, ranks))

@@ -1,4 +1,6 @@
-"""Labels that several gloo processes make together equal those of one process to the bit; failures end a job."""
+"""Labels that several gloo processes make together equal those of
+one process to the bit; failures end a job.
+"""
 
 import os
 import signal

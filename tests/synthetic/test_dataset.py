@@ -1,4 +1,6 @@
-"""Synthetic data sets: equal bytes for equal settings, the real layouts, resuming, folders of other content."""
+"""Synthetic data sets: equal bytes for equal settings, the real layouts,
+resuming, folders of other content.
+"""
 
 import hashlib
 import json

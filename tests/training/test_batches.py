@@ -69,7 +69,8 @@ def test_colour_jitter_of_each_view(choice, first, later):
 
 def test_recipes_jitter_the_views_that_the_releases_jitter():
     expected = {
-        ("sdcl", "sysu"): (0.5, 0.5, 0.5), ("adca", "sysu"): (0, 0, 0), ("pgm", "sysu"): (0, 0.5, 0), ("pgm", "regdb"): (0, 0.5, 0),
+        ("sdcl", "sysu"): (0.5, 0.5, 0.5), ("adca", "sysu"): (0, 0, 0),
+        ("pgm", "sysu"): (0, 0.5, 0), ("pgm", "regdb"): (0, 0.5, 0),
         ("bmil", "sysu"): (0, 0.5, 0.5), ("bmil", "regdb"): (0, 0.5, 0),
     }  # fmt: skip
     for (method, dataset), jitter in expected.items():

@@ -75,9 +75,10 @@ def first_of_ties(monkeypatch):
 def test_the_gpu_forms_train_as_those_of_the_cpu(run, name, request):
     """Up to the augmentation, whose pixels differ in the sixth digit; two epochs later clusters do not yet.
 
-    GUR with ties broken alike: its joint stage describes 60 images by 10 similarities, and many neighbours are
-    at equal distance in float32. Without that, from the same features of epoch 0, 210 entries of the two forms'
-    lists differ, each at the same distance, and so do the labels; clusterings of one modality have no ties.
+    GUR with ties broken alike: its joint stage describes 60 images by 10 similarities, and many neighbours
+    are at equal distance in float32. Without that, from the same features of epoch 0, 210 entries of the two
+    forms' lists differ, each at the same distance, and so do the labels; clusterings of one modality have no
+    ties.
     """
     if name == "gur":
         request.getfixturevalue("first_of_ties")

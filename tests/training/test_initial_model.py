@@ -117,7 +117,9 @@ def test_a_folder_that_is_not_there_or_holds_no_run_is_refused(tmp_path):
 
 
 def test_a_continued_run_keeps_the_pixels_of_its_checkpoint(tmp_path):
-    """Also where --mean and --std name them: the other run, which says them too, need not be there any more."""
+    """Also where --mean and --std name them: the other run,
+    which says them too, need not be there any more.
+    """
     half = {"mean": HALF.mean, "std": HALF.std}
     write(tmp_path / "run_hil", method="hil", normalization=HALF, **half)
     for given in ({}, half):

@@ -1,4 +1,6 @@
-"""A run that ended after an epoch continues to the same weights; what is refused, and what a full disk costs."""
+"""A run that ended after an epoch continues to the same weights;
+what is refused, and what a full disk costs.
+"""
 
 import os
 import shutil

@@ -137,7 +137,9 @@ def test_terms_of_one_name_are_refused(flags, monkeypatch):
 
 
 def test_a_first_step_that_is_left_out_makes_no_momentum():
-    """On a GPU the kernels are fused, as here; torch's then takes whatever lies in memory for the momentum."""
+    """On a GPU the kernels are fused, as here;
+    torch's then takes whatever lies in memory for the momentum.
+    """
     weight = torch.nn.Parameter(torch.zeros(1000))
     optimizer = with_momentum(torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=True))
     scaler = skipping_scaler(CPU)
