@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -133,71 +133,98 @@ def prepare(
     wrong = [t for t in trials if source.trials and t not in source.trials]
     if wrong:
         raise DataError(f"--trials must lie in {source.trials[0]}..{source.trials[-1]}, got {wrong}")
+    before = _former_manifest(source, out)
+    wanted = _verified(source, root, trials, out)
+    require_complete(wanted.differences, root, allow_incomplete)
+    done = before.get("trials", {})
+    manifest = {
+        "dataset": source.title,
+        "synthetic": wanted.synthetic,
+        "trials": {**done, **wanted.entries},
+        **({"every": source.every} if source.every else {}),
+    }
+    surplus = _surplus(wanted.plan)
+    if before == manifest and not surplus and all(_same(raw, t) for t, raw in wanted.files().items()):
+        return f"{_summary(source, wanted, out)}\nnothing to do: already prepared"
+    if surplus and not before:
+        raise DataError(
+            f"{out} has {len(surplus)} files that `sdcl prepare` did not write and this preparation does not "
+            f"have, such as {printable(surplus[0])}; move them away, or choose another --out"
+        )
+    kept = {trial: entry for trial, entry in done.items() if trial not in wanted.entries}
+    write_text(out / MANIFEST, json.dumps({**manifest, "trials": kept, UNFINISHED: True}, indent=2) + "\n")
+    for path in surplus:
+        path.unlink()
+    _write_all(wanted.plan, wanted.extras, out, mode, jobs)
+    write_text(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    removed = f"\nremoved: {len(surplus)} files that do not belong to it, such as " if surplus else ""
+    return _summary(source, wanted, out) + (removed and removed + printable(surplus[0]))
+
+
+class _Wanted(NamedTuple):
+    """What a preparation is to write.
+
+    plan, extras: path of the target -> path of the source, of images and of further files. entries: trial ->
+    its entry in the manifest. differences: from the published data set, a line each. synthetic: how images
+    were rendered, None for real ones.
+    """
+
+    plan: dict[Path, Path]
+    extras: dict[Path, Path]
+    entries: dict[str, dict[str, Any]]
+    differences: list[str]
+    synthetic: dict[str, Any] | None
+
+    def files(self) -> dict[Path, Path]:
+        """Images and further files."""
+        return self.plan | self.extras
+
+
+def _former_manifest(source: PublishedSource, out: Path) -> dict[str, Any]:
+    """The manifest of an earlier preparation, {} without one. Raises DataError: it is of another data set."""
     before = read_json(out / MANIFEST) or {}
     if before.get("dataset", source.title) != source.title:
         raise DataError(
             f"{out} holds {before['dataset']}, prepared; choose another --out for {source.title}, or move "
             f"{', '.join(FOLDERS.values())} and {MANIFEST} away"
         )
-    done = before.get("trials", {})
-    differences: list[str] = []
-    trained: dict[frozenset[str], int] = {}  # paths of the training images -> trial
+    return before
+
+
+def _verified(source: PublishedSource, root: Path, trials: list[int], out: Path) -> _Wanted:
+    """Read and compare the lists of each trial. Raises DataError: lists or images that cannot be used."""
     synthetic = _about_synthetic(source, root)
-    plan: dict[Path, Path] = {}
-    entries: dict[str, dict[str, Any]] = {}
+    extras = {
+        out / name: root / name
+        for name in source.extras
+        if (root / name).is_file() and out.resolve() != root.resolve()
+    }
+    wanted = _Wanted({}, extras, {}, [], synthetic)
+    trained: dict[frozenset[str], int] = {}  # paths of the training images -> trial
     for trial in trials:
         both, lines = read_downloaded(source, root, trial)
         listed = frozenset(s.path for m in MODALITIES for s in both["train"][m])
         first = trained.setdefault(listed, trial)
         if first != trial and not synthetic:  # small synthetic sets have fewer splits than trials
             lines.append(f"the training images are those of trial {first}: the lists of one are copies")
-        differences += [f"trial {trial}: {line}" if trial else line for line in lines]
-        part = _plan(both, out, trial)
-        entries[str(trial)] = {
+        wanted.differences.extend(f"trial {trial}: {line}" if trial else line for line in lines)
+        plan = _plan(both, out, trial)
+        wanted.entries[str(trial)] = {
             "counts": count(both["train"], both["test"]),
             "differences": lines,
-            "fingerprint": _fingerprint(part, root),
+            "fingerprint": _fingerprint(plan, root),
         }
-        plan |= part
-    require_complete(differences, root, allow_incomplete)
-    extras = {
-        out / name: root / name
-        for name in source.extras
-        if (root / name).is_file() and out.resolve() != root.resolve()
-    }
-    manifest = {
-        "dataset": source.title,
-        "synthetic": synthetic,
-        "trials": {**done, **entries},
-        **({"every": source.every} if source.every else {}),
-    }
-    images = {s: sum(e["counts"][f"{s}_{m}"] for e in entries.values() for m in MODALITIES) for s in SPLITS}
-    summary = f"{source.title}: {images['train']:,} training and {images['test']:,} test images in {out}"
-    if differences:
-        summary += "\n--allow-incomplete accepted these differences:\n  " + "\n  ".join(differences)
-    if (
-        before == manifest
-        and not _surplus(plan)
-        and all(_same(raw, target) for target, raw in (plan | extras).items())
-    ):
-        return f"{summary}\nnothing to do: already prepared"
-    surplus = _surplus(plan)
-    if surplus and not before:
-        raise DataError(
-            f"{out} has {len(surplus)} files that `sdcl prepare` did not write and this preparation does not "
-            f"have, such as {printable(surplus[0])}; move them away, or choose another --out"
-        )
-    begun = {**manifest, "trials": {t: e for t, e in done.items() if t not in entries}, UNFINISHED: True}
-    write_text(out / MANIFEST, json.dumps(begun, indent=2) + "\n")
-    for path in surplus:
-        path.unlink()
-    _write_all(plan, extras, out, mode, jobs)
-    write_text(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-    if surplus:
-        summary += (
-            f"\nremoved: {len(surplus)} files that do not belong to it, such as {printable(surplus[0])}"
-        )
-    return summary
+        wanted.plan.update(plan)
+    return wanted
+
+
+def _summary(source: PublishedSource, wanted: _Wanted, out: Path) -> str:
+    counts = [entry["counts"] for entry in wanted.entries.values()]
+    images = {split: sum(c[f"{split}_{m}"] for c in counts for m in MODALITIES) for split in SPLITS}
+    text = f"{source.title}: {images['train']:,} training and {images['test']:,} test images in {out}"
+    if wanted.differences:
+        text += "\n--allow-incomplete accepted these differences:\n  " + "\n  ".join(wanted.differences)
+    return text
 
 
 def _about_synthetic(source: PublishedSource, root: Path) -> dict[str, Any] | None:
