@@ -31,6 +31,8 @@ from sdcl.config.fields import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, setting
 from sdcl.datasets import MODALITIES
 from sdcl.methods import parts
 from sdcl.methods.interface import (
+    CROSS,
+    INTRA,
     Extract,
     Features,
     Indexes,
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
 
     from sdcl.config import Settings
 
-INTRA = tuple((m, m) for m in MODALITIES)
-CROSS = (("visible", "infrared"), ("infrared", "visible"))  # in even epochs, in odd epochs
 
 _CAMERA, _REFINEMENT = {"camera": True}, {"refinement": True}
 _NEIGHBORS = {"homogeneous": True, "heterogeneous": True}

@@ -29,6 +29,8 @@ from sdcl.config.fields import AT_LEAST_0, AT_LEAST_1, SHARE, setting
 from sdcl.datasets import MODALITIES
 from sdcl.methods import parts
 from sdcl.methods.interface import (
+    CROSS,
+    INTRA,
     Extract,
     Features,
     Indexes,
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
 
     from sdcl.config import Settings
 
-INTRA = tuple((m, m) for m in MODALITIES)
-CROSS = (("visible", "infrared"), ("infrared", "visible"))  # in even epochs, in odd epochs
 BRANCH_WEIGHTS = {"deep": 1.0, "shallow": 0.5}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from sdcl.clustering.labels import OUTLIER, LabelSet, PseudoLabels
+from sdcl.datasets import MODALITIES
 from sdcl.runtime.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Batch:
     labels: dict[str, np.ndarray]
     indexes: dict[str, np.ndarray]
     local: dict[str, slice]
+
+
+# Pairs (anchor modality, neighbour modality) of neighbour losses: within the modalities, in every epoch;
+# across them, one direction in even epochs and one in odd epochs.
+INTRA = tuple((m, m) for m in MODALITIES)
+CROSS = (("visible", "infrared"), ("infrared", "visible"))
 
 
 @dataclass

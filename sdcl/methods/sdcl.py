@@ -29,6 +29,8 @@ from sdcl.config.fields import AT_LEAST_0, AT_LEAST_1, SHARE, VITS, OneOf, setti
 from sdcl.datasets import MODALITIES
 from sdcl.methods import parts
 from sdcl.methods.interface import (
+    CROSS,
+    INTRA,
     Extract,
     Features,
     Indexes,
@@ -45,8 +47,6 @@ if TYPE_CHECKING:
 
     from sdcl.config import Settings
 
-INTRA = tuple((m, m) for m in MODALITIES)
-CROSS = (("visible", "infrared"), ("infrared", "visible"))  # in even epochs, in odd epochs
 
 _CNL, _CRA = {"cnl": True}, {"cra": True}
 _VOTES = {**_CRA, "joint": False}

@@ -22,8 +22,8 @@ from sdcl.datasets import MODALITIES, NO_TRACK, SUFFIXES, list_images, open_data
 from sdcl.runtime.errors import DataError
 from sdcl.runtime.files import printable
 from sdcl.synthetic.renderer import random_camera, random_person, render
+from sdcl.synthetic.scene import SENSORS
 
-SENSORS = ("visible", "nir", "thermal")
 SENSOR_SHARES = (0.5, 0.37, 0.13)  # of the rendered cameras
 T = TypeVar("T")
 

@@ -39,7 +39,7 @@ from sdcl.runtime.trackers import Trackers
 from sdcl.training import run_state
 from sdcl.training.clock import Clock
 from sdcl.training.contract import check_stage
-from sdcl.training.epoch_journal import EpochJournal, require_recordable
+from sdcl.training.epoch_journal import EpochJournal, decode, encode, require_recordable
 from sdcl.training.images import TrainingImages
 from sdcl.training.monitor import Monitor
 from sdcl.training.stage_summary import summarize_stages
@@ -148,7 +148,9 @@ class TrainingSession:
 
         def compute() -> Any:
             with self.clock("cluster"):
-                return distributed.once(lambda: require_recordable(make()))
+                value = distributed.once(lambda: require_recordable(make()))
+                # its tensors lie where process 0 made them
+                return value if distributed.single_process() else decode(encode(value), self.processes.device)
 
         return self._recall(compute)
 

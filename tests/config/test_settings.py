@@ -27,6 +27,7 @@ from sdcl.config import (
     registry,
     resolve,
 )
+from sdcl.config import groups as shared_groups
 from sdcl.config import settings as settings_module
 from sdcl.config.command_line import differences_from_recipe, notes_on_late_starts
 from sdcl.config.fields import Bounds, OneOf, setting
@@ -38,7 +39,9 @@ from sdcl.config.settings import (
     resumable_names,
     why_unread,
 )
+from sdcl.data import image_cache, translation
 from sdcl.methods.parts import ClusterContrast
+from sdcl.runtime import devices
 from sdcl.runtime.errors import SettingError
 
 OTHER_WORDS = {
@@ -607,3 +610,11 @@ def test_every_first_epoch_says_that_it_is_one():
     known = fields_by_name().values()
     described = {one.name for one in known if one.about.help.startswith("first epoch of")}
     assert {one.name for one in known if one.about.first_epoch} == described and len(described) > 10
+
+
+def test_values_that_stand_in_two_rooms_agree():
+    """Settings may not import the rooms above them."""
+    assert shared_groups.FOLDER == translation.FOLDER and set(shared_groups.FILTERS) == set(
+        image_cache.FILTERS
+    )
+    assert set(fields_by_name()["precision"].about.choices) == set(devices.PRECISIONS)
