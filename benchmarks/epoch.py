@@ -10,6 +10,7 @@ code: 12 h 05 min for 50 epochs on two A100 GPUs, 870 s an epoch.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import common
@@ -39,9 +40,10 @@ def main() -> None:
         "synthesize", "--layout", "sysu", "--set", args.set, "--out", data, "--jobs", args.threads, *size
     )
     flags = ["-d", "sysu", "--data-dir", data, "--cache-dir", args.work / "cache", "--logs-dir", run]
-    flags += ["--device", device, "--epochs", 1, "--no-resume", "--report", "none"]
+    flags += ["--device", device, "--epochs", 1, "--report", "none"]
     flags += ["--pretrained", "none"] if gpu else SMALL
     flags += QUICK if args.quick else []
+    shutil.rmtree(run, ignore_errors=True)
     common.sdcl("train", *flags, *args.flags)
     row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     steps, total = sum(row["iterations"].values()), sum(row["seconds"].values())

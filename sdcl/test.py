@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 @program
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program. Exit codes: 0 tested, 2 bad input."""
-    settings, _, given = parse(argv, "sdcl test", "Test trained models by the protocols of their data set.")
+    settings, origin, given = parse(
+        argv, "sdcl test", "Test trained models by the protocols of their data set."
+    )
+    if origin["resize_test"] == "config file":
+        given["resize_test"] = settings.data.resize_test
     # imported when the flags are known to be right, as in the functions below:
     # torch and the rest take seconds
     from sdcl.evaluation.protocols import mean_results
@@ -84,6 +88,8 @@ def trial_settings(settings: Settings, one_trial: bool) -> list[Settings]:
         trials = [settings.data.trial]
     else:
         trials = number_list(named, "--trials") if named else list(all_of_set)
+    if absent := [t for t in trials if all_of_set and t not in all_of_set]:
+        raise SettingError(f"--trials must lie in {all_of_set[0]}..{all_of_set[-1]}, got {absent}")
     return [dataclasses.replace(settings, data=dataclasses.replace(settings.data, trial=t)) for t in trials]
 
 
@@ -104,7 +110,8 @@ def refuse_other_run(settings: Settings) -> None:
     """
     named, folder = settings.test.checkpoint, settings.run_dir
     trained = any((folder / name).exists() for name in ("metrics.jsonl", "last.pt"))
-    if named and trained and not Path(named).absolute().is_relative_to(folder.absolute()):
+    of_run = (Path(named).resolve(), Path(named).resolve().parent)
+    if named and trained and folder.resolve() not in of_run:
         raise SettingError(
             f"--checkpoint {named} is not of the run in {folder}, whose results this test would replace: say "
             "with --logs-dir where its results go"

@@ -171,6 +171,12 @@ def test_results_say_whose_they_are_and_replace_no_other_runs(flags, tmp_path, c
     ]
     assert test_program.main([*given, *elsewhere, "--logs-dir", str(tmp_path / "one")]) == 2
     assert "is not of the run in" in capsys.readouterr().err and not (tmp_path / "one/test.json").exists()
+    for below in ("one/replaced_1", "one/../other"):
+        (tmp_path / below).mkdir(exist_ok=True)
+        copy = tmp_path / below / "last.pt"
+        copy.write_bytes((tmp_path / "other/last.pt").read_bytes())
+        given_one = [*given, "--checkpoint", str(copy), "--logs-dir", str(tmp_path / "one")]
+        assert test_program.main(given_one) == 2 and not (tmp_path / "one/test.json").exists()
     for folder in ("other", "new"):
         assert test_program.main([*given, *elsewhere, "--logs-dir", str(tmp_path / folder)]) == 0
         for row in json.loads((tmp_path / folder / "test.json").read_text()):
@@ -188,9 +194,10 @@ def test_a_test_resizes_as_in_training(flags, tmp_path, monkeypatch):
 
     monkeypatch.setattr(TestSet, "__init__", looking)
     given = ["-d", "sysu", *flags("sysu")[2:8], "--device", "cpu", "--report", "none"]
-    for more in ([], ["--resize-test", "bicubic"]):
+    (tmp_path / "c.json").write_text('{"resize_test": "lanczos"}')
+    for more in ([], ["--resize-test", "bicubic"], ["--config", str(tmp_path / "c.json")]):
         assert test_program.main([*given, *more]) == 0
-    assert used == ["bilinear", "bicubic"]
+    assert used == ["bilinear", "bicubic", "lanczos"]
 
 
 def test_a_method_with_every_part_off_is_not_a_run(flags, capsys):

@@ -44,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings, _, given = parse(flags, "sdcl repeat", DESCRIPTION)
     if "seed" in given:
         raise SettingError(f"--seed {given['seed']} and --seeds {options.seeds}: leave out --seed")
+    if not settings.run.resume:
+        raise SettingError(
+            "--no-resume would train the finished seeds anew each time this command is repeated: choose "
+            "another --logs-dir"
+        )
     base = Path(settings.run.logs_dir or f"logs/{settings.run.method}_{settings.data.dataset}")
     folders = [base / f"seed_{seed}" for seed in seeds]
     Runs(options.jobs).train(seeds, folders, flags)

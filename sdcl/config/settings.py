@@ -226,6 +226,9 @@ def check(settings: Settings) -> None:
         )
     batch, test = settings.batch, settings.test
     modes, shots = comma_separated(test.modes), comma_separated(test.shots)
+    trials, trial = source_of(settings.data.dataset).trials, settings.data.trial
+    if trials and trial not in trials:
+        raise SettingError(f"--trial must be one of {trials[0]}..{trials[-1]}, got {trial}")
     known = source_of(settings.data.dataset).modes
     if known and not (modes and set(modes) <= set(known)):
         raise SettingError(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from sdcl.analysis import published_curves
 from sdcl.evaluation.tables import COLUMNS
@@ -37,7 +36,6 @@ from sdcl.reporting.run_record import (
 from sdcl.runtime.errors import UserError
 from sdcl.runtime.files import printable
 
-EXPECTED = (UserError, OSError, torch.OutOfMemoryError)  # what leaves a part of the page out
 MODEL_PARTS = "ranked galleries, embedding, attention and clusters"  # parts that need the model
 
 
@@ -176,7 +174,9 @@ def make_views(
         if (dataset.synthetic, dataset.complete) != (record.synthetic, record.complete):
             views.notices = list(dataset.notices)
         model = embed_test_images(trained, dataset)
-    except EXPECTED as error:
+    except Exception as error:
+        if not leaves_out(error):
+            raise
         missing.append(f"{MODEL_PARTS}: {error}")
         return views
     missing += [trained.note] if trained.note else []
@@ -203,9 +203,18 @@ def make_views(
     for title, add in parts.items():
         try:
             add()
-        except EXPECTED as error:
+        except Exception as error:
+            if not leaves_out(error):
+                raise
             missing.append(f"{title}: {error}")
     return views
+
+
+def leaves_out(error: Exception) -> bool:
+    """Whether an error leaves a part of the page out: input, files, or memory that is exhausted."""
+    memory = ("allocate memory", "out of memory", "ALLOC_FAILED")  # of PyTorch's RuntimeErrors
+    exhausted = isinstance(error, RuntimeError) and any(words in str(error) for words in memory)
+    return exhausted or isinstance(error, UserError | OSError)
 
 
 def embedding_charts(model: TestedModel) -> tuple[list[Chart], list[Chart]]:

@@ -14,7 +14,7 @@ import torch
 from sdcl.runtime.errors import CheckpointError, UserError, writing
 from sdcl.runtime.files import atomic
 
-LAST, PREVIOUS, UNFINISHED = "last.pt", "previous.pt", "unfinished.pt"
+LAST, PREVIOUS, UNFINISHED, DAMAGED = "last.pt", "previous.pt", "unfinished.pt", "damaged.pt"
 MARK = b"\nsdcl-sha256:"  # and 64 hexadecimal digits follow what torch.save wrote; torch.load ignores them
 WEIGHTS_HINT = "A file of weights alone is given to --pretrained instead"
 ELSEWHERE = "change --logs-dir"
@@ -79,36 +79,36 @@ def keep_as(folder: Path, name: str, epoch: int) -> bool:
     return False
 
 
-def goes_back(folder: Path) -> bool:
-    """Whether the last checkpoint is missing or damaged, and there is a previous one."""
-    if not (folder / PREVIOUS).exists():
-        return False
-    try:
-        load(folder / LAST)
-    except CheckpointError:
-        return True
-    return False
-
-
 def put_back(folder: Path) -> None:
-    """Give the previous checkpoint, from which a run continues, the last one's name as well: the next save
-    would else make the previous one of what could not be read.
+    """Where the last checkpoint is missing or unreadable, give the previous one its name as well: the next
+    save would else make the previous one of what cannot be read. That file is kept as damaged.pt.
 
-    Raises OutputError as `save`.
+    Raises:
+        OutputError: as `save`.
     """
-    with writing(str(folder / LAST), ELSEWHERE):
-        _also_as(folder / PREVIOUS, folder / LAST)
+    last, previous = folder / LAST, folder / PREVIOUS
+    if not previous.exists():
+        return
+    try:
+        load(last)
+    except CheckpointError:
+        with writing(str(last), ELSEWHERE):
+            if last.exists():
+                os.replace(last, folder / DAMAGED)
+            _also_as(previous, last)
 
 
 OUTDATED = (
-    LAST,
-    PREVIOUS,
-    UNFINISHED,
-    "stage_*.pt",
-    "metrics.jsonl",
-    "config.json",
-    "environment.json",
-    "test.*",
+    *(LAST, PREVIOUS, UNFINISHED, DAMAGED, "stage_*.pt"),
+    *(
+        "metrics.jsonl",
+        "config.json",
+        "environment.json",
+        "test.*",
+        "report.html",
+        "trace.json",
+        "tensorboard",
+    ),
 )
 
 

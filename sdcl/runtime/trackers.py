@@ -83,7 +83,9 @@ def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
 
 
 def run_id(folder: Path) -> str:
-    """An identifier made of the folder's path, so that a continued run stays one run in Weights & Biases."""
-    return "-".join(part for part in folder.resolve().parts if part.isalnum() or "_" in part or "-" in part)[
-        -100:
-    ]
+    """An identifier made of the folder's path, so that a continued run stays one run in Weights & Biases, and
+    of the number of runs that --no-resume replaced there.
+    """
+    parts = [part for part in folder.resolve().parts if part.isalnum() or "_" in part or "-" in part]
+    replaced = len(list(folder.glob("replaced_*")))
+    return "-".join([*parts, str(replaced)] if replaced else parts)[-100:]

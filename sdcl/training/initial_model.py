@@ -13,7 +13,7 @@ from sdcl.datasets import source_of
 from sdcl.inference.trained_model import TrainedModel
 from sdcl.models.backbone import Backbone
 from sdcl.models.pretrained import chosen_normalization, model_of, prepare_blocks, pretrained_model
-from sdcl.runtime.errors import CheckpointError, UserError
+from sdcl.runtime.errors import CheckpointError, SettingError, UserError
 from sdcl.training import run_state
 
 SAME = ("arch", "shallow", "height", "width", "dataset")  # settings of both runs
@@ -34,12 +34,13 @@ def initial_model(settings: Settings, data: str = "") -> tuple[Backbone, str]:
         CheckpointError: --from-run names no run, or one that cannot be this run's start.
         SettingError, WeightError: see `pretrained_model`.
     """
+    refuse_replaced_start(settings)
     method, stage = getattr(method_class(settings.run.method), "starts_from", ("", ""))
     if not (settings.model.from_run and method):
         return pretrained_model(settings)
     model = model_of(settings)
     prepare_blocks(model, settings)
-    state = run_state.newest_state(settings.run_dir)[0] if run_state.continues(settings) else None
+    state = run_state.newest_state(settings.run_dir)[0] if settings.run.resume else None
     if state is not None:
         before, chosen = run_state.saved_normalization(state), chosen_normalization(settings)
         model.normalization = before if chosen is None or chosen.close_to(before) else chosen
@@ -49,6 +50,23 @@ def initial_model(settings: Settings, data: str = "") -> tuple[Backbone, str]:
     model.normalization = source.normalization
     planned = source.settings.optim.epochs
     return model, f"weights of {source.path} after epoch {source.epoch} of {planned} (--from-run)"
+
+
+def refuse_replaced_start(settings: Settings) -> None:
+    """Refuse to begin from a file that --no-resume would move away.
+
+    Raises:
+        SettingError: naming the flag.
+    """
+    model, folder = settings.model, settings.run_dir.resolve()
+    if settings.run.resume:
+        return
+    for flag, named in (("--pretrained", model.pretrained), ("--from-run", model.from_run)):
+        if named and Path(named).exists() and folder in (Path(named).resolve(), Path(named).resolve().parent):
+            raise SettingError(
+                f"{flag} {named} is of the run in {settings.run_dir}, which --no-resume replaces: choose "
+                "another --logs-dir"
+            )
 
 
 def end_of_stage(settings: Settings, method: str, stage: str, data: str) -> TrainedModel:

@@ -5,7 +5,6 @@ Random numbers need no state: each is a function of seed, epoch, stage and step 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -110,15 +109,6 @@ def newest_state(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
             f"the checkpoint was made with {name} = {value!r}, a setting that this version does not have"
         )
     return state, notes
-
-
-def continues(settings: Settings) -> bool:
-    """Whether the run goes on from the state in its folder: --resume, or a job that was restarted.
-
-    With --no-resume the first attempt of a job begins anew; torchrun and SLURM count the further ones.
-    """
-    attempts = (os.environ.get(name, "0") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
-    return settings.run.resume or any(count.isdecimal() and int(count) > 0 for count in attempts)
 
 
 def continue_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:

@@ -43,7 +43,13 @@ from sdcl.training.epoch_journal import EpochJournal, decode, encode, require_re
 from sdcl.training.images import TrainingImages
 from sdcl.training.monitor import Monitor
 from sdcl.training.stage_summary import summarize_stages
-from sdcl.training.trainer import StageTrainer, learning_rate, make_optimizer, parallel_model
+from sdcl.training.trainer import (
+    StageTrainer,
+    complete_momentum,
+    learning_rate,
+    make_optimizer,
+    parallel_model,
+)
 
 BATCHES_TO_AGREE = 8  # embedded on a GPU between two looks for signals, where there are several processes
 
@@ -174,6 +180,8 @@ class TrainingSession:
                     trainer.update(outputs)
                 self._check_signals(together=trainer.reporting)
             losses = [trainer.mean_losses() if trainer else {} for trainer in trainers]
+            for trainer in filter(None, trainers):
+                trainer.share_history()
         self._trainers = []
         self._trained += zip(stages, losses)
         distributed.broadcast_buffers(self.model)
@@ -237,9 +245,11 @@ class TrainingSession:
     def _resume(self) -> int:
         """Take over the state of the run folder, if there is one. Returns the first epoch to train."""
         settings, log, folder = self.settings, self.log, self.settings.run_dir
-        if not run_state.continues(settings):
+        state, notes = None, list[str]()
+        if settings.run.resume:
+            state, notes = run_state.newest_state(folder)
+        else:
             self._set_aside()
-        state, notes = run_state.newest_state(folder)
         for note in notes:
             log.line(f"note: {note}")
         at = None if state is None else (state["epoch"], "journal" in state, len(state["rows"]))
@@ -251,15 +261,16 @@ class TrainingSession:
         if state is None:
             log.restore([])
             return 0
-        if self.processes.main and checkpoint.goes_back(folder):
-            checkpoint.put_back(folder)
         changed = run_state.refuse_differences(state, settings, self.images.fingerprint)
         if changed:
             log.line(f"note: continuing although these changed:\n{changed}")
+        if self.processes.main:
+            checkpoint.put_back(folder)
         self.model.load_state_dict(state["model"])
         self._keep_normalization(state)
         if state["settings"].get("optimizer", settings.optim.optimizer) == settings.optim.optimizer:
             run_state.continue_optimizer(self.optimizer, state["optimizer"])
+            complete_momentum(self.optimizer)
         else:
             log.line(f"note: --optimizer {settings.optim.optimizer} begins with an empty state")
         log.restore(state["rows"])
@@ -276,6 +287,7 @@ class TrainingSession:
         """Begin anew (--no-resume): what an earlier run left in the folder does
         not mix with this one's files.
         """
+        distributed.barrier()  # all have read what they begin with
         if self.processes.main and (aside := checkpoint.set_aside(self.settings.run_dir)):
             self.log.line(f"note: --no-resume: the run that was in this folder is now in {aside}")
         distributed.barrier()

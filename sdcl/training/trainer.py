@@ -128,7 +128,7 @@ class StageTrainer:
         Raises:
             ValueError: no loss terms; see `loss_terms`.
             TrainingError: see `mean_losses`, to which every --print-freq steps lead.
-            SettingError: with --check-ranks, the processes differ.
+            RuntimeError: with --check-ranks, the processes differ.
         """
         terms = loss_terms(list(self.stage.objectives), outputs, self.title)
         progress = self.progress
@@ -224,18 +224,20 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
         weight_decay=options.weight_decay,
         fused=fused,
     )
-    return with_momentum(sgd) if fused else sgd
+    complete_momentum(sgd)
+    return sgd
 
 
-def with_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:
-    """Begin with a momentum of 0, which is what the first step makes of none.
+def complete_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Give fused SGD a momentum of 0 where it has none, which is what its first step makes of none.
 
-    torch's fused kernel takes uninitialised memory for it if the first step is left out.
+    If that step is left out, torch's kernel takes uninitialised memory for it.
     """
     for group in optimizer.param_groups:
-        for parameter in group["params"] if group["momentum"] else ():
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimizer
+        if group.get("fused") and group.get("momentum"):
+            for parameter in group["params"]:
+                if optimizer.state[parameter].get("momentum_buffer") is None:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def learning_rate(settings: Settings, epochs: int) -> float:

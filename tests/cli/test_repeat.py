@@ -77,6 +77,7 @@ def test_a_signal_stops_the_runs_with_their_states_saved_and_starts_no_other(run
         (["--seeds", "1,1"], "each number once"),
         (["--seeds", "1-2", "--seed", "4"], "leave out --seed"),
         (["--seeds", "1-2", "--jobs", "0"], "--jobs 0"),
+        (["--seeds", "1-2", "--no-resume"], "--no-resume would train the finished seeds anew"),
         (["--seeds", "1-2", "--method", "baseline", "--cra-k", "3"], "--cra-k has no effect"),
     ],
 )

@@ -13,16 +13,18 @@ import torch
 from helpers import process_groups
 from helpers.small_runs import ROOT, rows
 
+from sdcl import train as train_program
 from sdcl.clustering import nearest_neighbors
 from sdcl.config import parse
 from sdcl.models.sync_batch_norm import synchronise_batch_norm
 from sdcl.runtime import checkpoint, distributed
 from sdcl.runtime.errors import CheckpointError
+from sdcl.runtime.interruption import Interruption
+from sdcl.runtime.program import INTERRUPTED
 from sdcl.runtime.run_log import RunLog
 from sdcl.runtime.work_sharing import with_idle_ranks
-from sdcl.training.epoch_journal import StageProgress, require_recordable
+from sdcl.training.epoch_journal import require_recordable
 from sdcl.training.session import TrainingSession
-from sdcl.training.trainer import StageTrainer
 
 ROWS = torch.randn(12, 5, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
 
@@ -135,19 +137,37 @@ def test_processes_that_see_other_checkpoints_do_not_train(tmp_path):
         process_groups.spawn(resume_from_own_folders, (port, str(tmp_path)), 2)
 
 
-def test_losses_of_the_steps_before_a_signal_are_those_of_all_processes(tmp_path):
-    with process_groups.ports() as (port,):
-        process_groups.spawn(share_losses, (port,), 2)
+@pytest.mark.long
+@pytest.mark.parametrize("at", [0.3, 0.9])
+def test_losses_after_a_signal_are_those_of_all_processes(tmp_path, flags, at):
+    """Within a stage, and when a stage of the epoch is finished (GUR has several)."""
+    flags = flags("sysu", "--method", "gur", "--epochs", "1", "--report", "none", "--camera-iters", "1")
+    with process_groups.ports(3) as ports:
+        process_groups.spawn(interrupt_and_continue, (ports, flags, str(tmp_path), at), 2)
+    whole, parts = (rows(tmp_path / name) for name in ("whole", "parts"))
+    assert whole[0]["losses"] == parts[0]["losses"] and whole[0]["loss"] == parts[0]["loss"]
 
 
-def share_losses(rank, port):
-    process_groups.as_rank(rank, 2, port)
-    distributed.start("cpu")
-    trainer = object.__new__(StageTrainer)
-    trainer.progress = StageProgress(history=[torch.tensor([1.0, 8.0]) * (1 + 2 * rank)] * 3)
-    trainer.share_history()
-    assert torch.stack(trainer.progress.history).tolist() == [[2.0, 16.0]] * 3
-    distributed.stop()
+def interrupt_and_continue(rank, ports, flags, folder, at):
+    """A whole run; then one that a signal ends at a share of the points that look for one; its rest."""
+    plain = Interruption.check
+    looks, last = [0], 0
+    for run, port in zip(("whole", "parts", "parts"), ports):
+        stop = round(at * last) if (run, looks[0]) == ("parts", 0) else 0
+
+        def counting(self, stop=stop, **options):
+            looks[0] += 1
+            if looks[0] == stop and rank == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            plain(self, **options)
+
+        Interruption.check = counting
+        process_groups.as_rank(rank, 2, port)
+        code = train_program.main([*flags, "--logs-dir", f"{folder}/{run}"])
+        assert code == (INTERRUPTED if stop else 0), (run, stop, code)
+        distributed.stop()
+        last, looks[0] = looks[0], (1 if stop else 0)
+    Interruption.check = plain
 
 
 def test_alone():

@@ -11,13 +11,13 @@ from helpers.interrupting import stop_at
 from helpers.small_runs import rows, state
 
 from sdcl import train as train_program
-from sdcl.config import flat, resolve
+from sdcl.config import flat, parse, resolve
 from sdcl.runtime import checkpoint
 from sdcl.runtime.errors import CheckpointError, SettingError
 from sdcl.runtime.program import INTERRUPTED
+from sdcl.training.initial_model import refuse_replaced_start
 from sdcl.training.run_state import (
     continue_optimizer,
-    continues,
     newest_state,
     refuse_differences,
     save_epoch,
@@ -226,14 +226,19 @@ def test_a_run_begun_anew_leaves_the_old_one_whole_and_can_be_interrupted(
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-def test_a_restarted_job_continues_although_it_began_anew(monkeypatch):
-    anew = resolve({"resume": False})[0]
-    assert continues(resolve({})[0]) and not continues(anew)
-    for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"):
-        for count, expected in (("0", False), ("1", True)):
-            monkeypatch.setenv(name, count)
-            assert continues(anew) is expected
-        monkeypatch.delenv(name)
+@pytest.mark.parametrize("flag", ["--pretrained", "--from-run"])
+def test_a_run_begun_anew_does_not_begin_with_a_file_that_it_moves(tmp_path, flag):
+    method = ["--method", "hil"] if flag == "--from-run" else []
+    named = tmp_path / "run" / "stage_contrast.pt"
+    named.parent.mkdir()
+    named.touch()
+    for logs, refused in ((tmp_path / "run", True), (tmp_path / "elsewhere", False)):
+        settings = parse([*method, "--no-resume", flag, str(named), "--logs-dir", str(logs)], "x", "")[0]
+        if refused:
+            with pytest.raises(SettingError, match=f"{flag} .* which --no-resume replaces"):
+                refuse_replaced_start(settings)
+        else:
+            refuse_replaced_start(settings)
 
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])

@@ -14,11 +14,11 @@ from sdcl.runtime.distributed import Processes
 from sdcl.runtime.errors import SettingError
 from sdcl.runtime.program import INTERRUPTED
 from sdcl.training.trainer import (
+    complete_momentum,
     learning_rate,
     make_optimizer,
     parallel_model,
     skipping_scaler,
-    with_momentum,
 )
 
 CPU = torch.device("cpu")
@@ -141,7 +141,8 @@ def test_a_first_step_that_is_left_out_makes_no_momentum():
     torch's then takes whatever lies in memory for the momentum.
     """
     weight = torch.nn.Parameter(torch.zeros(1000))
-    optimizer = with_momentum(torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=True))
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=True)
+    complete_momentum(optimizer)
     scaler = skipping_scaler(CPU)
     for gradient in (float("inf"), 1.0, 1.0):
         weight.grad = None
