@@ -75,7 +75,7 @@ def image_paths(folder: Path) -> list[str]:
         DataError: no folder, one that cannot be listed, or one without images.
     """
     if not folder.is_dir():
-        raise DataError(f"{printable(folder)} is no folder; name one of images")
+        raise DataError(f"{printable(folder)} is no folder of images; name one")
     paths = sorted(path.relative_to(folder).as_posix() for path in list_images(folder, recursive=True))
     if not paths:
         raise DataError(

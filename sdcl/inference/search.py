@@ -306,7 +306,7 @@ def _people(embeddings: Embeddings) -> np.ndarray:
     if unnamed is not None:
         root = printable(embeddings.about["root"])
         raise DataError(
-            f"--labelled: {printable(unnamed)} below {root} lies in no folder; put it into one "
-            "that is named after its person"
+            f"--labelled: {printable(unnamed)} below {root} lies in no folder that names its person; "
+            "put it into one"
         )
     return np.array([path.split("/")[0] for path in embeddings.paths])
