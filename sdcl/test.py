@@ -81,8 +81,11 @@ def read_by_training_alone(given: Iterable[str], method: str) -> list[str]:
 
 
 def trial_settings(settings: Settings, one_trial: bool) -> list[Settings]:
-    """The settings of each tested run: of --trial if given, else of --trials if the data set has
-    trials."""
+    """The settings of each tested run: of --trial if given, else of --trials if the data set has trials.
+
+    Raises:
+        SettingError: a trial that the data set does not have.
+    """
     named, all_of_set = settings.test.trials, source_of(settings.data.dataset).trials
     if one_trial or not all_of_set:
         trials = [settings.data.trial]
